@@ -1,0 +1,1 @@
+//! fwd user space
