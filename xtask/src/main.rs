@@ -1,1 +1,43 @@
-fn main() {}
+//! The project's only door: every task of building, testing and checking fwd is a verb of `cargo xtask`.
+//!
+//! Each task sets up what it needs, says in one line what each step does and how long it took, and does
+//! nothing twice. What goes wrong is one sentence with its remedy.
+
+mod command;
+mod setup;
+mod step;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Build, test and check fwd"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make this machine able to build and test fwd
+    Setup(setup::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup(args) => setup::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

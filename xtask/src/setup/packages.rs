@@ -1,0 +1,103 @@
+//! The system packages that fwd is built and tested with, on Debian and Ubuntu.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command::{answer, output};
+use crate::step::Step;
+
+/// The C compiler: rustc links with it, and the bundled SQLite is built with it.
+pub const BUILD: &[&str] = &["gcc", "libc6-dev"];
+
+/// What the lab, its guests and its observers are made of.
+pub const TEST: &[&str] = &[
+    "bpftool",
+    "busybox-static",
+    "cpio",
+    "curl",
+    "ethtool",
+    "iperf3",
+    "ipxe-qemu",
+    "iproute2",
+    "kmod",
+    "nftables",
+    "procps",
+    "prometheus",
+    "qemu-system-x86",
+    "seabios",
+    "socat",
+    "tcpdump",
+    "util-linux",
+    "xz-utils",
+];
+
+/// Installs those that are missing, after naming them; without root or apt it says what to install.
+///
+/// # Errors
+/// When apt fails.
+pub fn install(step: &Step, packages: &[&str]) -> Result<String> {
+    let Some(installed) =
+        answer(Command::new("dpkg-query").args(["-W", "-f", "${Package} ${db:Status-Status}\n"]))
+    else {
+        return Ok(format!(
+            "no dpkg here: install what is missing of {}",
+            packages.join(" ")
+        ));
+    };
+    let missing = missing(packages, &installed);
+    if missing.is_empty() {
+        return Ok(format!("{} already there", packages.len()));
+    }
+    if !is_root() {
+        return Ok(format!(
+            "missing, and only root can install them: `sudo apt-get install {}`",
+            missing.join(" ")
+        ));
+    }
+    step.says(&format!("apt-get install {}", missing.join(" ")));
+    output(apt_get().arg("update"))?;
+    output(
+        apt_get()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(&missing),
+    )?;
+    Ok("installed".to_owned())
+}
+
+/// Those of the wanted packages that dpkg's list does not call installed.
+fn missing<'a>(wanted: &[&'a str], listed: &str) -> Vec<&'a str> {
+    let installed: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(" installed"))
+        .collect();
+    wanted
+        .iter()
+        .copied()
+        .filter(|package| !installed.contains(package))
+        .collect()
+}
+
+fn apt_get() -> Command {
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> bool {
+    answer(Command::new("id").arg("-u")).is_some_and(|user| user.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::missing;
+
+    #[test]
+    fn removed_and_unknown_packages_are_missing() {
+        let listed = "curl installed\nsocat config-files\niproute2 installed\n";
+        assert_eq!(
+            missing(&["curl", "iproute2", "socat", "tcpdump"], listed),
+            ["socat", "tcpdump"]
+        );
+    }
+}
