@@ -1,0 +1,146 @@
+//! The ledgers: what came in on a port and what became of it, by hook, per CPU; drops by reason; totals.
+
+use crate::id::{PortId, RuleId};
+
+/// Packets and bytes (of whole frames, as the hook sees them).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+impl core::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// One hook's ledger. Invariant, at rest: received = forwarded + host + answered + dropped + passed_up
+/// (held by the topology test `accounting`). `received` is counted at entry, the rest in `finish`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HookLedger {
+    pub received: Count,
+    /// Handed to another device; a flood counts once.
+    pub forwarded: Count,
+    /// Left to the host's stack.
+    pub host: Count,
+    pub answered: Count,
+    pub dropped: Count,
+    /// XDP only: left to TCX.
+    pub passed_up: Count,
+}
+
+/// A port's row in `LEDGERS` (one per CPU). GSO frames count by their segments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    pub xdp: HookLedger,
+    pub skb: HookLedger,
+    /// Copies that floods of this port's frames made.
+    pub copies: Count,
+}
+
+impl core::ops::AddAssign for Ledger {
+    fn add_assign(&mut self, o: Self) {
+        for (a, b) in [(&mut self.xdp, o.xdp), (&mut self.skb, o.skb)] {
+            a.received += b.received;
+            a.forwarded += b.forwarded;
+            a.host += b.host;
+            a.answered += b.answered;
+            a.dropped += b.dropped;
+            a.passed_up += b.passed_up;
+        }
+        self.copies += o.copies;
+    }
+}
+
+impl HookLedger {
+    /// Packets that came in and left no trace: 0 at rest.
+    pub const fn unaccounted(&self) -> i64 {
+        let out = self.forwarded.packets
+            + self.host.packets
+            + self.answered.packets
+            + self.dropped.packets
+            + self.passed_up.packets;
+        self.received.packets as i64 - out as i64
+    }
+}
+
+/// Key of `DROPS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DropKey {
+    pub rule: RuleId,
+    /// The port on which the packet came in.
+    pub port: PortId,
+    /// [`DropReason`](crate::drop::DropReason) as a number.
+    pub reason: u8,
+    /// [`Direction`](crate::policy::Direction) as a number: of the port that refused it, the guest's view.
+    pub direction: u8,
+}
+
+/// Value of `DROPS`, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropCount {
+    pub count: Count,
+    /// Nanoseconds since boot.
+    pub last_seen_ns: u64,
+}
+
+/// What rules and forwards did (`RULE_TOTALS`, `FORWARD_TOTALS`). Packets and bytes are those of flows
+/// that have ended; those of live flows stand in the flow table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Flows admitted.
+    pub flows: u64,
+    /// Flows cut because an edit no longer permits them.
+    pub cut: u64,
+    /// Ended flows, opener's direction, then the other.
+    pub out: Count,
+    pub back: Count,
+    /// Nanoseconds since boot.
+    pub last_hit_ns: u64,
+}
+
+/// What the flow tables did; index into `FLOW_COUNTERS` (per CPU, one u64 each).
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowCounter {
+    Admitted = 0,
+    RefusedTableFull = 1,
+    RefusedPortLimit = 2,
+    RefusedHalfOpen = 3,
+    RefusedNatExhausted = 4,
+    Expired = 5,
+    Reopened = 6,
+    CutByPolicy = 7,
+    CutByRoute = 8,
+    CutByDelete = 9,
+    CutByHostSocket = 10,
+    Rechecked = 11,
+    /// Events that found the ring full or their budget spent.
+    EventsLost = 12,
+    /// Drops that found `DROPS` full: they stand in the ledgers and in `DROPS_BY_REASON` only.
+    DropsUnattributed = 13,
+}
+
+impl FlowCounter {
+    /// Slots of `FLOW_COUNTERS`.
+    pub const SLOTS: u32 = 16;
+}
+
+/// One family's flow table as a whole (`TABLE_USE`, index 0 for IPv4, 1 for IPv6); changed by atomics.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableUse {
+    /// Ring slots handed out at least once.
+    pub fresh_slots: u32,
+    pub flows: u32,
+    pub half_open: u32,
+    pub _pad: u32,
+}

@@ -1,0 +1,99 @@
+//! The one table of drop reasons: code, CLI, metrics and docs are all made from it.
+//!
+//! A number, once given, means the same for ever; a retired one stays retired.
+
+macro_rules! drop_reasons {
+    ($($num:literal $variant:ident $name:literal $sentence:literal $remedy:literal;)*) => {
+        /// Why a frame was dropped.
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum DropReason { $(#[doc = $sentence] $variant = $num,)* }
+
+        impl DropReason {
+            /// Every reason, by number.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The reason with this number.
+            pub const fn from_number(n: u8) -> Option<Self> {
+                match n { $($num => Some(Self::$variant),)* _ => None }
+            }
+
+            /// Its name in CLI, metrics and docs.
+            pub const fn name(self) -> &'static str { match self { $(Self::$variant => $name,)* } }
+
+            /// What happened, in one sentence.
+            pub const fn sentence(self) -> &'static str { match self { $(Self::$variant => $sentence,)* } }
+
+            /// What to do about it.
+            pub const fn remedy(self) -> &'static str { match self { $(Self::$variant => $remedy,)* } }
+        }
+    };
+}
+
+drop_reasons! {
+    1 RuntFrame "runt_frame" "The frame is shorter than an Ethernet header." "Look at the guest's driver: no stack sends such frames.";
+    2 TruncatedHeader "truncated_header" "The frame ends inside a header that its type requires." "Look at the sender: the frame was cut or forged.";
+    3 BadIpv4Header "bad_ipv4_header" "Version, header length or total length of the IPv4 header is wrong." "Look at the sender: the header is forged or its driver is broken.";
+    4 BadIpv6Header "bad_ipv6_header" "Version or payload length of the IPv6 header is wrong." "Look at the sender: the header is forged or its driver is broken.";
+    5 Ipv4Options "ipv4_options_unsupported" "The IPv4 header carries options, which are not translated or filtered yet." "Send without IP options.";
+    6 Ipv6Extension "ipv6_extension_unsupported" "The IPv6 packet carries an extension header, behind which is not looked yet." "Send without extension headers.";
+    7 Fragment "fragment_unsupported" "The packet is a fragment, which is not translated or filtered yet." "Lower the sender's datagram size, or use path MTU discovery.";
+    8 VlanTagged "vlan_unsupported" "The frame carries a VLAN tag on a port that is not a trunk." "Remove the VLAN from the guest's interface.";
+    9 EtherTypeUnsupported "ether_type_unsupported" "The frame is neither ARP, IPv4 nor IPv6, and its network carries only these." "Use a bridge network for other protocols.";
+    10 SourceMacSpoofed "source_mac_spoofed" "The source MAC is not the port's." "Set the port's --mac, or --trust the port.";
+    11 SourceAddressSpoofed "source_address_spoofed" "The source address does not belong to the port." "Give the port the address with --ip or --allow-address, or --trust it.";
+    12 ArpSpoofed "arp_spoofed" "An ARP message claims a MAC or address that is not the port's." "Give the port the address with --ip or --allow-address, or --trust it.";
+    13 NdSpoofed "nd_spoofed" "A neighbor discovery message claims a MAC or address that is not the port's." "Give the port the address with --ip or --allow-address, or --trust it.";
+    14 BadArp "bad_arp" "The ARP message is not one of Ethernet and IPv4." "Look at the sender: the message is forged.";
+    15 PolicyDenied "policy_denied" "A rule denies it." "See the rule: fwd policy show RULE.";
+    16 PolicyDefaultDeny "policy_default_deny" "The network is closed and no rule allows it." "Add a rule: fwd policy add allow FROM TO SERVICE.";
+    17 FlowTableFull "flow_table_full" "The flow table is full, and nothing in it has expired." "Raise flow_limit, or see who fills it: fwd flow count.";
+    18 PortFlowLimit "port_flow_limit" "The port has as many flows as it may have." "Raise flow_limit_per_port, or look at what the guest does.";
+    19 HalfOpenLimit "half_open_limit" "Too many flows of the port have not been answered." "A scan or a flood: look at the port's flows.";
+    20 NatExhausted "nat_exhausted" "No free L4 port is left for this translation." "Widen nat_l4_ports.";
+    21 NoRoute "no_route" "The host has no route to the destination through an uplink." "Look at `ip route get`, and at fwd uplink list.";
+    22 NoNeighbor "no_neighbor" "Nobody in the network has the destination address." "Start the guest, or give its port the address with --ip.";
+    23 PortDown "port_down" "The port to which it should go has no device." "Start the guest: fwd port show PORT.";
+    24 TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out here; the answer by ICMP is not made yet." "A routing loop or a traceroute.";
+    25 PacketTooBig "packet_too_big" "The packet is larger than the MTU of where it should go; the answer by ICMP is not made yet." "Make the MTUs along the path equal.";
+    26 IcmpError "icmp_error_unsupported" "The ICMP error belongs to a translated flow; it is not translated yet." "Lower the sender's MTU if path MTU discovery stalls.";
+    27 ProtocolUnsupported "protocol_unsupported" "The protocol has no L4 ports or id by which it could be translated." "Use TCP, UDP or ICMP echo here, or a bridge network.";
+    28 SamePort "same_port" "It should go out by the port on which it came in." "A loop, or two addresses behind one guest; nothing to do if rare.";
+    29 MacLimit "mac_limit" "The port has as many MAC addresses as it may have." "A MAC flood, or many machines behind one port.";
+    30 ModeForbids "mode_forbids" "The network's mode has no way there." "See the mode: fwd network show NETWORK.";
+    31 TcpMidstream "tcp_midstream" "A TCP packet without SYN belongs to no flow, and midstream_tcp is off." "Set midstream_tcp to allow, or reconnect.";
+    32 PolicyRowMissing "policy_row_missing" "A compiled rule table lacks a row: this cannot happen." "Report it with fwd status --check.";
+    33 Internal "internal" "A table that always exists could not be read: this cannot happen." "Report it with fwd status --check.";
+    34 LinkLocalFrame "link_local_frame" "The frame is for the next bridge only (01:80:c2:00:00:0x)." "Nothing to do: bridges never forward these.";
+    35 SourceAddressInvalid "source_address_invalid" "The source address is one that no host may send from." "Look at the sender: the packet is forged.";
+    36 RewriteFailed "rewrite_failed" "The kernel refused to change the packet." "Report it with the guest's offload settings.";
+    37 FloodSuppressed "flood_suppressed" "The network carries no broadcast or multicast of this kind." "Use a bridge network.";
+    38 BadL4Header "bad_l4_header" "A length in the TCP or UDP header is wrong." "Look at the sender: the header is forged.";
+    39 RogueServer "rogue_server" "A guest answers DHCP, DHCPv6 or router discovery for the network." "Stop that service in the guest, or --trust the port.";
+    40 RouteLoop "route_loop" "The route leads back to where the packet came from." "Look at `ip route get`.";
+}
+
+impl DropReason {
+    /// Slots that an array indexed by reason needs.
+    pub const SLOTS: u32 = 64;
+
+    /// Reasons that can only come of a fault in fwd itself; tests hold them at zero.
+    pub const CANNOT_HAPPEN: &[Self] = &[Self::PolicyRowMissing, Self::Internal];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_fit() {
+        for (i, a) in DropReason::ALL.iter().enumerate() {
+            assert!((*a as u32) < DropReason::SLOTS);
+            assert_eq!(DropReason::from_number(*a as u8), Some(*a));
+            for b in &DropReason::ALL[..i] {
+                assert_ne!(a.name(), b.name());
+                assert!((*b as u8) < (*a as u8));
+            }
+        }
+    }
+}

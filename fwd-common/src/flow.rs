@@ -1,0 +1,175 @@
+//! The flow table's rows: one entry per direction of an admitted flow, with all that its next packet needs.
+//!
+//! A pair of entries names each other: the partner's key follows from an entry and its own key
+//! ([`FlowEntry::partner_key`]), so neither stores the other.
+
+use crate::{
+    addr::{Address, Mac},
+    conntrack::Life,
+    id::{ForwardId, PortId, RuleId, Zone},
+    proto::IpProto,
+};
+
+/// What identifies one direction of a flow. L4 ports in network byte order; an ICMP echo has its id as
+/// `sport` in a request and as `dport` in a reply, 0 in the other.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey<A> {
+    pub src: A,
+    pub dst: A,
+    pub sport: u16,
+    pub dport: u16,
+    pub zone: Zone,
+    pub proto: IpProto,
+    pub _pad: u8,
+}
+
+/// How packets of one direction are rewritten and where they go. Bytes, packets and `last_seen` are
+/// written by every CPU without locks: two CPUs that carry one direction at once may lose counts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowEntry<A> {
+    /// Sum of both ports' generations when this was decided; another sum means: decide anew. Generations
+    /// only grow, so the sum changes whenever one of them does.
+    pub generation: u32,
+    /// Stage and TCP flags seen; changed by atomics only.
+    pub life: Life,
+    pub egress: PortId,
+    /// Bits of [`flag`].
+    pub flags: u16,
+    pub forward: ForwardId,
+    /// Addresses and L4 ports as they leave.
+    pub src: A,
+    pub dst: A,
+    pub sport: u16,
+    pub dport: u16,
+    /// When the last packet came, in [`Tick`]s; stored only when it changed.
+    pub last_seen: Tick,
+    /// The admitted frame's source MAC; another one misses.
+    pub frame_src: Mac,
+    /// Destination MAC as it leaves; of a bridged flow also as it came.
+    pub out_dst: Mac,
+    /// Ones'-complement differences of addresses, and of L4 ports, for checksums.
+    pub l3_delta: u16,
+    pub l4_delta: u16,
+    /// The rule that permitted it; 0: the default did.
+    pub rule: RuleId,
+    /// Index of the key in the table's ring; only the original direction's.
+    pub slot: u32,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Bits of [`FlowEntry::flags`].
+pub mod flag {
+    /// The direction of the packet that opened the flow.
+    pub const ORIGINAL: u16 = 1;
+    /// Routed: MACs are set, TTL goes down. Else bridged: MACs stay.
+    pub const ROUTED: u16 = 2;
+    /// Addresses or L4 ports change.
+    pub const TRANSLATED: u16 = 4;
+    /// The source (of the original direction) was replaced: the pair holds a NAT L4 port.
+    pub const SOURCE_TRANSLATED: u16 = 8;
+    /// The flow counts against the egress port, not the ingress port.
+    pub const OWNED_BY_EGRESS: u16 = 16;
+    /// The next hop's MAC was unknown at the last decision.
+    pub const UNRESOLVED: u16 = 32;
+}
+
+/// Time since boot in units of 2^27 ns (about 134 ms), wrapping after 18 years.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick(pub u32);
+
+impl Tick {
+    /// Ticks in a second, rounded down.
+    pub const PER_SEC: u32 = 7;
+    const SHIFT: u32 = 27;
+
+    /// From nanoseconds since boot.
+    #[inline(always)]
+    pub const fn from_ns(ns: u64) -> Self {
+        Self((ns >> Self::SHIFT) as u32)
+    }
+
+    /// A duration in ticks, rounded up.
+    pub const fn ticks_from_secs(secs: u32) -> u32 {
+        (((secs as u64 * 1_000_000_000) >> Self::SHIFT) + 1) as u32
+    }
+
+    /// Ticks since an earlier moment.
+    #[inline(always)]
+    pub const fn since(self, earlier: Self) -> u32 {
+        self.0.wrapping_sub(earlier.0)
+    }
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The key of packets that go the other way in a zone, nothing translated.
+    #[inline(always)]
+    pub fn reversed(&self, zone: Zone) -> Self {
+        Self {
+            src: self.dst,
+            dst: self.src,
+            sport: self.dport,
+            dport: self.sport,
+            zone,
+            proto: self.proto,
+            _pad: 0,
+        }
+    }
+}
+
+impl<A: Address> FlowEntry<A> {
+    /// The partner's key. `egress_zone` is the zone of the port named by `self.egress`.
+    #[inline(always)]
+    pub fn partner_key(&self, proto: IpProto, egress_zone: Zone) -> FlowKey<A> {
+        FlowKey {
+            src: self.dst,
+            dst: self.src,
+            sport: self.dport,
+            dport: self.sport,
+            zone: egress_zone,
+            proto,
+            _pad: 0,
+        }
+    }
+
+    #[inline(always)]
+    pub const fn has(&self, bits: u16) -> bool {
+        self.flags & bits != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::V4;
+
+    #[test]
+    fn a_pair_names_each_other() {
+        let key = FlowKey {
+            src: V4(1),
+            dst: V4(2),
+            sport: 3,
+            dport: 4,
+            zone: Zone(5),
+            proto: IpProto::TCP,
+            _pad: 0,
+        };
+        let forward = FlowEntry { src: V4(9), dst: V4(2), sport: 30, dport: 4, ..Default::default() };
+        let reverse_key = forward.partner_key(key.proto, Zone(0));
+        assert_eq!(
+            reverse_key,
+            FlowKey { src: V4(2), dst: V4(9), sport: 4, dport: 30, zone: Zone(0), ..key }
+        );
+        let reverse = FlowEntry { src: V4(2), dst: V4(1), sport: 4, dport: 3, ..Default::default() };
+        assert_eq!(reverse.partner_key(key.proto, Zone(5)), key);
+    }
+
+    #[test]
+    fn ticks_wrap() {
+        assert_eq!(Tick(3).since(Tick(u32::MAX)), 4);
+        assert!(Tick::ticks_from_secs(1) > Tick::PER_SEC);
+    }
+}

@@ -1,0 +1,40 @@
+//! Sizes that kernel and user space agree on. A change here is a change of the ABI.
+
+use crate::{addr, counter, event, fdb, flow, forward, neighbor, network, policy, port, settings};
+
+/// Names the directory under bpffs: programs and maps of another number are never mixed with these.
+pub const ABI_VERSION: u32 = 1;
+
+const fn size<T>(bytes: usize) {
+    assert!(size_of::<T>() == bytes);
+}
+
+const _: () = {
+    size::<flow::FlowKey<addr::V4>>(16);
+    size::<flow::FlowKey<addr::V6>>(40);
+    // Every 8 bytes here are 16 per flow.
+    size::<flow::FlowEntry<addr::V4>>(72);
+    size::<flow::FlowEntry<addr::V6>>(96);
+    size::<port::Port>(88);
+    size::<port::PortUse>(16);
+    size::<network::Network>(12);
+    size::<network::MemberKey>(4);
+    size::<neighbor::NetworkAddress>(20);
+    size::<neighbor::Neighbor>(12);
+    size::<forward::ForwardKey>(24);
+    size::<forward::Forward>(32);
+    size::<policy::ClassKey>(20);
+    size::<policy::PolicyKey>(12);
+    size::<policy::RowKey>(8);
+    size::<policy::RowVerdict>(8);
+    size::<fdb::FdbKey>(8);
+    size::<fdb::FdbEntry>(8);
+    size::<counter::HookLedger>(96);
+    size::<counter::Ledger>(208);
+    size::<counter::DropKey>(8);
+    size::<counter::DropCount>(24);
+    size::<counter::Totals>(56);
+    size::<counter::TableUse>(16);
+    size::<event::Event>(72);
+    size::<settings::Settings>(64);
+};

@@ -1,0 +1,72 @@
+//! The maps: their names in the object and under bpffs, and what a newcomer needs to know of each.
+
+/// Who writes a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// User space (`datapath/`) only.
+    User,
+    /// The kernel programs only.
+    Kernel,
+    /// Both; the doc line says which rows are whose.
+    Both,
+}
+
+/// A map's line in docs/maps.md.
+#[derive(Clone, Copy, Debug)]
+pub struct MapDoc {
+    pub name: &'static str,
+    pub writer: Writer,
+    pub doc: &'static str,
+}
+
+macro_rules! maps {
+    ($($konst:ident $writer:ident $doc:literal;)*) => {
+        $(#[doc = $doc] pub const $konst: &str = stringify!($konst);)*
+        /// Every map of the object.
+        pub const ALL: &[MapDoc] = &[$(MapDoc { name: stringify!($konst), writer: Writer::$writer, doc: $doc },)*];
+    };
+}
+
+maps! {
+    SETTINGS User "Array, one row: settings that change at run time, and the policy epoch.";
+    PORT_OF_DEVICE User "Array by ifindex (below 65,536): the port that has the device.";
+    PORT_OF_HIGH_DEVICE User "Hash by ifindex (from 65,536 on): the port that has the device.";
+    PORTS User "Array by port id: what the datapath knows of a port.";
+    DEVICES User "Devmap by port id: devices into which XDP redirects.";
+    NETWORKS User "Array by network id: mode, host port, uplink.";
+    MEMBERS User "Hash by (network, n): the ports that a flood reaches.";
+    NEIGHBORS Both "Hash by (network, address): the port and MAC that have it. Learnt rows are the kernel's.";
+    HOST_ADDRESSES User "Hash by (network or 0, address): addresses that the host itself owns.";
+    FORWARDS User "Longest prefix of (protocol, address, L4 port): where a forward leads.";
+    IDENTITIES User "Longest prefix of (epoch parity, address): the class of addresses that rules name by CIDR.";
+    POLICIES User "Hash by (policy, peer, direction): the row of services that applies.";
+    ROWS User "Longest prefix of (row, protocol, L4 port): the verdict and its rule.";
+    FDB Both "Hash by (network, MAC): the port behind which it was last seen. Static rows are user space's.";
+    FLOWS4 Kernel "Hash by (zone, addresses, L4 ports, protocol): one direction of an IPv4 flow.";
+    FLOWS6 Kernel "The same for IPv6.";
+    RING4 Kernel "Array: the key of each IPv4 flow's original direction, walked to reclaim expired flows.";
+    RING6 Kernel "The same for IPv6.";
+    FREE4 Kernel "Queue: ring slots of ended IPv4 flows.";
+    FREE6 Kernel "The same for IPv6.";
+    HANDS Kernel "Per-CPU array, by family: where this CPU inspects the ring next.";
+    TABLE_USE Kernel "Array by family: flows in the table.";
+    PORT_USE Kernel "Array by port id: flows and MACs that a port holds.";
+    LEDGERS Kernel "Per-CPU array by port id: what came in and what became of it, by hook.";
+    DROPS Kernel "Per-CPU hash by (rule, port, reason, direction): drops.";
+    DROPS_BY_REASON Kernel "Per-CPU array by reason: all drops.";
+    FLOW_COUNTERS Kernel "Per-CPU array: admissions, refusals, cuts, lost events.";
+    RULE_TOTALS Kernel "Hash by rule: flows admitted and cut, traffic of ended flows.";
+    FORWARD_TOTALS Kernel "Hash by forward: flows admitted, traffic of ended flows.";
+    EVENTS Kernel "Ring buffer: drops, flow starts and ends, addresses learnt.";
+    EVENT_BUDGET Kernel "Per-CPU array, one row: events sent within this tick.";
+    SCRATCH Kernel "Per-CPU array by hook: a packet being decided.";
+}
+
+/// Programs of the object.
+pub mod program {
+    pub const XDP: &str = "fwd_xdp";
+    pub const INGRESS: &str = "fwd_ingress";
+    pub const EGRESS: &str = "fwd_egress";
+    /// Not attached: run by user space to delete and to re-decide flows.
+    pub const SWEEP: &str = "fwd_sweep";
+}

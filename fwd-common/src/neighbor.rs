@@ -1,0 +1,32 @@
+//! Who has an address in a network (configured or learnt), and which addresses are this host's.
+
+use crate::{
+    addr::{Ip, Mac},
+    id::{NetworkId, PortId},
+};
+
+/// Key of `NEIGHBORS` and of `HOST_ADDRESSES` (there network 0 holds the addresses that every network but
+/// a private one sees).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NetworkAddress {
+    pub addr: Ip,
+    pub network: NetworkId,
+    pub _pad: u16,
+}
+
+/// Bits of [`Neighbor::flags`].
+pub mod flag {
+    /// Seen by the datapath, not configured.
+    pub const LEARNT: u16 = 1;
+}
+
+/// The port and MAC that have an address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Neighbor {
+    pub port: PortId,
+    pub mac: Mac,
+    pub flags: u16,
+    pub _pad: u16,
+}

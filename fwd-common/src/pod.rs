@@ -1,0 +1,53 @@
+//! Marks map rows as plain data for user space.
+
+#[cfg(feature = "user")]
+mod user {
+    use crate::{
+        addr::{V4, V6},
+        counter, event, fdb, flow, forward, id, neighbor, network, policy, port, settings,
+    };
+
+    macro_rules! pod {
+        ($($t:ty),* $(,)?) => {
+            $(
+                // SAFETY: `repr(C)` or `repr(transparent)` over integers and byte arrays, with explicit padding
+                // (`layout` asserts the sizes): every bit pattern is a value, and no byte is uninitialised.
+                unsafe impl aya::Pod for $t {}
+            )*
+        };
+    }
+
+    pod!(
+        settings::Settings,
+        port::Port,
+        port::PortUse,
+        network::Network,
+        network::MemberKey,
+        neighbor::NetworkAddress,
+        neighbor::Neighbor,
+        forward::ForwardKey,
+        forward::Forward,
+        policy::ClassKey,
+        policy::PolicyKey,
+        policy::RowKey,
+        policy::RowVerdict,
+        fdb::FdbKey,
+        fdb::FdbEntry,
+        flow::FlowKey<V4>,
+        flow::FlowKey<V6>,
+        flow::FlowEntry<V4>,
+        flow::FlowEntry<V6>,
+        counter::Ledger,
+        counter::DropKey,
+        counter::DropCount,
+        counter::Count,
+        counter::Totals,
+        counter::TableUse,
+        event::Event,
+        id::PortId,
+        id::RowId,
+        id::ClassId,
+        id::RuleId,
+        id::ForwardId,
+    );
+}

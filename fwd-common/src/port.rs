@@ -1,0 +1,107 @@
+//! A port's row: what the datapath knows of one attachment. Indexed by [`PortId`](crate::id::PortId).
+
+use crate::{
+    addr::{Ip, Mac},
+    id::{Identity, NetworkId, PolicyId, Zone},
+};
+
+/// Most ports of one host, uplinks and host ports included.
+pub const MAX_PORTS: u32 = 4096;
+
+/// What a port is.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortKind {
+    None = 0,
+    Vm = 1,
+    /// The datapath's end of a network's veth towards the host.
+    Host = 2,
+    Uplink = 3,
+}
+
+/// Bits of [`Port::flags`].
+pub mod flag {
+    /// XDP runs here; TCX sees only what XDP passed up.
+    pub const XDP: u8 = 1;
+    /// XDP on other ports may redirect into this device.
+    pub const XDP_TARGET: u8 = 2;
+    /// No source guard.
+    pub const TRUSTED: u8 = 4;
+    /// The first source MAC seen becomes the port's.
+    pub const LEARN_MAC: u8 = 8;
+    /// Source addresses seen become the port's, unless another port has them.
+    pub const LEARN_ADDRESSES: u8 = 16;
+    /// Uplink that is part of a bridge network; `network` names it.
+    pub const BRIDGED: u8 = 32;
+    /// The device runs fwd's egress program: frames sent there carry the mark.
+    pub const MARKED: u8 = 64;
+    /// No frames between this port and others that have this bit.
+    pub const ISOLATED: u8 = 128;
+}
+
+/// The port as rules see it. Two copies are kept; the epoch's parity says which one holds, so an edit of
+/// many ports binds with one write.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub policy: PolicyId,
+    pub identity: Identity,
+}
+
+/// A port's row.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// Its device; 0 while there is none.
+    pub ifindex: u32,
+    /// Grows when anything that a flow of this port depends on was changed; never reset.
+    pub generation: u32,
+    /// [`PortKind`] as a number.
+    pub kind: u8,
+    pub flags: u8,
+    pub network: NetworkId,
+    pub zone: Zone,
+    pub mtu: u16,
+    pub views: [View; 2],
+    /// The guest's MAC, the host port's, or the uplink's; none while it is to be learnt.
+    pub mac: Mac,
+    /// The source MAC of frames routed out of this port, and the destination MAC of frames to be routed
+    /// that come in by it.
+    pub gateway_mac: Mac,
+    /// Most flows and most half-open flows that this port may own.
+    pub flow_limit: u32,
+    pub half_open_limit: u32,
+    pub mac_limit: u16,
+    pub _pad: u16,
+    /// Uplink: what masqueraded flows get as source; none: no translation in that family.
+    pub nat4: Ip,
+    pub nat6: Ip,
+}
+
+/// What a port holds at the moment; changed by atomics.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortUse {
+    pub flows: u32,
+    pub half_open: u32,
+    pub macs: u32,
+    pub _pad: u32,
+}
+
+impl Port {
+    #[inline(always)]
+    pub const fn has(&self, bits: u8) -> bool {
+        self.flags & bits != 0
+    }
+
+    #[inline(always)]
+    pub const fn is(&self, kind: PortKind) -> bool {
+        self.kind == kind as u8
+    }
+
+    /// How rules see the port in an epoch.
+    #[inline(always)]
+    pub const fn view(&self, epoch: u32) -> View {
+        if epoch & 1 == 0 { self.views[0] } else { self.views[1] }
+    }
+}

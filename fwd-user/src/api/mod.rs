@@ -1,0 +1,3 @@
+//! What people and programs exchange with the daemon: documents, observations, errors.
+
+pub mod spec;

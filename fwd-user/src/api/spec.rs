@@ -1,0 +1,201 @@
+//! The document: what an operator asks for. One schema for the file, `config show`, the API's objects and
+//! `-o json|yaml`. Fields that are text keep the operator's spelling; [`super::text`] parses them.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The value of `api` in every document and answer.
+pub const API: &str = "fwd/v1";
+
+/// Everything that is configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Document {
+    pub settings: BTreeMap<String, serde_json::Value>,
+    pub uplinks: Vec<Uplink>,
+    pub networks: Vec<Network>,
+    pub ports: Vec<Port>,
+    pub forwards: Vec<Forward>,
+    pub groups: Vec<Group>,
+    pub sets: Vec<Set>,
+    pub policies: Vec<Policy>,
+}
+
+/// Which hook a port or uplink is to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    #[default]
+    Auto,
+    Xdp,
+    Tcx,
+}
+
+/// An interface towards the outside. Its name is its device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uplink {
+    pub device: String,
+    #[serde(default)]
+    pub hook: Hook,
+}
+
+/// What a network joins its ports to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Nat,
+    Routed,
+    Bridge,
+    Host,
+    Isolated,
+}
+
+/// What passes where no rule applies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DefaultPolicy {
+    #[default]
+    Open,
+    Closed,
+}
+
+/// One address space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub name: String,
+    pub mode: Mode,
+    #[serde(default)]
+    pub subnets: Vec<IpNet>,
+    /// One per subnet; left out: the first host address of each.
+    #[serde(default)]
+    pub gateways: Vec<IpAddr>,
+    #[serde(default)]
+    pub uplink: Option<String>,
+    #[serde(default = "default_mtu")]
+    pub mtu: u16,
+    #[serde(default)]
+    pub default_policy: DefaultPolicy,
+    #[serde(default)]
+    pub private: bool,
+    #[serde(default)]
+    pub isolate_ports: bool,
+}
+
+fn default_mtu() -> u16 {
+    1500
+}
+
+/// One attachment of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    pub name: String,
+    pub device: String,
+    pub network: String,
+    /// Left out: the first one seen, until the device goes.
+    #[serde(default)]
+    pub mac: Option<String>,
+    #[serde(default)]
+    pub ips: Vec<IpAddr>,
+    /// Source addresses that the port may use beside its own.
+    #[serde(default)]
+    pub allow_addresses: Vec<IpNet>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub hook: Hook,
+    /// No source guard.
+    #[serde(default)]
+    pub trust: bool,
+}
+
+/// Publication of an outside address and L4 port onto a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    pub name: String,
+    /// `PROTO:ADDR:L4PORT[-L4PORT]`, the address optional, IPv6 in brackets.
+    pub listen: String,
+    /// `PORT:L4PORT[-L4PORT]`.
+    pub to: String,
+    /// Take an L4 port on which this host listens itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
+/// A named set of ports: by name, by label, or both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    pub name: String,
+    #[serde(default)]
+    pub members: Vec<String>,
+    /// `key=value[,key=value]`: all must match.
+    #[serde(default)]
+    pub selector: Option<String>,
+}
+
+/// A named list of CIDRs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Set {
+    pub name: String,
+    pub cidrs: Vec<IpNet>,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Allow,
+    Deny,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    pub name: String,
+    pub action: Action,
+    /// Ends; empty: any, and the rule speaks for the other end only.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub from: Vec<String>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub to: Vec<String>,
+    /// Empty: any.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub services: Vec<String>,
+    #[serde(default = "default_priority")]
+    pub priority: u16,
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    #[serde(default)]
+    pub reason: String,
+}
+
+fn default_priority() -> u16 {
+    1000
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `from`, `to` and `services` accept one string too.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(d)? {
+        OneOrMany::One(s) => vec![s],
+        OneOrMany::Many(v) => v,
+    })
+}

@@ -1,0 +1,41 @@
+//! The compiled rows: exactly what the maps are to hold, but for what the kernel itself writes.
+
+use std::collections::BTreeMap;
+
+use fwd_common::{
+    fdb::{FdbEntry, FdbKey},
+    forward::{Forward, ForwardKey},
+    id::{ClassId, NetworkId, PortId, RowId},
+    neighbor::{Neighbor, NetworkAddress},
+    network::{MemberKey, Network},
+    policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
+    port::{Port, View},
+    settings::Settings,
+};
+
+/// All rows that user space owns. What the datapath itself keeps is left 0 here: `Port::generation`,
+/// `Port::views` (they stand in `views`), `Settings::epoch`, `ClassKey::epoch`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    pub settings: Settings,
+    pub ports: BTreeMap<PortId, Port>,
+    pub views: BTreeMap<PortId, View>,
+    /// Devices by ifindex.
+    pub port_of_device: BTreeMap<u32, PortId>,
+    /// Ifindex of each port into which XDP may redirect.
+    pub devices: BTreeMap<PortId, u32>,
+    pub networks: BTreeMap<NetworkId, Network>,
+    pub members: BTreeMap<MemberKey, PortId>,
+    /// Configured ones only.
+    pub neighbors: BTreeMap<NetworkAddress, Neighbor>,
+    pub host_addresses: BTreeMap<NetworkAddress, u32>,
+    /// With the prefix length in bits.
+    pub forwards: BTreeMap<(ForwardKey, u32), Forward>,
+    /// With the prefix length in bits.
+    pub classes: BTreeMap<(ClassKey, u32), ClassId>,
+    pub policies: BTreeMap<PolicyKey, RowId>,
+    /// With the prefix length in bits.
+    pub rows: BTreeMap<(RowKey, u32), RowVerdict>,
+    /// Static ones only.
+    pub fdb: BTreeMap<FdbKey, FdbEntry>,
+}

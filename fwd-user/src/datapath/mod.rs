@@ -1,0 +1,18 @@
+//! The only writer of maps.
+
+use crate::{compile::Tables, plan::MapOp};
+
+/// Where plans are applied: the kernel, or memory (`--dry-run`, tests).
+pub trait Datapath {
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Applies a plan in order.
+    ///
+    /// # Errors
+    /// Stops at the first write that fails and names the map and the object; a plan puts new rows before
+    /// it commits, so up to `Commit` a failed plan has changed no verdict and can be undone by diffing anew.
+    fn apply(&mut self, plan: &[MapOp]) -> Result<(), Self::Error>;
+
+    /// The rows that are there: what a plan is made against after a restart.
+    fn tables(&self) -> Result<Tables, Self::Error>;
+}

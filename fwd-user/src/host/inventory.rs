@@ -1,0 +1,61 @@
+//! What the host looks like at the moment, as far as compiling depends on it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use fwd_common::{
+    addr::Mac,
+    id::{NetworkId, PortId},
+};
+use ipnet::IpNet;
+
+/// The host's interfaces and addresses, and what the datapath learnt. Input of `compile`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// By name, those of this network namespace.
+    pub devices: BTreeMap<String, Device>,
+    /// The datapath's end of each network's veth towards the host, by network name.
+    pub host_ports: BTreeMap<String, Device>,
+    /// MACs and addresses of VM ports that are not configured but were seen.
+    pub learnt: Vec<Learnt>,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub ifindex: u32,
+    pub kind: DeviceKind,
+    pub mac: Mac,
+    pub mtu: u32,
+    pub is_up: bool,
+    pub addresses: Vec<IpNet>,
+    /// Name of the Linux bridge or bond that it is enslaved to.
+    pub master: Option<String>,
+    /// Whether its driver runs XDP natively.
+    pub native_xdp: bool,
+    /// The hook in use, once attached.
+    pub xdp_attached: bool,
+}
+
+/// What kind of interface it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// `vnet_header`: the guest may send GSO frames and partial checksums.
+    Tap {
+        vnet_header: bool,
+    },
+    Veth,
+    Bridge,
+    /// A NIC, or a virtual one that looks like it.
+    Physical,
+    /// Anything else, by netlink's name ("vlan", "bond", "dummy", …).
+    Other(String),
+}
+
+/// A MAC or address that the datapath saw on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learnt {
+    pub network: NetworkId,
+    pub port: PortId,
+    pub mac: Mac,
+    pub addr: Option<IpAddr>,
+}

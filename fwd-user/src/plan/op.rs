@@ -1,0 +1,64 @@
+//! One step of a plan.
+
+use fwd_common::{
+    fdb::{FdbEntry, FdbKey},
+    forward::{Forward, ForwardKey},
+    id::{ClassId, NetworkId, PortId, RowId},
+    neighbor::{Neighbor, NetworkAddress},
+    network::{MemberKey, Network},
+    policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
+    port::{Port, View},
+    settings::Settings,
+};
+
+/// A row to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// But for `epoch`, which the datapath keeps.
+    Settings(Settings),
+    /// But for `generation` and `views`, which the datapath keeps.
+    Port(PortId, Port),
+    PortOfDevice(u32, PortId),
+    Device(PortId, u32),
+    Network(NetworkId, Network),
+    Member(MemberKey, PortId),
+    Neighbor(NetworkAddress, Neighbor),
+    HostAddress(NetworkAddress, u32),
+    Forward(ForwardKey, u32, Forward),
+    Policy(PolicyKey, RowId),
+    PolicyRow(RowKey, u32, RowVerdict),
+    Fdb(FdbKey, FdbEntry),
+}
+
+/// A row to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKeyOf {
+    /// Zeroes the row but for its generation.
+    Port(PortId),
+    PortOfDevice(u32),
+    Device(PortId),
+    Network(NetworkId),
+    Member(MemberKey),
+    Neighbor(NetworkAddress),
+    HostAddress(NetworkAddress),
+    Forward(ForwardKey, u32),
+    Policy(PolicyKey),
+    PolicyRow(RowKey, u32),
+    Fdb(FdbKey),
+}
+
+/// One step. A plan's order is: new rows; staged views and classes; `Commit`; `Bump`s; deletions of what
+/// nothing names any more. Until `Commit` packets see only the old policy, after it only the new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapOp {
+    Put(Row),
+    /// Written for the epoch to come; after `Commit` also for the one before.
+    StageView(PortId, View),
+    /// Likewise; `None` deletes.
+    StageClass(ClassKey, u32, Option<ClassId>),
+    /// Flips the epoch, and writes all that was staged once more into the copies now out of use.
+    Commit,
+    /// Flows that depend on the port are decided anew at their next packet.
+    Bump(PortId),
+    Delete(RowKeyOf),
+}

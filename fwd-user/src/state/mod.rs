@@ -1,0 +1,5 @@
+//! The accepted intent, and the edits on it. Pure.
+
+mod desired;
+
+pub use desired::{Desired, Numbers};
