@@ -1,0 +1,3 @@
+//! The kit against the kernel alone: what the other rungs stand on is shown to work without fwd.
+
+mod link;

@@ -1,0 +1,132 @@
+//! Interfaces in namespaces: veth pairs, taps, bridges, their addresses and device settings.
+//!
+//! Everything is said to `ip` and `ethtool`, so a failing step prints what one would type. Interfaces go
+//! with their namespace.
+
+use crate::frame::Mac;
+use crate::netns::Netns;
+
+/// Whether frames carry a virtio-net header between the tap and who has it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VnetHeader {
+    Off,
+    On,
+}
+
+impl Netns {
+    /// A veth pair: `name` here, `peer_name` in `peer`; both up.
+    #[track_caller]
+    pub fn veth(&self, name: &str, peer: &Self, peer_name: &str) {
+        self.run(&format!(
+            "ip link add {name} type veth peer name {peer_name} netns {}",
+            peer.name()
+        ));
+        self.up(name);
+        peer.up(peer_name);
+    }
+
+    /// A persistent tap, up, as libvirt makes it before QEMU opens it.
+    #[track_caller]
+    pub fn tap(&self, name: &str, header: VnetHeader) {
+        let vnet_hdr = if header == VnetHeader::On {
+            " vnet_hdr"
+        } else {
+            ""
+        };
+        self.run(&format!("ip tuntap add dev {name} mode tap{vnet_hdr}"));
+        self.up(name);
+    }
+
+    /// A Linux bridge, up, without spanning tree.
+    #[track_caller]
+    pub fn bridge(&self, name: &str) {
+        self.run(&format!(
+            "ip link add {name} type bridge forward_delay 0 stp_state 0"
+        ));
+        self.up(name);
+    }
+
+    #[track_caller]
+    pub fn enslave(&self, device: &str, bridge: &str) {
+        self.run(&format!("ip link set {device} master {bridge}"));
+    }
+
+    #[track_caller]
+    pub fn up(&self, device: &str) {
+        self.run(&format!("ip link set {device} up"));
+    }
+
+    #[track_caller]
+    pub fn set_mac(&self, device: &str, mac: impl Into<Mac>) {
+        self.run(&format!("ip link set {device} address {}", mac.into()));
+    }
+
+    /// Adds an address with its prefix, such as `10.0.0.1/24`; IPv6 at once, without address detection.
+    #[track_caller]
+    pub fn address(&self, device: &str, cidr: &str) {
+        let nodad = if cidr.contains(':') { " nodad" } else { "" };
+        self.run(&format!("ip address add {cidr} dev {device}{nodad}"));
+    }
+
+    /// Default route of the gateway's family.
+    #[track_caller]
+    pub fn default_route(&self, gateway: &str) {
+        let family = if gateway.contains(':') { "-6" } else { "-4" };
+        self.run(&format!("ip {family} route add default via {gateway}"));
+    }
+
+    /// `ethtool -K device settings`, such as `"tx off"`.
+    #[track_caller]
+    pub fn offload(&self, device: &str, settings: &str) {
+        self.run(&format!("ethtool -K {device} {settings}"));
+    }
+
+    /// Makes a veth end able to receive what XDP redirects into its peer: NAPI, which GRO brings along.
+    /// Toggled, because the kernel starts NAPI only when the setting changes on an interface that is up.
+    #[track_caller]
+    pub fn receive_from_xdp(&self, device: &str) {
+        self.offload(device, "gro off");
+        self.offload(device, "gro on");
+    }
+
+    /// Makes a veth end send frames that XDP can carry: checksums final, no segmentation left to do.
+    #[track_caller]
+    pub fn send_to_xdp(&self, device: &str) {
+        self.offload(device, "tx off tso off gso off");
+    }
+
+    #[must_use]
+    #[track_caller]
+    pub fn mac_of(&self, device: &str) -> Mac {
+        let link = self.link_json(device);
+        Mac::from(link["address"].as_str().expect("every link has an address"))
+    }
+
+    #[must_use]
+    #[track_caller]
+    pub fn ifindex(&self, device: &str) -> u32 {
+        let link = self.link_json(device);
+        let index = link["ifindex"].as_u64().expect("every link has an index");
+        u32::try_from(index).expect("interface indexes have 32 bits")
+    }
+
+    /// One statistic of `ip -s link`, such as `("rx", "packets")`.
+    #[must_use]
+    #[track_caller]
+    pub fn statistic(&self, device: &str, direction: &str, name: &str) -> u64 {
+        let link = self.link_json(device);
+        link["stats64"][direction][name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{device} has no {direction} {name}"))
+    }
+
+    #[track_caller]
+    fn link_json(&self, device: &str) -> serde_json::Value {
+        let text = self.run(&format!("ip -j -s -d link show dev {device}"));
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text).expect("ip prints JSON");
+        links
+            .into_iter()
+            .next()
+            .expect("ip shows the link or fails")
+    }
+}
