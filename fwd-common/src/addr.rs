@@ -3,9 +3,9 @@
 
 use core::fmt;
 
-/// An Ethernet address.
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// An Ethernet address. Aligned to two bytes, so that the datapath loads and compares it by halfwords.
+#[repr(C, align(2))]
+#[derive(Clone, Copy, Default, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
@@ -25,6 +25,20 @@ impl Mac {
     pub const fn is_bridge_reserved(self) -> bool {
         let m = self.0;
         m[0] == 1 && m[1] == 0x80 && m[2] == 0xc2 && m[3] == 0 && m[4] == 0 && m[5] < 16
+    }
+}
+
+#[allow(clippy::derived_hash_with_manual_eq, reason = "the same equality, by halfwords")]
+impl PartialEq for Mac {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        let halves = |m: &Self| {
+            let m = m.0;
+            let half = |i: usize| u16::from_ne_bytes([m[i], m[i + 1]]);
+            [half(0), half(2), half(4)]
+        };
+        let (a, b) = (halves(self), halves(other));
+        (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) == 0
     }
 }
 

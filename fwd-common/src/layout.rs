@@ -1,6 +1,6 @@
 //! Sizes that kernel and user space agree on. A change here is a change of the ABI.
 
-use crate::{addr, counter, event, fdb, flow, forward, neighbor, network, policy, port, settings};
+use crate::{addr, counter, event, fdb, flow, forward, neighbor, network, policy, port, settings, sweep};
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
 pub const ABI_VERSION: u32 = 1;
@@ -21,6 +21,7 @@ const _: () = {
     size::<network::MemberKey>(4);
     size::<neighbor::NetworkAddress>(20);
     size::<neighbor::Neighbor>(12);
+    size::<neighbor::SourceKey>(20);
     size::<forward::ForwardKey>(24);
     size::<forward::Forward>(32);
     size::<policy::ClassKey>(20);
@@ -37,4 +38,5 @@ const _: () = {
     size::<counter::TableUse>(16);
     size::<event::Event>(72);
     size::<settings::Settings>(64);
+    size::<sweep::Command>(72);
 };

@@ -24,5 +24,6 @@ pub mod policy;
 pub mod port;
 pub mod proto;
 pub mod settings;
+pub mod sweep;
 pub mod table;
 pub mod verdict;

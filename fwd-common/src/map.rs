@@ -36,6 +36,8 @@ maps! {
     NETWORKS User "Array by network id: mode, host port, uplink.";
     MEMBERS User "Hash by (network, n): the ports that a flood reaches.";
     NEIGHBORS Both "Hash by (network, address): the port and MAC that have it. Learnt rows are the kernel's.";
+    ALLOWED_SOURCES User "Longest prefix of (port, address): sources that a port may use beside its own.";
+    PORT_MACS Both "Array by port id: the guest's MAC, learnt by the kernel, forgotten (zeroed) by user space.";
     HOST_ADDRESSES User "Hash by (network or 0, address): addresses that the host itself owns.";
     FORWARDS User "Longest prefix of (protocol, address, L4 port): where a forward leads.";
     IDENTITIES User "Longest prefix of (epoch parity, address): the class of addresses that rules name by CIDR.";
@@ -59,7 +61,8 @@ maps! {
     FORWARD_TOTALS Kernel "Hash by forward: flows admitted, traffic of ended flows.";
     EVENTS Kernel "Ring buffer: drops, flow starts and ends, addresses learnt.";
     EVENT_BUDGET Kernel "Per-CPU array, one row: events sent within this tick.";
-    SCRATCH Kernel "Per-CPU array by hook: a packet being decided.";
+    SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted.";
+    SCRATCH6 Kernel "The same for IPv6.";
 }
 
 /// Programs of the object.

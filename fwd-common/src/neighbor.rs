@@ -30,3 +30,20 @@ pub struct Neighbor {
     pub flags: u16,
     pub _pad: u16,
 }
+
+/// Key data of `ALLOWED_SOURCES`, compared bit by bit from the front: addresses that a port may send from
+/// beside its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceKey {
+    pub port: PortId,
+    pub _pad: u16,
+    pub addr: Ip,
+}
+
+impl SourceKey {
+    /// Prefix length of a row for the first `bits` bits of the sixteen-byte address.
+    pub const fn prefix(bits: u32) -> u32 {
+        32 + bits
+    }
+}

@@ -3,8 +3,8 @@
 #[cfg(feature = "user")]
 mod user {
     use crate::{
-        addr::{V4, V6},
-        counter, event, fdb, flow, forward, id, neighbor, network, policy, port, settings,
+        addr::{self, V4, V6},
+        counter, event, fdb, flow, forward, id, neighbor, network, policy, port, settings, sweep,
     };
 
     macro_rules! pod {
@@ -25,6 +25,7 @@ mod user {
         network::MemberKey,
         neighbor::NetworkAddress,
         neighbor::Neighbor,
+        neighbor::SourceKey,
         forward::ForwardKey,
         forward::Forward,
         policy::ClassKey,
@@ -44,6 +45,8 @@ mod user {
         counter::Totals,
         counter::TableUse,
         event::Event,
+        addr::Mac,
+        sweep::Command,
         id::PortId,
         id::RowId,
         id::ClassId,

@@ -22,21 +22,23 @@ pub enum PortKind {
 /// Bits of [`Port::flags`].
 pub mod flag {
     /// XDP runs here; TCX sees only what XDP passed up.
-    pub const XDP: u8 = 1;
+    pub const XDP: u16 = 1;
     /// XDP on other ports may redirect into this device.
-    pub const XDP_TARGET: u8 = 2;
+    pub const XDP_TARGET: u16 = 2;
     /// No source guard.
-    pub const TRUSTED: u8 = 4;
+    pub const TRUSTED: u16 = 4;
     /// The first source MAC seen becomes the port's.
-    pub const LEARN_MAC: u8 = 8;
+    pub const LEARN_MAC: u16 = 8;
     /// Source addresses seen become the port's, unless another port has them.
-    pub const LEARN_ADDRESSES: u8 = 16;
+    pub const LEARN_ADDRESSES: u16 = 16;
     /// Uplink that is part of a bridge network; `network` names it.
-    pub const BRIDGED: u8 = 32;
+    pub const BRIDGED: u16 = 32;
     /// The device runs fwd's egress program: frames sent there carry the mark.
-    pub const MARKED: u8 = 64;
+    pub const MARKED: u16 = 64;
     /// No frames between this port and others that have this bit.
-    pub const ISOLATED: u8 = 128;
+    pub const ISOLATED: u16 = 128;
+    /// `ALLOWED_SOURCES` has rows of this port.
+    pub const ALLOWED_SOURCES: u16 = 256;
 }
 
 /// The port as rules see it. Two copies are kept; the epoch's parity says which one holds, so an edit of
@@ -58,10 +60,11 @@ pub struct Port {
     pub generation: u32,
     /// [`PortKind`] as a number.
     pub kind: u8,
-    pub flags: u8,
+    pub _pad: u8,
+    /// Bits of [`flag`].
+    pub flags: u16,
     pub network: NetworkId,
     pub zone: Zone,
-    pub mtu: u16,
     pub views: [View; 2],
     /// The guest's MAC, the host port's, or the uplink's; none while it is to be learnt.
     pub mac: Mac,
@@ -71,8 +74,10 @@ pub struct Port {
     /// Most flows and most half-open flows that this port may own.
     pub flow_limit: u32,
     pub half_open_limit: u32,
+    /// Most MAC addresses that this port may have in the FDB, and most addresses it may learn.
     pub mac_limit: u16,
-    pub _pad: u16,
+    /// Bytes, without the Ethernet header.
+    pub mtu: u16,
     /// Uplink: what masqueraded flows get as source; none: no translation in that family.
     pub nat4: Ip,
     pub nat6: Ip,
@@ -84,13 +89,14 @@ pub struct Port {
 pub struct PortUse {
     pub flows: u32,
     pub half_open: u32,
+    /// FDB entries, and learnt addresses.
     pub macs: u32,
-    pub _pad: u32,
+    pub addresses: u32,
 }
 
 impl Port {
     #[inline(always)]
-    pub const fn has(&self, bits: u8) -> bool {
+    pub const fn has(&self, bits: u16) -> bool {
         self.flags & bits != 0
     }
 

@@ -1,0 +1,43 @@
+//! What user space asks of the program that changes flow tables on its behalf, so that the kernel stays
+//! their only writer. A command is the start of a test run's frame, and its answer is written over it.
+
+use crate::{addr::Ip, id::Zone, proto::IpProto};
+
+/// What is asked.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Delete expired flows in `slots` ring slots from `first_slot` on.
+    Reclaim = 1,
+    /// Decide stale flows in these slots anew, and cut those that are no longer permitted.
+    Recheck = 2,
+    /// Delete the flow whose original direction has this key.
+    Delete = 3,
+}
+
+/// A command and its answer. Addresses and L4 ports in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    /// [`Op`] as a number.
+    pub op: u32,
+    /// 0: IPv4, 1: IPv6.
+    pub family: u32,
+    pub first_slot: u32,
+    pub slots: u32,
+    pub src: Ip,
+    pub dst: Ip,
+    pub sport: u16,
+    pub dport: u16,
+    pub zone: Zone,
+    pub proto: IpProto,
+    pub _pad: u8,
+    /// Answer: flows that were looked at, deleted because expired, and cut.
+    pub inspected: u32,
+    pub expired: u32,
+    pub cut: u32,
+    pub _pad2: u32,
+}
+
+/// Most ring slots of one command.
+pub const MAX_SLOTS: u32 = 8192;
