@@ -24,17 +24,9 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 /// When it cannot be started or does not succeed; the end of its output is part of the error.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| cannot_start(command))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
     if !output.status.success() {
-        bail!(
-            "`{}` failed with {}: {}",
-            shown(command),
-            output.status,
-            tail(&output)
-        );
+        bail!("`{}` failed with {}: {}", shown(command), output.status, tail(&output));
     }
     String::from_utf8(output.stdout)
         .with_context(|| format!("`{}` printed what is not UTF-8", shown(command)))
@@ -55,18 +47,11 @@ fn shown(command: &Command) -> String {
 }
 
 fn cannot_start(command: &Command) -> String {
-    format!(
-        "`{}` cannot be started",
-        command.get_program().to_string_lossy()
-    )
+    format!("`{}` cannot be started", command.get_program().to_string_lossy())
 }
 
 fn tail(output: &Output) -> String {
-    let text = if output.stderr.is_empty() {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
+    let text = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
     let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")

@@ -13,11 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about = "Build, test and check fwd"
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Build, test and check fwd")]
 struct Cli {
     #[command(subcommand)]
     task: Task,

@@ -18,9 +18,7 @@ impl Step {
     pub fn run(name: &str, work: impl FnOnce(&Self) -> Result<String>) -> Result<()> {
         print!("{name:<15} ");
         flush();
-        let step = Self {
-            started: Instant::now(),
-        };
+        let step = Self { started: Instant::now() };
         let done = work(&step);
         match &done {
             Ok(done) => println!("{done} ({:.1} s)", step.started.elapsed().as_secs_f64()),

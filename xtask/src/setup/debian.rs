@@ -31,15 +31,10 @@ pub fn install_rust_src(rustc: &Rustc) -> Result<String> {
     };
     ensure!(Path::new(KEYRING).exists(), by_hand());
     let apt = PrivateApt::create().with_context(by_hand)?;
-    let version = apt
-        .version_of("rust-src", &rustc.release)
-        .with_context(by_hand)?;
+    let version = apt.version_of("rust-src", &rustc.release).with_context(by_hand)?;
     let tree = apt.unpack("rust-src", &version).with_context(by_hand)?;
     let library = tree.join(format!("usr/src/rustc-{}/library", rustc.release));
-    ensure!(
-        library.join("Cargo.lock").exists(),
-        "rust-src {version} has no library/Cargo.lock"
-    );
+    ensure!(library.join("Cargo.lock").exists(), "rust-src {version} has no library/Cargo.lock");
     copy_whole(&library, &rustc.library())?;
     Ok(version)
 }
@@ -57,8 +52,7 @@ impl PrivateApt {
             fs::create_dir_all(apt.home.join(folder))?;
         }
         fs::write(apt.home.join("status"), "")?;
-        let sources =
-            SUITES.map(|suite| format!("deb [signed-by={KEYRING}] {MIRROR} {suite} main\n"));
+        let sources = SUITES.map(|suite| format!("deb [signed-by={KEYRING}] {MIRROR} {suite} main\n"));
         fs::write(apt.home.join("sources.list"), sources.concat())?;
         output(apt.command("apt-get").arg("update"))?;
         Ok(apt)
@@ -72,21 +66,12 @@ impl PrivateApt {
             .filter_map(|line| line.split('|').nth(1).map(str::trim))
             .find(|version| of_release(version, release))
             .map(str::to_owned)
-            .with_context(|| {
-                format!(
-                    "{MIRROR} ({}) has no {package} {release}",
-                    SUITES.join(", ")
-                )
-            })
+            .with_context(|| format!("{MIRROR} ({}) has no {package} {release}", SUITES.join(", ")))
     }
 
     fn unpack(&self, package: &str, version: &str) -> Result<PathBuf> {
         let download = format!("{package}={version}");
-        output(
-            self.command("apt-get")
-                .args(["download", &download])
-                .current_dir(&self.home),
-        )?;
+        output(self.command("apt-get").args(["download", &download]).current_dir(&self.home))?;
         let archive = fs::read_dir(&self.home)?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
@@ -123,21 +108,15 @@ impl Drop for PrivateApt {
 
 /// Whether a Debian version is one of this upstream release: `1.95.0+dfsg1-2~bpo13+1` is of `1.95.0`.
 fn of_release(version: &str, release: &str) -> bool {
-    version
-        .strip_prefix(release)
-        .is_some_and(|rest| rest.starts_with(['+', '-', '~']))
+    version.strip_prefix(release).is_some_and(|rest| rest.starts_with(['+', '-', '~']))
 }
 
 /// Copies a folder so that its new place holds all of it or nothing: a build may be looking at it.
 fn copy_whole(from: &Path, to: &Path) -> Result<()> {
     let parent = to.parent().context("the sysroot has no root")?;
     let arriving = parent.join(format!("library-{}", id()));
-    fs::create_dir_all(parent).with_context(|| {
-        format!(
-            "{} is not writable: run this as its owner",
-            parent.display()
-        )
-    })?;
+    fs::create_dir_all(parent)
+        .with_context(|| format!("{} is not writable: run this as its owner", parent.display()))?;
     run(Command::new("cp").arg("-r").arg(from).arg(&arriving))?;
     fs::rename(&arriving, to).with_context(|| format!("{} cannot be put in place", to.display()))
 }

@@ -40,10 +40,7 @@ pub fn install(step: &Step, packages: &[&str]) -> Result<String> {
     let Some(installed) =
         answer(Command::new("dpkg-query").args(["-W", "-f", "${Package} ${db:Status-Status}\n"]))
     else {
-        return Ok(format!(
-            "no dpkg here: install what is missing of {}",
-            packages.join(" ")
-        ));
+        return Ok(format!("no dpkg here: install what is missing of {}", packages.join(" ")));
     };
     let missing = missing(packages, &installed);
     if missing.is_empty() {
@@ -57,25 +54,14 @@ pub fn install(step: &Step, packages: &[&str]) -> Result<String> {
     }
     step.says(&format!("apt-get install {}", missing.join(" ")));
     output(apt_get().arg("update"))?;
-    output(
-        apt_get()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(&missing),
-    )?;
+    output(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&missing))?;
     Ok("installed".to_owned())
 }
 
 /// Those of the wanted packages that dpkg's list does not call installed.
 fn missing<'a>(wanted: &[&'a str], listed: &str) -> Vec<&'a str> {
-    let installed: Vec<&str> = listed
-        .lines()
-        .filter_map(|line| line.strip_suffix(" installed"))
-        .collect();
-    wanted
-        .iter()
-        .copied()
-        .filter(|package| !installed.contains(package))
-        .collect()
+    let installed: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    wanted.iter().copied().filter(|package| !installed.contains(package)).collect()
 }
 
 fn apt_get() -> Command {
@@ -95,9 +81,6 @@ mod tests {
     #[test]
     fn removed_and_unknown_packages_are_missing() {
         let listed = "curl installed\nsocat config-files\niproute2 installed\n";
-        assert_eq!(
-            missing(&["curl", "iproute2", "socat", "tcpdump"], listed),
-            ["socat", "tcpdump"]
-        );
+        assert_eq!(missing(&["curl", "iproute2", "socat", "tcpdump"], listed), ["socat", "tcpdump"]);
     }
 }

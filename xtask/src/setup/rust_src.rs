@@ -28,10 +28,7 @@ pub fn install(step: &Step) -> Result<String> {
     }
     step.says("not to be had; from Debian's archive");
     let version = debian::install_rust_src(&rustc)?;
-    Ok(format!(
-        "unpacked rust-src {version} into {}",
-        rustc.library().display()
-    ))
+    Ok(format!("unpacked rust-src {version} into {}", rustc.library().display()))
 }
 
 fn present(rustc: &Rustc) -> bool {

@@ -36,9 +36,7 @@ impl Rustc {
                 .next()
                 .and_then(|major| major.parse().ok())
                 .with_context(|| format!("`rustc -vV` names an unreadable LLVM version: {llvm}"))?,
-            sysroot: output(rustc().args(["--print", "sysroot"]))?
-                .trim_end()
-                .into(),
+            sysroot: output(rustc().args(["--print", "sysroot"]))?.trim_end().into(),
         })
     }
 
