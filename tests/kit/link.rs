@@ -11,11 +11,7 @@ use fwd_tests::{need, skip};
 
 /// Two machines on a Linux bridge in a third namespace.
 fn bridged() -> [Netns; 3] {
-    let (left, switch, right) = (
-        Netns::new("left"),
-        Netns::new("switch"),
-        Netns::new("right"),
-    );
+    let (left, switch, right) = (Netns::new("left"), Netns::new("switch"), Netns::new("right"));
     switch.bridge("br0");
     for (netns, port, address) in [(&left, "p0", "10.0.0.1/24"), (&right, "p1", "10.0.0.2/24")] {
         switch.veth(port, netns, "eth0");
@@ -29,17 +25,10 @@ fn bridged() -> [Netns; 3] {
 fn tcp_passes_a_veth_and_a_bridge() {
     need!(skip::root());
     let [left, _switch, right] = bridged();
-    let listener = right
-        .inside(|| TcpListener::bind("10.0.0.2:80"))
-        .expect("the address is there");
-    let client = left
-        .inside(|| TcpStream::connect("10.0.0.2:80"))
-        .expect("the bridge forwards");
+    let listener = right.inside(|| TcpListener::bind("10.0.0.2:80")).expect("the address is there");
+    let client = left.inside(|| TcpStream::connect("10.0.0.2:80")).expect("the bridge forwards");
     let (_, peer) = listener.accept().expect("the client is connected");
-    assert_eq!(
-        Ok(peer),
-        client.local_addr().map_err(|error| error.to_string())
-    );
+    assert_eq!(Ok(peer), client.local_addr().map_err(|error| error.to_string()));
 }
 
 #[test]
@@ -49,18 +38,14 @@ fn a_frame_sent_is_the_frame_received() {
     let (out, into) = (Wire::open(&left, "eth0"), Wire::open(&right, "eth0"));
     for packet in [
         Packet::udp("10.0.0.1:1000", "10.0.0.2:2000").payload("whole"),
-        Packet::udp("10.0.0.1:1000", "10.0.0.2:2000")
-            .payload("tagged")
-            .vlan(30),
+        Packet::udp("10.0.0.1:1000", "10.0.0.2:2000").payload("tagged").vlan(30),
         Packet::arp_request("02:00:00:00:00:01", "10.0.0.1", "10.0.0.2"),
     ] {
         let packet = packet.macs("02:00:00:00:00:01", Mac::BROADCAST);
         out.send(&packet.frame());
         into.expect_frame(&packet.frame());
     }
-    out.expect_none(Duration::from_millis(50), |frame| {
-        render(frame).contains("> 10.0.0.2.2000")
-    });
+    out.expect_none(Duration::from_millis(50), |frame| render(frame).contains("> 10.0.0.2.2000"));
 }
 
 #[test]
@@ -69,13 +54,9 @@ fn taps_carry_frames_with_and_without_a_header() {
     for header in [VnetHeader::Off, VnetHeader::On] {
         let netns = Netns::new("vm");
         netns.tap("tap0", header);
-        let (vm, host) = (
-            Tap::open(&netns, "tap0", header),
-            Wire::open(&netns, "tap0"),
-        );
-        let frame = Packet::udp("10.0.0.1:1000", "10.0.0.2:2000")
-            .macs("02:00:00:00:00:01", Mac::BROADCAST)
-            .frame();
+        let (vm, host) = (Tap::open(&netns, "tap0", header), Wire::open(&netns, "tap0"));
+        let frame =
+            Packet::udp("10.0.0.1:1000", "10.0.0.2:2000").macs("02:00:00:00:00:01", Mac::BROADCAST).frame();
         vm.send(&frame);
         host.expect_frame(&frame);
         host.send(&frame);

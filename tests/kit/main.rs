@@ -1,3 +1,4 @@
 //! The kit against the kernel alone: what the other rungs stand on is shown to work without fwd.
 
 mod link;
+mod traffic;

@@ -7,4 +7,5 @@ pub mod frame;
 pub mod link;
 pub mod netns;
 pub mod skip;
+pub mod traffic;
 pub mod wire;

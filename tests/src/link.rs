@@ -17,10 +17,7 @@ impl Netns {
     /// A veth pair: `name` here, `peer_name` in `peer`; both up.
     #[track_caller]
     pub fn veth(&self, name: &str, peer: &Self, peer_name: &str) {
-        self.run(&format!(
-            "ip link add {name} type veth peer name {peer_name} netns {}",
-            peer.name()
-        ));
+        self.run(&format!("ip link add {name} type veth peer name {peer_name} netns {}", peer.name()));
         self.up(name);
         peer.up(peer_name);
     }
@@ -28,11 +25,7 @@ impl Netns {
     /// A persistent tap, up, as libvirt makes it before QEMU opens it.
     #[track_caller]
     pub fn tap(&self, name: &str, header: VnetHeader) {
-        let vnet_hdr = if header == VnetHeader::On {
-            " vnet_hdr"
-        } else {
-            ""
-        };
+        let vnet_hdr = if header == VnetHeader::On { " vnet_hdr" } else { "" };
         self.run(&format!("ip tuntap add dev {name} mode tap{vnet_hdr}"));
         self.up(name);
     }
@@ -40,9 +33,7 @@ impl Netns {
     /// A Linux bridge, up, without spanning tree.
     #[track_caller]
     pub fn bridge(&self, name: &str) {
-        self.run(&format!(
-            "ip link add {name} type bridge forward_delay 0 stp_state 0"
-        ));
+        self.run(&format!("ip link add {name} type bridge forward_delay 0 stp_state 0"));
         self.up(name);
     }
 
@@ -124,9 +115,6 @@ impl Netns {
     fn link_json(&self, device: &str) -> serde_json::Value {
         let text = self.run(&format!("ip -j -s -d link show dev {device}"));
         let links: Vec<serde_json::Value> = serde_json::from_str(&text).expect("ip prints JSON");
-        links
-            .into_iter()
-            .next()
-            .expect("ip shows the link or fails")
+        links.into_iter().next().expect("ip shows the link or fails")
     }
 }

@@ -31,7 +31,8 @@ pub struct Netns {
 }
 
 impl Netns {
-    /// Makes an empty namespace with `lo` up and IPv6 quiet: no address detection, no router solicitation.
+    /// Makes an empty namespace with `lo` up and IPv6 quiet (no address detection, no router
+    /// solicitation), and ping sockets open to root.
     ///
     /// # Panics
     /// If namespaces cannot be made; ask [`crate::skip::need_root`] first.
@@ -42,18 +43,14 @@ impl Netns {
         let name = format!("{PREFIX}{}-{number}-{role}", std::process::id());
         let mut add = Command::new("ip");
         output(add.args(["netns", "add", &name])).expect("a namespace can be made");
-        let file =
-            File::open(Path::new(DIRECTORY).join(&name)).expect("the namespace was just made");
+        let file = File::open(Path::new(DIRECTORY).join(&name)).expect("the namespace was just made");
         let netns = Self { name, file };
         for conf in ["all", "default"] {
-            for (key, value) in [
-                ("accept_dad", "0"),
-                ("dad_transmits", "0"),
-                ("router_solicitations", "0"),
-            ] {
+            for (key, value) in [("accept_dad", "0"), ("dad_transmits", "0"), ("router_solicitations", "0")] {
                 netns.sysctl(&format!("net.ipv6.conf.{conf}.{key}"), value);
             }
         }
+        netns.sysctl("net.ipv4.ping_group_range", "0 0");
         netns.run("ip link set lo up");
         netns
     }
@@ -72,10 +69,7 @@ impl Netns {
     /// A command that will run inside, and dies with the thread that started it.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let file = self
-            .file
-            .try_clone()
-            .expect("a file descriptor can be duplicated");
+        let file = self.file.try_clone().expect("a file descriptor can be duplicated");
         let mut command = Command::new(program);
         let enter = move || -> io::Result<()> {
             setns(&file, CloneFlags::CLONE_NEWNET)?;
@@ -93,8 +87,7 @@ impl Netns {
     /// If it fails.
     #[track_caller]
     pub fn run(&self, line: &str) -> String {
-        self.try_run(line)
-            .unwrap_or_else(|error| panic!("{}: {error:#}", self.name))
+        self.try_run(line).unwrap_or_else(|error| panic!("{}: {error:#}", self.name))
     }
 
     /// Like [`Netns::run`].
@@ -124,10 +117,7 @@ impl Netns {
         &self,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> thread::JoinHandle<T> {
-        let file = self
-            .file
-            .try_clone()
-            .expect("a file descriptor can be duplicated");
+        let file = self.file.try_clone().expect("a file descriptor can be duplicated");
         thread::spawn(move || {
             setns(&file, CloneFlags::CLONE_NEWNET).expect("the namespace is open");
             task()
@@ -142,9 +132,7 @@ impl Netns {
     #[track_caller]
     pub fn sysctl(&self, key: &str, value: &str) {
         let path = sysctl_path(key);
-        self.inside(|| {
-            fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        });
+        self.inside(|| fs::write(&path, value).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
     }
 
     #[must_use]
@@ -152,9 +140,7 @@ impl Netns {
     pub fn read_sysctl(&self, key: &str) -> String {
         let path = sysctl_path(key);
         let text = self.inside(|| fs::read_to_string(&path));
-        text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-            .trim()
-            .to_owned()
+        text.unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_owned()
     }
 
     /// Makes sure that this is not the namespace in which the tests were started.
@@ -184,10 +170,7 @@ pub fn ensure_inside_private_namespace() -> Result<()> {
 fn ensure_differs_from_outer(inode: u64) -> Result<()> {
     // The main thread never enters another namespace, and /proc/self is the main thread.
     let outer = fs::metadata("/proc/self/ns/net")?.ino();
-    ensure!(
-        inode != outer,
-        "refused: this is the machine's own network namespace, not one made for a test"
-    );
+    ensure!(inode != outer, "refused: this is the machine's own network namespace, not one made for a test");
     Ok(())
 }
 
@@ -196,17 +179,9 @@ fn ensure_differs_from_outer(inode: u64) -> Result<()> {
 /// # Errors
 /// If it cannot be started, or fails: with what it printed.
 pub fn output(command: &mut Command) -> Result<String> {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .with_context(|| format!("{} cannot be started", command.get_program().display()))?;
-    let (stdout, stderr) = (
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr),
-    );
+    let Output { status, stdout, stderr } =
+        command.output().with_context(|| format!("{} cannot be started", command.get_program().display()))?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     if !status.success() {
         bail!("{command:?} ended with {status}\n{stdout}{stderr}");
     }
@@ -229,9 +204,7 @@ fn remove_namespaces_of_the_dead() {
     };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.split('-').next());
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             remove(&name);
         }

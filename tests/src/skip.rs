@@ -45,11 +45,7 @@ pub fn record(reason: &str) {
 /// # Errors
 /// With the reason and the remedy.
 pub fn root() -> Result<(), String> {
-    if nix::unistd::geteuid().is_root() {
-        Ok(())
-    } else {
-        Err("needs root: run it with sudo".into())
-    }
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err("needs root: run it with sudo".into()) }
 }
 
 /// Root, and a kernel that loads BPF programs.
@@ -58,11 +54,8 @@ pub fn root() -> Result<(), String> {
 /// With the reason and the remedy.
 pub fn bpf() -> Result<(), String> {
     root()?;
-    let loads = Command::new("bpftool")
-        .args(["prog", "list"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let loads =
+        Command::new("bpftool").args(["prog", "list"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match loads {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err("needs CAP_BPF: bpftool cannot list programs".into()),
@@ -92,13 +85,7 @@ pub fn prometheus() -> Result<(), String> {
 
 fn program(name: &str, package: &str) -> Result<(), String> {
     let found = std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path)
-            .chain(["/usr/sbin".into()])
-            .any(|dir| dir.join(name).exists())
+        std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(name).exists())
     });
-    if found {
-        Ok(())
-    } else {
-        Err(format!("needs {name}: apt-get install {package}"))
-    }
+    if found { Ok(()) } else { Err(format!("needs {name}: apt-get install {package}")) }
 }

@@ -32,8 +32,7 @@ pub trait Link {
 
     #[track_caller]
     fn send(&self, frame: &[u8]) {
-        self.try_send(frame)
-            .unwrap_or_else(|error| panic!("{error}: {}", render(frame)));
+        self.try_send(frame).unwrap_or_else(|error| panic!("{error}: {}", render(frame)));
     }
 
     /// The first frame that `wanted` accepts.
@@ -80,11 +79,7 @@ pub trait Link {
     fn expect_none(&self, time: Duration, unwanted: impl Fn(&[u8]) -> bool) {
         let end = Instant::now() + time;
         while let Some(frame) = self.receive(end.saturating_duration_since(Instant::now())) {
-            assert!(
-                !unwanted(&frame),
-                "an unwanted frame came: {}",
-                render(&frame)
-            );
+            assert!(!unwanted(&frame), "an unwanted frame came: {}", render(&frame));
         }
     }
 
@@ -108,9 +103,7 @@ impl Wire {
     pub fn open(netns: &Netns, device: &str) -> Self {
         let index = netns.ifindex(device);
         let socket = netns.inside(|| packet_socket(index));
-        Self {
-            socket: socket.unwrap_or_else(|error| panic!("{device}: {error}")),
-        }
+        Self { socket: socket.unwrap_or_else(|error| panic!("{device}: {error}")) }
     }
 }
 
@@ -142,10 +135,7 @@ impl Tap {
     #[track_caller]
     pub fn open(netns: &Netns, name: &str, header: VnetHeader) -> Self {
         let file = netns.inside(|| open_tap(name, header));
-        Self {
-            file: file.unwrap_or_else(|error| panic!("{name}: {error}")),
-            header,
-        }
+        Self { file: file.unwrap_or_else(|error| panic!("{name}: {error}")), header }
     }
 }
 
@@ -180,25 +170,15 @@ fn readable(file: &impl AsFd, patience: Duration) -> bool {
 
 fn write_all(file: &impl AsFd, frame: &[u8]) -> io::Result<()> {
     let written = nix::unistd::write(file, frame)?;
-    if written == frame.len() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::WriteZero.into())
-    }
+    if written == frame.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn packet_socket(index: u32) -> io::Result<OwnedFd> {
-    let every = u16::try_from(libc::ETH_P_ALL)
-        .expect("an ethertype has 16 bits")
-        .to_be();
+    let every = u16::try_from(libc::ETH_P_ALL).expect("an ethertype has 16 bits").to_be();
     // Protocol 0 until bound, or frames of other interfaces would already queue up.
     // SAFETY: no pointers are passed; a non-negative result is a descriptor that nothing else owns.
     let socket = unsafe {
@@ -210,10 +190,7 @@ fn packet_socket(index: u32) -> io::Result<OwnedFd> {
         (libc::SOL_PACKET, libc::PACKET_AUXDATA, 1),
         (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 64 << 20),
     ] {
-        let (pointer, size) = (
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        );
+        let (pointer, size) = ((&raw const value).cast(), size_of_val(&value) as libc::socklen_t);
         // SAFETY: the pointer and size describe `value`, which lives through the call.
         check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, pointer, size) })?;
     }
@@ -226,10 +203,7 @@ fn packet_socket(index: u32) -> io::Result<OwnedFd> {
         sll_halen: 0,
         sll_addr: [0; 8],
     };
-    let (pointer, size) = (
-        (&raw const address).cast(),
-        size_of_val(&address) as libc::socklen_t,
-    );
+    let (pointer, size) = ((&raw const address).cast(), size_of_val(&address) as libc::socklen_t);
     // SAFETY: the pointer and size describe `address`, which lives through the call.
     check(unsafe { libc::bind(socket.as_raw_fd(), pointer, size) })?;
     Ok(socket)
@@ -239,10 +213,7 @@ fn packet_socket(index: u32) -> io::Result<OwnedFd> {
 fn receive_tagged(socket: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut frame = vec![0_u8; LONGEST_FRAME];
     let mut control = [0_u64; 16]; // aligned as cmsghdr needs it
-    let mut part = libc::iovec {
-        iov_base: frame.as_mut_ptr().cast(),
-        iov_len: frame.len(),
-    };
+    let mut part = libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() };
     // SAFETY: msghdr is plain data for which zeros are valid.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut part;
@@ -259,17 +230,9 @@ fn receive_tagged(socket: &OwnedFd) -> io::Result<Vec<u8>> {
         && (header.cmsg_level, header.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA)
     {
         // SAFETY: a control message of this type holds a tpacket_auxdata, perhaps unaligned.
-        let data = unsafe {
-            libc::CMSG_DATA(header)
-                .cast::<libc::tpacket_auxdata>()
-                .read_unaligned()
-        };
+        let data = unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() };
         if data.tp_status & libc::TP_STATUS_VLAN_VALID != 0 {
-            let tpid = if data.tp_vlan_tpid == 0 {
-                0x8100
-            } else {
-                data.tp_vlan_tpid
-            };
+            let tpid = if data.tp_vlan_tpid == 0 { 0x8100 } else { data.tp_vlan_tpid };
             let tag = [tpid.to_be_bytes(), data.tp_vlan_tci.to_be_bytes()].concat();
             frame.splice(12..12, tag);
         }
@@ -280,20 +243,14 @@ fn receive_tagged(socket: &OwnedFd) -> io::Result<Vec<u8>> {
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 
 fn open_tap(name: &str, header: VnetHeader) -> io::Result<File> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun")?;
+    let file = File::options().read(true).write(true).open("/dev/net/tun")?;
     let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
     if header == VnetHeader::On {
         flags |= libc::IFF_VNET_HDR;
     }
     // SAFETY: ifreq is plain data for which zeros are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    assert!(
-        name.len() < request.ifr_name.len(),
-        "{name} is too long for an interface"
-    );
+    assert!(name.len() < request.ifr_name.len(), "{name} is too long for an interface");
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = from.cast_signed();
     }

@@ -30,10 +30,7 @@ impl Packet {
     /// Adds an 802.1Q tag inside those already there.
     #[must_use]
     pub fn vlan(mut self, id: u16) -> Self {
-        self.vlans.push(Vlan {
-            tpid: 0x8100,
-            tci: id,
-        });
+        self.vlans.push(Vlan { tpid: 0x8100, tci: id });
         self
     }
 

@@ -11,10 +11,7 @@ use super::packet::{Arp, Body, Fault, Fragment, Ip, L4, Packet};
 pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
     for pair in bytes.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([
-            pair[0],
-            pair.get(1).copied().unwrap_or(0),
-        ]));
+        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !u16::try_from(sum).expect("the carry was folded in after every addition")
@@ -37,24 +34,15 @@ impl Packet {
     /// If it is not IP, or `size` is not a multiple of eight.
     #[must_use]
     pub fn fragments(&self, id: u16, size: usize) -> Vec<Vec<u8>> {
-        let Body::Ip(ip) = &self.body else {
-            panic!("only IP packets have fragments")
-        };
-        assert!(
-            size > 0 && size.is_multiple_of(8),
-            "a fragment holds a multiple of eight bytes"
-        );
+        let Body::Ip(ip) = &self.body else { panic!("only IP packets have fragments") };
+        assert!(size > 0 && size.is_multiple_of(8), "a fragment holds a multiple of eight bytes");
         let mut ip = ip.clone();
         (ip.dont_fragment, ip.id) = (false, id);
         let whole = ip.l4_bytes();
         let last = whole.len().div_ceil(size) - 1;
         let cut = |(n, part): (usize, &[u8])| {
             let offset = u16::try_from(n * size).expect("an IP packet is shorter than 64 KiB");
-            let fragment = Fragment {
-                id: id.into(),
-                offset,
-                more: n != last,
-            };
+            let fragment = Fragment { id: id.into(), offset, more: n != last };
             self.framed(&ip.bytes(part, Some(fragment)))
         };
         whole.chunks(size).enumerate().map(cut).collect()
@@ -198,10 +186,7 @@ impl Ip {
                 Fault::L4Checksum(sum) => put(&mut bytes, sum_at, sum),
                 Fault::UdpLength(length) => put(&mut bytes, 4, length),
                 Fault::TcpWords(words) => bytes[12] = words << 4,
-                Fault::Version(_)
-                | Fault::HeaderWords(_)
-                | Fault::IpLength(_)
-                | Fault::IpChecksum(_) => {}
+                Fault::Version(_) | Fault::HeaderWords(_) | Fault::IpLength(_) | Fault::IpChecksum(_) => {}
             }
         }
         bytes
@@ -210,15 +195,7 @@ impl Ip {
     fn l4_header(&self) -> Vec<u8> {
         let mut bytes = vec![];
         match &self.l4 {
-            L4::Tcp {
-                source,
-                destination,
-                flags,
-                seq,
-                ack,
-                window,
-                options,
-            } => {
+            L4::Tcp { source, destination, flags, seq, ack, window, options } => {
                 let options = padded(options);
                 bytes.extend(source.to_be_bytes());
                 bytes.extend(destination.to_be_bytes());
@@ -229,10 +206,7 @@ impl Ip {
                 bytes.extend([0; 4]);
                 bytes.extend(options);
             }
-            L4::Udp {
-                source,
-                destination,
-            } => {
+            L4::Udp { source, destination } => {
                 bytes.extend(source.to_be_bytes());
                 bytes.extend(destination.to_be_bytes());
                 bytes.extend(length(8 + self.payload.len()));
@@ -269,9 +243,7 @@ pub fn header_end(frame: &[u8]) -> usize {
         (Some(etherparse::TransportSlice::Udp(udp)), _) => udp.payload().len(),
         (Some(etherparse::TransportSlice::Icmpv4(icmp)), _) => icmp.payload().len(),
         (Some(etherparse::TransportSlice::Icmpv6(icmp)), _) => icmp.payload().len(),
-        (_, Some(net)) => net
-            .ip_payload_ref()
-            .map_or(0, |payload| payload.payload.len()),
+        (_, Some(net)) => net.ip_payload_ref().map_or(0, |payload| payload.payload.len()),
         (_, None) => 0,
     };
     frame.len() - payload
@@ -291,9 +263,7 @@ fn padded(options: &[u8]) -> Vec<u8> {
 }
 
 fn length(bytes: usize) -> [u8; 2] {
-    u16::try_from(bytes)
-        .expect("an IP packet is shorter than 64 KiB")
-        .to_be_bytes()
+    u16::try_from(bytes).expect("an IP packet is shorter than 64 KiB").to_be_bytes()
 }
 
 fn low_byte(number: usize) -> u8 {

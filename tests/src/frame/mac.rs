@@ -23,10 +23,7 @@ impl From<&str> for Mac {
                 .and_then(|part| u8::from_str_radix(part, 16).ok())
                 .unwrap_or_else(|| panic!("{text:?} is not an Ethernet address"));
         }
-        assert!(
-            parts.next().is_none(),
-            "{text:?} is not an Ethernet address"
-        );
+        assert!(parts.next().is_none(), "{text:?} is not an Ethernet address");
         Self(bytes)
     }
 }

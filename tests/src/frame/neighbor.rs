@@ -77,22 +77,11 @@ impl Packet {
 
     /// "`target` is at …" to `receiver`; solicited and override are set, the source is the target.
     pub fn neighbor_advertisement(target: &str, receiver: &str, options: &[NdOption]) -> Self {
-        Self::nd(
-            target,
-            receiver,
-            136,
-            [0x60, 0, 0, 0],
-            &v6(target).octets(),
-            options,
-        )
+        Self::nd(target, receiver, 136, [0x60, 0, 0, 0], &v6(target).octets(), options)
     }
 
     /// A router advertisement to all nodes, with hop limit 64 and a lifetime of 1800 s.
-    pub fn router_advertisement(
-        router_mac: impl Into<Mac>,
-        router: &str,
-        options: &[NdOption],
-    ) -> Self {
+    pub fn router_advertisement(router_mac: impl Into<Mac>, router: &str, options: &[NdOption]) -> Self {
         Self::nd(router, "ff02::1", 134, [64, 0, 7, 8], &[0; 8], options)
             .macs(router_mac, [0x33, 0x33, 0, 0, 0, 1])
     }
@@ -106,9 +95,7 @@ impl Packet {
         options: &[NdOption],
     ) -> Self {
         let options: Vec<u8> = options.iter().flat_map(NdOption::bytes).collect();
-        Self::icmp(source, destination, kind, 0, rest)
-            .hops(255)
-            .payload([body, &options].concat())
+        Self::icmp(source, destination, kind, 0, rest).hops(255).payload([body, &options].concat())
     }
 }
 

@@ -18,8 +18,7 @@ pub const URG: u8 = 0x20;
 /// If the text is not an IP address.
 #[must_use]
 pub fn ip(text: &str) -> IpAddr {
-    text.parse()
-        .unwrap_or_else(|_| panic!("{text:?} is not an IP address"))
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is not an IP address"))
 }
 
 /// One end of a TCP or UDP packet: `"10.0.0.1:80"`, `"[fd00::1]:80"`, a `SocketAddr`, or a pair.
@@ -28,10 +27,7 @@ pub struct End(pub SocketAddr);
 
 impl From<&str> for End {
     fn from(text: &str) -> Self {
-        Self(
-            text.parse()
-                .unwrap_or_else(|_| panic!("{text:?} is not address:l4port")),
-        )
+        Self(text.parse().unwrap_or_else(|_| panic!("{text:?} is not address:l4port")))
     }
 }
 
@@ -130,10 +126,7 @@ impl Extension {
     /// A header of eight bytes that holds padding only (hop-by-hop and destination options).
     #[must_use]
     pub fn padding(number: u8) -> Self {
-        Self {
-            number,
-            content: vec![1, 4, 0, 0, 0, 0],
-        }
+        Self { number, content: vec![1, 4, 0, 0, 0, 0] }
     }
 }
 
@@ -183,10 +176,7 @@ impl Packet {
     /// A frame of any other protocol.
     #[must_use]
     pub fn other(ether_type: u16, bytes: &[u8]) -> Self {
-        Self::with(Body::Other {
-            ether_type,
-            bytes: bytes.to_vec(),
-        })
+        Self::with(Body::Other { ether_type, bytes: bytes.to_vec() })
     }
 
     /// A TCP segment with ACK set; see [`Packet::flags`].
@@ -206,14 +196,7 @@ impl Packet {
 
     pub fn udp(source: impl Into<End>, destination: impl Into<End>) -> Self {
         let (End(from), End(to)) = (source.into(), destination.into());
-        Self::ip(
-            from.ip(),
-            to.ip(),
-            L4::Udp {
-                source: from.port(),
-                destination: to.port(),
-            },
-        )
+        Self::ip(from.ip(), to.ip(), L4::Udp { source: from.port(), destination: to.port() })
     }
 
     /// An echo request of the addresses' family.
@@ -239,11 +222,7 @@ impl Packet {
     /// An IP packet of any protocol.
     #[must_use]
     pub fn ip(source: IpAddr, destination: IpAddr, l4: L4) -> Self {
-        assert_eq!(
-            source.is_ipv4(),
-            destination.is_ipv4(),
-            "{source} and {destination} differ in family"
-        );
+        assert_eq!(source.is_ipv4(), destination.is_ipv4(), "{source} and {destination} differ in family");
         Self::with(Body::Ip(Ip {
             source,
             destination,
@@ -261,13 +240,7 @@ impl Packet {
     }
 
     pub(super) fn with(body: Body) -> Self {
-        Self {
-            source: Mac::ZERO,
-            destination: Mac::ZERO,
-            vlans: vec![],
-            body,
-            trailer: vec![],
-        }
+        Self { source: Mac::ZERO, destination: Mac::ZERO, vlans: vec![], body, trailer: vec![] }
     }
 }
 

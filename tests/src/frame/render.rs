@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{
-    ArpPacketSlice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice,
-    TransportSlice,
+    ArpPacketSlice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice, TransportSlice,
 };
 
 use super::Mac;
@@ -23,12 +22,7 @@ pub fn render(frame: &[u8]) -> String {
     let mut ether_type = 0;
     if let Some(LinkSlice::Ethernet2(ethernet)) = &packet.link {
         ether_type = ethernet.ether_type().0;
-        let _ = write!(
-            line,
-            "{} > {} ",
-            Mac(ethernet.source()),
-            Mac(ethernet.destination())
-        );
+        let _ = write!(line, "{} > {} ", Mac(ethernet.source()), Mac(ethernet.destination()));
     }
     for tag in &packet.link_exts {
         if let LaxLinkExtSlice::Vlan(vlan) = tag {
@@ -55,12 +49,9 @@ fn arp_text(arp: &ArpPacketSlice<'_>) -> String {
         Ok(octets) => Ipv4Addr::from(octets).to_string(),
         Err(_) => format!("{bytes:02x?}"),
     };
-    let (sender, target) = (
-        address(arp.sender_protocol_addr()),
-        address(arp.target_protocol_addr()),
-    );
-    let sender_mac = <[u8; 6]>::try_from(arp.sender_hw_addr())
-        .map_or_else(|_| "?".into(), |mac| Mac(mac).to_string());
+    let (sender, target) = (address(arp.sender_protocol_addr()), address(arp.target_protocol_addr()));
+    let sender_mac =
+        <[u8; 6]>::try_from(arp.sender_hw_addr()).map_or_else(|_| "?".into(), |mac| Mac(mac).to_string());
     match arp.operation().0 {
         1 => format!("ARP who-has {target} tell {sender} ({sender_mac})"),
         2 => format!("ARP {sender} is-at {sender_mac} to {target}"),
@@ -72,25 +63,13 @@ fn ip_text(net: &LaxNetSlice<'_>, transport: Option<&TransportSlice<'_>>) -> Str
     let (family, source, destination, hops) = match net {
         LaxNetSlice::Ipv4(v4) => {
             let header = v4.header();
-            (
-                "IP",
-                header.source_addr().to_string(),
-                header.destination_addr().to_string(),
-                header.ttl(),
-            )
+            ("IP", header.source_addr().to_string(), header.destination_addr().to_string(), header.ttl())
         }
         LaxNetSlice::Ipv6(v6) => {
             let header = v6.header();
-            let (source, destination) = (
-                Ipv6Addr::from(header.source()),
-                Ipv6Addr::from(header.destination()),
-            );
-            (
-                "IP6",
-                source.to_string(),
-                destination.to_string(),
-                header.hop_limit(),
-            )
+            let (source, destination) =
+                (Ipv6Addr::from(header.source()), Ipv6Addr::from(header.destination()));
+            ("IP6", source.to_string(), destination.to_string(), header.hop_limit())
         }
         LaxNetSlice::Arp(_) => unreachable!("ARP has its own text"),
     };
@@ -106,25 +85,15 @@ fn ip_text(net: &LaxNetSlice<'_>, transport: Option<&TransportSlice<'_>>) -> Str
             )
         }
         Some(TransportSlice::Udp(udp)) => {
-            format!(
-                "{}: udp data {}",
-                ends(udp.source_port(), udp.destination_port()),
-                udp.payload().len()
-            )
+            format!("{}: udp data {}", ends(udp.source_port(), udp.destination_port()), udp.payload().len())
         }
         Some(TransportSlice::Icmpv4(icmp)) => {
             let (kind, code, rest) = (icmp.type_u8(), icmp.code_u8(), icmp.bytes5to8());
-            format!(
-                "{family} {source} > {destination}: {}",
-                icmp_text("icmp", kind, code, rest)
-            )
+            format!("{family} {source} > {destination}: {}", icmp_text("icmp", kind, code, rest))
         }
         Some(TransportSlice::Icmpv6(icmp)) => {
             let (kind, code, rest) = (icmp.type_u8(), icmp.code_u8(), icmp.bytes5to8());
-            format!(
-                "{family} {source} > {destination}: {}",
-                icmp_text("icmp6", kind, code, rest)
-            )
+            format!("{family} {source} > {destination}: {}", icmp_text("icmp6", kind, code, rest))
         }
         Some(TransportSlice::Igmp(_)) => format!("{family} {source} > {destination}: igmp"),
         None => {
@@ -137,10 +106,7 @@ fn ip_text(net: &LaxNetSlice<'_>, transport: Option<&TransportSlice<'_>>) -> Str
         }
     };
     let _ = write!(line, " hops {hops}");
-    if net
-        .ip_payload_ref()
-        .is_some_and(|payload| payload.fragmented)
-    {
+    if net.ip_payload_ref().is_some_and(|payload| payload.fragmented) {
         line += " fragment";
     }
     line
@@ -148,19 +114,8 @@ fn ip_text(net: &LaxNetSlice<'_>, transport: Option<&TransportSlice<'_>>) -> Str
 
 fn tcp_flags(tcp: &TcpSlice<'_>) -> String {
     let bits = tcp.slice()[13];
-    let names = [
-        (SYN, 'S'),
-        (FIN, 'F'),
-        (RST, 'R'),
-        (PSH, 'P'),
-        (URG, 'U'),
-        (ACK, '.'),
-    ];
-    names
-        .into_iter()
-        .filter(|(bit, _)| bits & bit != 0)
-        .map(|(_, name)| name)
-        .collect()
+    let names = [(SYN, 'S'), (FIN, 'F'), (RST, 'R'), (PSH, 'P'), (URG, 'U'), (ACK, '.')];
+    names.into_iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| name).collect()
 }
 
 fn icmp_text(name: &str, kind: u8, code: u8, rest: [u8; 4]) -> String {
@@ -185,22 +140,9 @@ pub fn difference(expected: &[u8], got: &[u8]) -> Option<String> {
         if wanted == found {
             continue;
         }
-        let marks: String = (0..ROW)
-            .map(|n| {
-                if wanted.get(n) == found.get(n) {
-                    "   "
-                } else {
-                    " ^^"
-                }
-            })
-            .collect();
-        let _ = writeln!(
-            text,
-            "{at:04x} -{}\n     +{}\n      {}",
-            hex(wanted),
-            hex(found),
-            marks.trim_end()
-        );
+        let marks: String =
+            (0..ROW).map(|n| if wanted.get(n) == found.get(n) { "   " } else { " ^^" }).collect();
+        let _ = writeln!(text, "{at:04x} -{}\n     +{}\n      {}", hex(wanted), hex(found), marks.trim_end());
     }
     Some(text)
 }

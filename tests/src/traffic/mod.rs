@@ -1,0 +1,13 @@
+//! Real sockets for tests: services that run inside a namespace, and clients that use them.
+//!
+//! Everything is `std::net` on threads that entered the namespace; a service ends when it is dropped.
+
+mod bulk;
+mod ping;
+mod probe;
+mod service;
+
+pub use bulk::{BulkSource, Transfer};
+pub use ping::ping;
+pub use probe::{Probe, ProbeReport};
+pub use service::{Service, ask_udp, http_get, http_whoami, udp_whoami};
