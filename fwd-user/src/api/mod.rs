@@ -1,3 +1,4 @@
 //! What people and programs exchange with the daemon: documents, observations, errors.
 
 pub mod spec;
+pub mod status;
