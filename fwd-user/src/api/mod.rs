@@ -1,4 +1,5 @@
 //! What people and programs exchange with the daemon: documents, observations, errors.
 
+pub mod error;
 pub mod spec;
 pub mod status;
