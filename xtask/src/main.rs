@@ -3,9 +3,11 @@
 //! Each task sets up what it needs, says in one line what each step does and how long it took, and does
 //! nothing twice. What goes wrong is one sentence with its remedy.
 
+mod build;
 mod command;
 mod setup;
 mod step;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -23,11 +25,17 @@ struct Cli {
 enum Task {
     /// Make this machine able to build and test fwd
     Setup(setup::Args),
+    /// Build the kernel object and the binary
+    Build(build::Args),
+    /// Run the tests of one rung, or of all
+    Test(test::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup(args) => setup::run(args),
+        Task::Build(args) => build::run(args),
+        Task::Test(args) => test::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
