@@ -4,6 +4,7 @@
 //! and takes it away again when it is dropped. Nothing here uses the code under test.
 
 pub mod frame;
+pub mod guest;
 pub mod lab;
 pub mod link;
 pub mod netns;

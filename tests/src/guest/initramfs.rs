@@ -1,0 +1,122 @@
+//! The guests' whole user space: a static busybox, the modules of its devices, an init and an agent.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use super::kernel::{self, Kernel};
+use crate::netns::output;
+
+/// The bytes that guests send each other come in blocks of this many.
+pub const BLOCK_LEN: usize = 1 << 20;
+
+/// Some are built in, depending on the kernel; those are passed over.
+const MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "virtio_net", "failover"];
+
+const SCRIPTS: [(&str, &str); 3] = [
+    ("init", include_str!("init.sh")),
+    ("bin/agent", include_str!("agent.sh")),
+    ("www/cgi-bin/index.cgi", include_str!("whoami.sh")),
+];
+
+/// The archive for this kernel; built anew when what it is made of changed.
+pub fn build(kernel: &Kernel) -> Result<PathBuf> {
+    let cache = kernel::cache()?;
+    let lock = File::create(cache.join("lock"))?;
+    lock.lock()?;
+    let archive = cache.join("initramfs.cpio");
+    let scripts = SCRIPTS.map(|(_, script)| script).concat();
+    let recipe = [&scripts, include_str!("initramfs.rs"), &kernel.version].join("\n");
+    let noted = cache.join("initramfs.recipe");
+    if archive.exists() && fs::read_to_string(&noted).is_ok_and(|text| text == recipe) {
+        return Ok(archive);
+    }
+    let root = cache.join("initramfs");
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
+    fill(&root, kernel)?;
+    let pack = format!("find . | cpio --quiet -o -H newc > {}", archive.display());
+    output(Command::new("sh").args(["-c", &pack]).current_dir(&root))?;
+    fs::write(noted, recipe)?;
+    Ok(archive)
+}
+
+/// A block of bytes without pattern, the same everywhere.
+pub fn block() -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut block = Vec::with_capacity(BLOCK_LEN);
+    while block.len() < BLOCK_LEN {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        block.extend(state.to_le_bytes());
+    }
+    block
+}
+
+fn fill(root: &Path, kernel: &Kernel) -> Result<()> {
+    for folder in ["bin", "dev", "proc", "sys", "tmp", "run", "modules", "www/cgi-bin"] {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    let busybox = which("busybox")?;
+    let applets = output(Command::new(&busybox).arg("--list"))?;
+    fs::copy(&busybox, root.join("bin/busybox"))?;
+    for applet in applets.lines().filter(|name| *name != "busybox") {
+        symlink("busybox", root.join("bin").join(applet))?;
+    }
+    let mut order = String::new();
+    for file in module_files(kernel)? {
+        let name = unpack_module(&file, &root.join("modules"))?;
+        order += &format!("{name}\n");
+    }
+    fs::write(root.join("modules/order"), order)?;
+    fs::write(root.join("block"), block())?;
+    for (path, script) in SCRIPTS {
+        fs::write(root.join(path), script)?;
+        fs::set_permissions(root.join(path), Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// The files of the modules and all they need, in the order in which to load them.
+fn module_files(kernel: &Kernel) -> Result<Vec<PathBuf>> {
+    let mut files = vec![];
+    for module in MODULES {
+        let mut command = Command::new("modprobe");
+        command.arg("-d").arg(&kernel.root).args(["-S", &kernel.version, "--show-depends", module]);
+        let text = output(&mut command)?;
+        for file in text.lines().filter_map(|line| line.strip_prefix("insmod ")) {
+            let file = PathBuf::from(file.trim());
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn unpack_module(file: &Path, folder: &Path) -> Result<String> {
+    let name = file.file_name().context("a module is a file")?.to_string_lossy().into_owned();
+    match name.strip_suffix(".xz") {
+        None => {
+            fs::copy(file, folder.join(&name))?;
+            Ok(name)
+        }
+        Some(plain) => {
+            let to = File::create(folder.join(plain))?;
+            let status = Command::new("xz").arg("-dc").arg(file).stdout(Stdio::from(to)).status()?;
+            ensure!(status.success(), "{} cannot be unpacked", file.display());
+            Ok(plain.to_owned())
+        }
+    }
+}
+
+fn which(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").context("PATH is not set")?;
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.exists());
+    found.with_context(|| format!("{program} is not installed"))
+}
