@@ -1,0 +1,33 @@
+//! What a list of observations is narrowed by. All that is given must match.
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::status::FlowState;
+
+/// Options of `flow list|watch|count` and `nat table`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FlowQuery {
+    /// A port at either end.
+    pub port: Option<String>,
+    /// Where the source, the destination or what one of them becomes lies.
+    pub peer: Option<IpNet>,
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, or a number.
+    pub proto: Option<String>,
+    pub rule: Option<String>,
+    pub state: Option<FlowState>,
+    pub cut_by: Option<u64>,
+    pub limit: Option<usize>,
+}
+
+/// Options of `drop list|watch`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DropQuery {
+    pub port: Option<String>,
+    pub reason: Option<String>,
+    pub rule: Option<String>,
+    /// Seconds: only what was seen since so long ago.
+    pub since_secs: Option<u64>,
+}
