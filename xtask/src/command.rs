@@ -1,5 +1,6 @@
 //! Running other programs: seen or unseen, and always with an error that says what failed and why.
 
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -39,7 +40,8 @@ pub fn answer(command: &mut Command) -> Option<String> {
 
 /// The command as it would be typed.
 fn shown(command: &Command) -> String {
-    std::iter::once(command.get_program())
+    let program = Path::new(command.get_program());
+    std::iter::once(program.file_name().unwrap_or(program.as_os_str()))
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())
         .collect::<Vec<_>>()

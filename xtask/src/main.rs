@@ -5,6 +5,7 @@
 
 mod build;
 mod command;
+mod lint;
 mod setup;
 mod step;
 mod test;
@@ -29,6 +30,8 @@ enum Task {
     Build(build::Args),
     /// Run the tests of one rung, or of all
     Test(test::Args),
+    /// Hold the sources against the form, clippy, and the house rules
+    Lint,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(args),
         Task::Build(args) => build::run(args),
         Task::Test(args) => test::run(args),
+        Task::Lint => lint::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

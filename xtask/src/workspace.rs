@@ -23,3 +23,16 @@ pub fn cargo() -> Command {
     cargo.current_dir(root());
     cargo
 }
+
+/// A cargo command on the kernel object, as fwd-user's build script runs it.
+pub fn bpf_cargo(verb: &str, arguments: &[&str]) -> Command {
+    let mut cargo = cargo();
+    cargo
+        .args([verb, "--package", "fwd-ebpf", "--bins", "--release"])
+        .args(["--target", "bpfel-unknown-none", "-Zbuild-std=core", "--target-dir"])
+        .arg(target_dir().join("bpf"))
+        .args(arguments)
+        // A stable rustc needs this for -Zbuild-std.
+        .env("RUSTC_BOOTSTRAP", "1");
+    cargo
+}

@@ -1,0 +1,155 @@
+//! Arrows go one way: what each module may name of its own crate.
+//!
+//! Packet: top to bottom through `pipeline.rs`. Edit: cli → api → state → compile → plan → datapath.
+//! Observation: maps → observe → api → cli. A module that is not in the table may not be there.
+
+use anyhow::Result;
+
+use super::Finding;
+use super::path::{NamedPath, named};
+use super::source::Source;
+
+/// A module, and the modules of its crate that it may name. `a::b` is that part of `a` alone; every module may
+/// name itself.
+type Layer = (&'static str, &'static [&'static str]);
+
+struct Crate {
+    folder: &'static str,
+    name: &'static str,
+    layers: &'static [Layer],
+}
+
+const CRATES: [Crate; 1] = [Crate {
+    folder: "fwd-user/src/",
+    name: "fwd_user",
+    layers: &[
+        ("main", &["cli"]),
+        ("lib", &[]),
+        ("cli", &["api", "daemon"]),
+        ("daemon", &["api", "compile", "datapath", "host", "observe", "plan", "state", "store"]),
+        ("api::spec", &[]),
+        ("api", &["state", "observe"]),
+        ("state", &["api::spec"]),
+        ("store", &["api::spec", "state"]),
+        ("compile", &["api::spec", "host::inventory", "state"]),
+        ("plan", &["compile"]),
+        ("datapath", &["compile", "plan"]),
+        ("host", &["api::spec"]),
+        ("observe", &["api::status", "datapath"]),
+    ],
+}];
+
+const STAGES: &str = "fwd-ebpf/src/stage/";
+
+pub fn check(sources: &[Source]) -> Result<Vec<Finding>> {
+    let layered = CRATES.iter().flat_map(|one| {
+        sources
+            .iter()
+            .filter(|source| source.path.starts_with(one.folder))
+            .flat_map(|source| one.check(source))
+    });
+    let stages = sources.iter().filter(|source| source.path.starts_with(STAGES)).flat_map(check_stage);
+    Ok(layered.chain(stages).collect())
+}
+
+impl Crate {
+    fn check(&self, source: &Source) -> Vec<Finding> {
+        let module = module(source, self.folder);
+        let Some((own, allowed)) = self.layer(&module) else {
+            let what =
+                format!("no layer is named after {}: {}'s table says which there are", module[0], file!());
+            return vec![Finding { path: source.path.clone(), line: 1, what }];
+        };
+        named(source, &module, self.name)
+            .into_iter()
+            .filter(|path| self.is_module(&path.segments[0]))
+            .filter(|path| !within(path, own) && !allowed.iter().any(|layer| within(path, layer)))
+            .map(|path| {
+                let what = format!(
+                    "`{own}` names `{}`; it may name {} (arrows go one way)",
+                    path.segments.join("::"),
+                    if allowed.is_empty() { "no other module".to_owned() } else { allowed.join(", ") }
+                );
+                Finding { path: source.path.clone(), line: path.line, what }
+            })
+            .collect()
+    }
+
+    /// The innermost layer that a module is part of.
+    fn layer(&self, module: &[&str]) -> Option<&Layer> {
+        let module = NamedPath { segments: module.iter().map(|&name| name.to_owned()).collect(), line: 0 };
+        self.layers.iter().filter(|(name, _)| within(&module, name)).max_by_key(|(name, _)| name.len())
+    }
+
+    fn is_module(&self, name: &str) -> bool {
+        self.layers.iter().any(|(layer, _)| layer.split("::").next() == Some(name))
+    }
+}
+
+/// A stage may name what another one returns, but never call it: the pipeline alone calls stages.
+fn check_stage(source: &Source) -> Vec<Finding> {
+    let module = module(source, "fwd-ebpf/src/");
+    let is_type = |name: &str| name.starts_with(char::is_uppercase);
+    named(source, &module, "fwd_ebpf")
+        .into_iter()
+        .filter(|path| {
+            path.segments[0] == "stage" && path.segments.get(1).map(String::as_str) != module.get(1).copied()
+        })
+        .filter(|path| !path.segments.get(2).is_some_and(|name| is_type(name)))
+        .map(|path| {
+            let what = format!("a stage names `{}`: no stage calls a stage", path.segments.join("::"));
+            Finding { path: source.path.clone(), line: path.line, what }
+        })
+        .collect()
+}
+
+/// A source's module path: `fwd-user/src/api/mod.rs` is `api`.
+fn module<'a>(source: &'a Source, folder: &str) -> Vec<&'a str> {
+    let path = source.path.trim_start_matches(folder).trim_end_matches(".rs");
+    path.split('/').filter(|&name| name != "mod").collect()
+}
+
+fn within(path: &NamedPath, layer: &str) -> bool {
+    let layer: Vec<&str> = layer.split("::").collect();
+    path.segments.len() >= layer.len() && path.segments.iter().zip(&layer).all(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use crate::lint::source::Source;
+
+    fn findings(path: &str, code: &str) -> usize {
+        check(&[Source::new(path, code)]).expect("no I/O").len()
+    }
+
+    #[test]
+    fn arrows_go_one_way() {
+        assert_eq!(findings("fwd-user/src/compile/rows.rs", "use crate::state::Desired;"), 0);
+        assert_eq!(findings("fwd-user/src/compile/rows.rs", "use crate::datapath::Maps;"), 1);
+        assert_eq!(findings("fwd-user/src/compile/rows.rs", "use super::super::datapath::Maps;"), 1);
+        assert_eq!(findings("fwd-user/src/compile/rows.rs", "use super::{tables, rows};"), 0);
+        assert_eq!(findings("fwd-user/src/main.rs", "fwd_user::plan::diff();"), 1);
+    }
+
+    #[test]
+    fn a_part_of_a_module_may_be_open_where_the_whole_is_not() {
+        assert_eq!(findings("fwd-user/src/state/edit.rs", "use crate::api::spec::Document;"), 0);
+        assert_eq!(findings("fwd-user/src/state/edit.rs", "use crate::api::server;"), 1);
+        assert_eq!(findings("fwd-user/src/api/spec.rs", "use crate::api::server;"), 1);
+    }
+
+    #[test]
+    fn a_module_without_a_layer_is_found() {
+        assert_eq!(findings("fwd-user/src/extra.rs", ""), 1);
+    }
+
+    #[test]
+    fn stages_share_types_and_call_nobody() {
+        let stage = "fwd-ebpf/src/stage/policy.rs";
+        assert_eq!(findings(stage, "use crate::stage::route::Way;"), 0);
+        assert_eq!(findings(stage, "use crate::stage::route;"), 1);
+        assert_eq!(findings(stage, "super::route::find();"), 1);
+        assert_eq!(findings(stage, "crate::maps::policy(); super::policy::own();"), 0);
+    }
+}
