@@ -1,6 +1,7 @@
 //! Builds the kernel object and the binary that carries it.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -17,11 +18,15 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     setup::build_tools()?;
-    if args.release {
-        println!("{}", release_binary()?.display());
-        return Ok(());
-    }
-    command::run(workspace::cargo().args(["build", "--package", "fwd-user"]))
+    let binary = match args.release {
+        true => release_binary()?,
+        false => {
+            command::run(workspace::cargo().args(["build", "--package", "fwd-user"]))?;
+            workspace::target_dir().join("debug/fwd")
+        }
+    };
+    println!("{}", binary.display());
+    Ok(())
 }
 
 /// The optimized binary, built anew where its sources changed.
@@ -29,6 +34,22 @@ pub fn run(args: Args) -> Result<()> {
 /// # Errors
 /// When it does not build; cargo has said why.
 pub fn release_binary() -> Result<PathBuf> {
-    command::run(workspace::cargo().args(["build", "--release", "--package", "fwd-user", "--bin", "fwd"]))?;
-    Ok(workspace::target_dir().join("release/fwd"))
+    Ok(release(&["--package", "fwd-user", "--bin", "fwd"])?.join("fwd"))
+}
+
+/// Builds optimized what the arguments select; returns the folder of the results.
+///
+/// # Errors
+/// When it does not build; cargo has said why.
+pub fn release(selected: &[&str]) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--release"]).args(selected);
+    let commit = command::answer(
+        Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).current_dir(workspace::root()),
+    );
+    if let Some(commit) = commit {
+        cargo.env("FWD_COMMIT", commit.trim());
+    }
+    command::run(&mut cargo)?;
+    Ok(workspace::target_dir().join("release"))
 }

@@ -5,6 +5,8 @@
 
 mod build;
 mod command;
+mod demo;
+mod install;
 mod lint;
 mod setup;
 mod step;
@@ -32,6 +34,12 @@ enum Task {
     Test(test::Args),
     /// Hold the sources against the form, clippy, and the house rules
     Lint,
+    /// Show the main job on a lab of network namespaces
+    Demo(demo::Args),
+    /// Put fwd on this host
+    Install(install::Args),
+    /// Take fwd off this host
+    Uninstall(install::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +48,9 @@ fn main() -> ExitCode {
         Task::Build(args) => build::run(args),
         Task::Test(args) => test::run(args),
         Task::Lint => lint::run(),
+        Task::Demo(args) => demo::run(args),
+        Task::Install(args) => install::install(args),
+        Task::Uninstall(args) => install::uninstall(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
