@@ -123,6 +123,14 @@ pub struct Setting {
     pub doc: &'static str,
 }
 
+/// The line of a key.
+///
+/// # Errors
+/// For a key that does not exist, with those that look like it.
+pub fn find(key: &str) -> Result<Setting, TextError> {
+    table().into_iter().find(|setting| setting.key == key).ok_or_else(|| unknown(key))
+}
+
 fn read_with<D: Domain>(domain: &D, value: &Value) -> Result<D::Value, TextError> {
     domain.read(value).ok_or_else(|| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -10,10 +10,19 @@ use std::net::IpAddr;
 /// The value of `api` in every document and answer.
 pub const API: &str = "fwd/v1";
 
+/// The schema that a document is written in; any other is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiVersion {
+    #[default]
+    #[serde(rename = "fwd/v1")]
+    V1,
+}
+
 /// Everything that is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Document {
+    pub api: ApiVersion,
     pub settings: BTreeMap<String, serde_json::Value>,
     pub uplinks: Vec<Uplink>,
     pub networks: Vec<Network>,
@@ -90,6 +99,26 @@ pub struct Network {
 
 fn default_mtu() -> u16 {
     1500
+}
+
+impl Network {
+    /// Whether this host is part of it, by a veth that has the gateway addresses.
+    pub fn has_host_port(&self) -> bool {
+        matches!(self.mode, Mode::Nat | Mode::Routed | Mode::Host)
+    }
+
+    /// The host's addresses in it, with their subnets' prefix lengths, in the order of the subnets.
+    pub fn gateway_nets(&self) -> Vec<IpNet> {
+        if !self.has_host_port() {
+            return Vec::new();
+        }
+        let gateway_of = |subnet: &IpNet| {
+            let given = self.gateways.iter().copied().find(|addr| subnet.contains(addr));
+            let addr = given.or_else(|| subnet.hosts().find(|addr| *addr != subnet.network()))?;
+            IpNet::new(addr, subnet.prefix_len()).ok()
+        };
+        self.subnets.iter().filter_map(gateway_of).collect()
+    }
 }
 
 /// One attachment of a VM.

@@ -1,0 +1,34 @@
+//! Names for forwards and policies that were added without one.
+
+use crate::api::{
+    object::{Named, Object},
+    spec::{Document, Forward, Policy},
+    text::{Listen, Target, parse_name},
+};
+
+/// Gives a forward or policy with an empty name its own: `web1-tcp-8080`, `policy-3`.
+pub(super) fn complete(object: &mut Object, document: &Document) {
+    match object {
+        Object::Forward(forward) if forward.name.is_empty() => {
+            forward.name = by_listen(forward)
+                .filter(|name| document.find::<Forward>(name).is_none())
+                .unwrap_or_else(|| numbered::<Forward>(document));
+        }
+        Object::Policy(policy) if policy.name.is_empty() => policy.name = numbered::<Policy>(document),
+        _ => {}
+    }
+}
+
+fn by_listen(forward: &Forward) -> Option<String> {
+    let (listen, target): (Listen, Target) = (forward.listen.parse().ok()?, forward.to.parse().ok()?);
+    let protocols = listen.protocols.to_string().replace('+', "-");
+    let name = format!("{}-{protocols}-{}", target.port, listen.l4_ports.low);
+    parse_name(&name).ok().map(|()| name)
+}
+
+/// The first of `policy-1`, `policy-2`, … that is free.
+fn numbered<T: Named>(document: &Document) -> String {
+    let names = (1..).map(|n: u32| format!("{}-{n}", T::NOUN));
+    let mut free = names.skip_while(|name| document.find::<T>(name).is_some());
+    free.next().expect("a document has fewer objects than numbers")
+}

@@ -1,0 +1,152 @@
+//! Names to the numbers by which the datapath knows objects.
+//!
+//! Guarantees: a number is never given twice while its object lives, and is kept across restarts; a
+//! deleted object's number comes back only when all others were used, so that what the kernel still holds
+//! of it (flows, counters) is not taken for another's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fwd_common::{
+    id::{ForwardId, NetworkId, PortId, RuleId},
+    network::MAX_NETWORKS,
+    port::MAX_PORTS,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::api::spec::Document;
+
+/// Names to numbers, and the last number that each kind gave out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// VM ports by name.
+    pub ports: BTreeMap<String, PortId>,
+    /// Uplinks by device.
+    pub uplinks: BTreeMap<String, PortId>,
+    /// Networks' host ports by the network's name.
+    pub host_ports: BTreeMap<String, PortId>,
+    pub networks: BTreeMap<String, NetworkId>,
+    pub forwards: BTreeMap<String, ForwardId>,
+    pub rules: BTreeMap<String, RuleId>,
+    pub last: Last,
+}
+
+/// The last number that each kind gave out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    pub port: u32,
+    pub network: u32,
+    pub forward: u32,
+    pub rule: u32,
+}
+
+impl Numbers {
+    /// Gives every object of the document its number: those that have one keep it.
+    ///
+    /// # Panics
+    /// If the document has more objects than there are numbers; validation has refused that before.
+    pub(super) fn follow(&mut self, document: &Document) {
+        let names = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();
+        let ports = names(document.ports.iter().map(|p| &p.name).collect());
+        let uplinks = names(document.uplinks.iter().map(|u| &u.device).collect());
+        let with_host = document.networks.iter().filter(|n| n.has_host_port());
+        let host_ports = names(with_host.map(|n| &n.name).collect());
+        for (map, wanted) in
+            [(&mut self.ports, &ports), (&mut self.uplinks, &uplinks), (&mut self.host_ports, &host_ports)]
+        {
+            map.retain(|name, _| wanted.contains(name));
+        }
+        let held = [&self.ports, &self.uplinks, &self.host_ports];
+        let mut used: BTreeSet<u32> = held.iter().flat_map(|m| m.values()).map(|id| id.0.into()).collect();
+        for (map, wanted) in
+            [(&mut self.ports, ports), (&mut self.uplinks, uplinks), (&mut self.host_ports, host_ports)]
+        {
+            let mut next = || PortId(take(&mut used, &mut self.last.port, MAX_PORTS - 1) as u16);
+            fill(map, wanted, &mut next);
+        }
+        let wanted = names(document.networks.iter().map(|n| &n.name).collect());
+        self.networks.retain(|name, _| wanted.contains(name));
+        let mut used: BTreeSet<u32> = self.networks.values().map(|id| id.0.into()).collect();
+        let mut next = || NetworkId(take(&mut used, &mut self.last.network, MAX_NETWORKS - 1) as u16);
+        fill(&mut self.networks, wanted, &mut next);
+        let wanted = names(document.forwards.iter().map(|f| &f.name).collect());
+        self.forwards.retain(|name, _| wanted.contains(name));
+        let mut used: BTreeSet<u32> = self.forwards.values().map(|id| id.0).collect();
+        fill(&mut self.forwards, wanted, &mut || {
+            ForwardId(take(&mut used, &mut self.last.forward, u32::MAX))
+        });
+        let wanted = names(document.policies.iter().map(|p| &p.name).collect());
+        self.rules.retain(|name, _| wanted.contains(name));
+        let mut used: BTreeSet<u32> = self.rules.values().map(|id| id.0).collect();
+        fill(&mut self.rules, wanted, &mut || RuleId(take(&mut used, &mut self.last.rule, u32::MAX)));
+    }
+}
+
+fn fill<Id>(map: &mut BTreeMap<String, Id>, wanted: BTreeSet<String>, next: &mut dyn FnMut() -> Id) {
+    for name in wanted {
+        map.entry(name).or_insert_with(&mut *next);
+    }
+}
+
+/// The next number from 1 to `max` after the last one given that nobody has.
+fn take(used: &mut BTreeSet<u32>, last: &mut u32, max: u32) -> u32 {
+    let after = (*last..max).map(|n| n + 1);
+    let free = after.chain(1..=max).find(|n| !used.contains(n));
+    let number = free.expect("validation leaves room for every object");
+    used.insert(number);
+    *last = number;
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn document(ports: &[u8], networks: &[u8]) -> Document {
+        let json = serde_json::json!({
+            "ports": ports.iter().map(|n| serde_json::json!(
+                {"name": format!("p{n}"), "device": format!("t{n}"), "network": "n"})).collect::<Vec<_>>(),
+            "networks": networks.iter().map(|n| serde_json::json!(
+                {"name": format!("n{n}"), "mode": "nat"})).collect::<Vec<_>>(),
+        });
+        serde_json::from_value(json).expect("a document")
+    }
+
+    #[test]
+    fn a_deleted_objects_number_comes_back_last() {
+        let mut used = BTreeSet::new();
+        let mut last = 0;
+        let first: Vec<_> = (0..3).map(|_| take(&mut used, &mut last, 4)).collect();
+        assert_eq!(first, [1, 2, 3]);
+        used.remove(&2);
+        assert_eq!(take(&mut used, &mut last, 4), 4);
+        assert_eq!(take(&mut used, &mut last, 4), 2);
+    }
+
+    proptest! {
+        /// Invariant: port numbers are unique among ports and host ports, and kept while the object lives.
+        #[test]
+        fn numbers_are_unique_and_kept(
+            steps in proptest::collection::vec(
+                (proptest::collection::btree_set(0u8..9, 0..9), proptest::collection::btree_set(0u8..4, 0..4)),
+                1..8,
+            ),
+        ) {
+            let mut numbers = Numbers::default();
+            for (ports, networks) in steps {
+                let (ports, networks): (Vec<_>, Vec<_>) =
+                    (ports.into_iter().collect(), networks.into_iter().collect());
+                let before = numbers.clone();
+                numbers.follow(&document(&ports, &networks));
+                prop_assert_eq!(numbers.ports.len(), ports.len());
+                prop_assert_eq!(numbers.host_ports.len(), networks.len());
+                let all: BTreeSet<_> = numbers.ports.values().chain(numbers.host_ports.values()).collect();
+                prop_assert_eq!(all.len(), ports.len() + networks.len());
+                prop_assert!(!all.contains(&PortId(0)));
+                for (name, id) in &before.ports {
+                    prop_assert!(numbers.ports.get(name).is_none_or(|now| now == id));
+                }
+            }
+        }
+    }
+}

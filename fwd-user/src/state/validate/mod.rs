@@ -1,0 +1,98 @@
+//! Whether a document holds together: every problem, each at its place. One file a noun.
+
+mod forwards;
+mod groups;
+mod listens;
+mod networks;
+mod policies;
+mod ports;
+mod subnets;
+#[cfg(test)]
+mod tests;
+mod uplinks;
+
+use std::collections::BTreeMap;
+
+use fwd_common::{network::MAX_NETWORKS, port::MAX_PORTS};
+
+use crate::api::{
+    error::{Code, Problem},
+    object::Named,
+    settings,
+    spec::{Document, Forward, Group, Network, Policy, Port, Set},
+    text::parse_name,
+};
+
+use super::problem::Reporter;
+
+/// All that is wrong with a document; empty if nothing is.
+pub(super) fn problems(document: &Document) -> Vec<Problem> {
+    let mut out = Vec::new();
+    for (key, value) in &document.settings {
+        if let Err(error) = settings::normalize(key, value) {
+            Reporter::setting(&mut out, key).text("", Code::BadSetting, error);
+        }
+    }
+    check_names::<Network>(document, &mut out);
+    check_names::<Port>(document, &mut out);
+    check_names::<Forward>(document, &mut out);
+    check_names::<Group>(document, &mut out);
+    check_names::<Set>(document, &mut out);
+    check_names::<Policy>(document, &mut out);
+    uplinks::check(document, &mut out);
+    networks::check(document, &mut out);
+    subnets::check(document, &mut out);
+    ports::check(document, &mut out);
+    forwards::check(document, &mut out);
+    listens::check(document, &mut out);
+    groups::check(document, &mut out);
+    policies::check(document, &mut out);
+    check_room(document, &mut out);
+    out
+}
+
+/// Names are names, and none is there twice.
+fn check_names<T: Named>(document: &Document, out: &mut Vec<Problem>) {
+    let mut seen = BTreeMap::new();
+    for (index, object) in T::list(document).iter().enumerate() {
+        let name = object.name();
+        let mut report = Reporter::new(out, T::NOUN, index, name);
+        if let Err(error) = parse_name(name) {
+            report.text("name", Code::BadName, error);
+        }
+        if let Some(first) = seen.insert(name, index) {
+            report.add(
+                "name",
+                Code::DuplicateName,
+                format_args!("number {} of {} has the same name", first + 1, T::NOUN.list()),
+                "Rename one of them.",
+            );
+        }
+    }
+}
+
+/// The datapath's tables have room for all.
+fn check_room(document: &Document, out: &mut Vec<Problem>) {
+    let host_ports = document.networks.iter().filter(|n| n.has_host_port()).count();
+    let ports = document.ports.len() + document.uplinks.len() + host_ports;
+    let most = MAX_PORTS as usize - 1;
+    if ports > most {
+        let last = document.ports.len().saturating_sub(1);
+        let name = document.ports.last().map_or("", |p| p.name.as_str());
+        Reporter::new(out, Port::NOUN, last, name).add(
+            "",
+            Code::TooMany,
+            format_args!("there are {ports} ports, uplinks and host ports, and room for {most}"),
+            "Delete ports that are not used.",
+        );
+    }
+    let most = MAX_NETWORKS as usize - 1;
+    if let Some(network) = document.networks.get(most) {
+        Reporter::new(out, Network::NOUN, most, &network.name).add(
+            "",
+            Code::TooMany,
+            format_args!("there are {} networks, and room for {most}", document.networks.len()),
+            "Delete networks that are not used.",
+        );
+    }
+}
