@@ -31,6 +31,18 @@ impl From<&str> for End {
     }
 }
 
+impl From<&String> for End {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<(&str, u16)> for End {
+    fn from((address, l4_port): (&str, u16)) -> Self {
+        (ip(address), l4_port).into()
+    }
+}
+
 impl From<SocketAddr> for End {
     fn from(end: SocketAddr) -> Self {
         Self(end)

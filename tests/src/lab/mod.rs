@@ -10,6 +10,7 @@
 //! the operator's view of the host is printed; whatever happens, everything is taken away again.
 
 mod instance;
+mod query;
 mod snapshot;
 mod world;
 
@@ -19,6 +20,7 @@ use std::thread;
 use anyhow::Result;
 
 pub use instance::{Instance, Reply};
+pub use query::{eventually, number};
 pub use snapshot::Snapshot;
 pub use world::{BLUE, HOST_LAN_V4, HOST_LAN_V6, HOST_V4, HOST_V6, LAN, LAN_V4, LAN_V6, Network};
 pub use world::{OUTSIDE_V4, OUTSIDE_V6, RED, Vm};
@@ -152,46 +154,6 @@ impl Lab {
         self.fwd.start(&self.host).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
-    /// Runs `fwd` with these words (split at spaces) in the host.
-    #[must_use]
-    #[track_caller]
-    pub fn fwd(&self, line: &str) -> Reply {
-        self.fwd.run(&self.host, &line.split_whitespace().collect::<Vec<_>>())
-    }
-
-    /// Runs `fwd` and returns what it printed.
-    ///
-    /// # Panics
-    /// If it fails.
-    #[track_caller]
-    pub fn ok(&self, line: &str) -> String {
-        self.fwd(line).ok()
-    }
-
-    /// Runs `fwd … -o json` and returns the document.
-    ///
-    /// # Panics
-    /// If it fails or prints something else.
-    #[must_use]
-    #[track_caller]
-    pub fn json(&self, line: &str) -> serde_json::Value {
-        let text = self.ok(&format!("{line} -o json"));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("fwd {line} -o json: {error}\n{text}"))
-    }
-
-    /// The `items` of a list.
-    ///
-    /// # Panics
-    /// Like [`Lab::json`].
-    #[must_use]
-    #[track_caller]
-    pub fn items(&self, line: &str) -> Vec<serde_json::Value> {
-        match self.json(line)["items"].take() {
-            serde_json::Value::Array(items) => items,
-            other => panic!("fwd {line}: `items` is {other}"),
-        }
-    }
-
     /// Ends fwd by `fwd down` and compares the host with what it was: one line for each difference. VMs go
     /// first, because their devices are the test's own.
     ///
@@ -215,4 +177,25 @@ impl Drop for Lab {
             eprintln!("fwd down: {error:#}");
         }
     }
+}
+
+/// Makes each scenario, a function of the hook, two tests: `xdp::…` and `tcx::…`.
+#[macro_export]
+macro_rules! on_both_hooks {
+    ($($scenario:ident),+ $(,)?) => {
+        mod xdp {
+            $(#[test]
+            fn $scenario() {
+                $crate::need!($crate::skip::bpf());
+                super::$scenario($crate::lab::Hook::Xdp);
+            })+
+        }
+        mod tcx {
+            $(#[test]
+            fn $scenario() {
+                $crate::need!($crate::skip::bpf());
+                super::$scenario($crate::lab::Hook::Tcx);
+            })+
+        }
+    };
 }

@@ -63,7 +63,9 @@ impl Network {
         format!("{}{number}", self.v6)
     }
 
-    fn has_gateway(&self) -> bool {
+    /// Whether a host port of fwd answers for the network.
+    #[must_use]
+    pub fn has_gateway(&self) -> bool {
         self.mode != "bridge"
     }
 
