@@ -1,5 +1,28 @@
 //! The only writer of maps.
 
+mod attach;
+mod bpffs;
+mod error;
+mod kernel;
+mod maps;
+mod object;
+mod occupant;
+mod pins;
+mod read;
+mod rights;
+mod sizes;
+mod sys;
+mod table;
+
+pub use attach::Target;
+pub use error::Error;
+pub use kernel::{Kernel, Options};
+pub use object::OBJECT;
+pub use pins::{Pins, tear_down};
+pub use sizes::Sizes;
+pub use sys::Point;
+pub use table::{Prefix, Table};
+
 use crate::{compile::Tables, plan::MapOp};
 
 /// Where plans are applied: the kernel, or memory (`--dry-run`, tests).

@@ -1,0 +1,53 @@
+//! What can go wrong with the kernel's side, each naming the object that it concerns.
+
+use std::{io, path::PathBuf};
+
+use super::sys::Point;
+
+/// A failure of the datapath in the kernel.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("The capabilities {missing} are missing. Run fwd as root, or grant them.")]
+    Permission { missing: String },
+    #[error("The kernel lacks {feature}. Use a kernel of 6.1 or later with BPF enabled.")]
+    KernelLacks { feature: &'static str, source: io::Error },
+    #[error("Directory {}: {action} failed: {source}.", path.display())]
+    Directory { path: PathBuf, action: &'static str, source: io::Error },
+    #[error("Directory {}: another fwd uses it. Give this instance a --bpffs of its own.", path.display())]
+    InUse { path: PathBuf },
+    #[error("Directory {}: stale pins of another ABI. Run `fwd down` first.", path.display())]
+    OtherAbi { path: PathBuf },
+    #[error(
+        "Directory {}: its programs run in another network namespace. Start fwd there, or run `fwd down` first.",
+        path.display()
+    )]
+    OtherNamespace { path: PathBuf },
+    #[error(
+        "Pinned map {map}: {what} is {pinned}, this build needs {wanted}. Run `fwd down` first; flows are lost."
+    )]
+    MapDiffers { map: String, what: &'static str, pinned: u32, wanted: u32 },
+    #[error("The kernel object is broken: {0}.")]
+    Object(String),
+    #[error("Program {program} was refused by the kernel: {reason}")]
+    ProgramRefused { program: &'static str, reason: String },
+    #[error("Map {map}: {action} failed: {source}.")]
+    Map { map: &'static str, action: &'static str, source: io::Error },
+    #[error("Map {map} is full: it holds {capacity} rows.")]
+    MapFull { map: &'static str, capacity: u32 },
+    #[error("Device {device}: there is no such device any more.")]
+    NoDevice { device: String },
+    #[error(
+        "Device {device}: XDP program {program} is attached already. Remove it (ip link set dev {device} xdp off), or use --hook tcx."
+    )]
+    Occupied { device: String, program: String },
+    #[error("Device {device}: its driver refused XDP: {reason}. Use --hook tcx.")]
+    DriverRefused { device: String, reason: String },
+    #[error("Device {device}: attaching to {} failed: {source}.", point.name())]
+    Attach { device: String, point: Point, source: io::Error },
+    #[error("Link {link}: {action} failed: {source}.")]
+    Link { link: String, action: &'static str, source: io::Error },
+    #[error("The sweep program failed: {0}.")]
+    Sweep(io::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,228 @@
+//! The datapath in the kernel: maps and programs pinned under bpffs, where they outlive the daemon.
+//!
+//! Guarantees: opening changes no verdict of what runs already; only [`Kernel::apply`] writes rows.
+
+use std::{os::fd::AsFd, path::Path};
+
+use fwd_common::{
+    addr::Mac,
+    id::{ClassId, PortId},
+    map::program,
+    policy::ClassKey,
+    port::View,
+    sweep::Command,
+};
+
+use super::{
+    Datapath,
+    attach::{self, Hooks, Target},
+    error::{Error, Result},
+    maps::Maps,
+    object,
+    pins::{Note, Pins},
+    read, rights,
+    sizes::Sizes,
+    sys::{self, Point},
+};
+use crate::{compile::Tables, plan::MapOp};
+
+/// What the datapath is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Directory of the pins; the ABI's own directory is made below it.
+    pub bpffs: &'a Path,
+    /// The kernel object, an ELF file.
+    pub object: &'a [u8],
+    /// Of the maps that are not there yet.
+    pub sizes: Sizes,
+}
+
+/// The kernel's datapath. Dropping it leaves everything running.
+#[derive(Debug)]
+pub struct Kernel {
+    pins: Pins,
+    sizes: Sizes,
+    hooks: Hooks,
+    maps: Maps,
+}
+
+impl Kernel {
+    /// Adopts what is pinned, makes what is not, and puts this build's programs in place of older ones.
+    ///
+    /// # Errors
+    /// If capabilities are missing, another process holds the pins, they are of another ABI, namespace or
+    /// shape, or the kernel refuses the object.
+    pub fn open(options: &Options<'_>) -> Result<Self> {
+        rights::check()?;
+        let pins = Pins::open(options.bpffs)?;
+        check_namespace(&pins)?;
+        let sizes = object::ensure_pinned(&pins, options.object, options.sizes)?;
+        let hooks = Hooks::adopt(&pins)?;
+        let maps = Maps::open(&pins)?;
+        read::align_copies(&maps)?;
+        Ok(Self { pins, sizes, hooks, maps })
+    }
+
+    /// The pins, for those who read maps that only the kernel writes.
+    pub const fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
+    /// The sizes that hold.
+    pub const fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Attaches a program to a device; one that is attached already stays as it is.
+    ///
+    /// # Errors
+    /// If the device is gone, refuses, or has an XDP program of somebody else.
+    pub fn attach(&mut self, device: &Target, point: Point) -> Result<()> {
+        self.hooks.attach(&self.pins, device, point)
+    }
+
+    /// Takes a program off a device, if it is there.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn detach(&mut self, ifindex: u32, point: Point) -> Result<()> {
+        attach::detach(&self.pins, ifindex, point)
+    }
+
+    /// Takes all programs off a device: XDP first, so that nothing is passed up to nobody.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn detach_all(&mut self, ifindex: u32) -> Result<()> {
+        Point::ALL.into_iter().try_for_each(|point| self.detach(ifindex, point))
+    }
+
+    /// Which programs are attached, by ifindex.
+    ///
+    /// # Errors
+    /// If the pins cannot be read.
+    pub fn attached(&self) -> Result<Vec<(u32, Point)>> {
+        let links = self.pins.links()?.into_iter().filter(|link| link.info.ifindex != 0);
+        Ok(links.filter_map(|link| Some((link.info.ifindex, link.info.point?))).collect())
+    }
+
+    /// Forgets the MAC that was learnt on a port, so that the next one seen becomes its own.
+    ///
+    /// # Errors
+    /// If the kernel refuses the write.
+    pub fn forget_mac(&mut self, port: PortId) -> Result<()> {
+        self.maps.port_macs.put(&port.0.into(), &Mac::NONE)
+    }
+
+    /// Runs a command on the flow tables and returns it with its answer.
+    ///
+    /// # Errors
+    /// If the program cannot be run.
+    pub fn sweep(&self, command: Command) -> Result<Command> {
+        const LEN: usize = size_of::<Command>();
+        let program = sys::open_pin(&self.pins.program(program::SWEEP)).map_err(Error::Sweep)?;
+        // SAFETY: a Command is plain data without uninitialised bytes (`fwd_common::pod`).
+        let mut frame: [u8; LEN] = unsafe { std::mem::transmute(command) };
+        sys::run_program(program.as_fd(), &mut frame).map_err(Error::Sweep)?;
+        // SAFETY: any bytes are a Command.
+        Ok(unsafe { std::mem::transmute::<[u8; LEN], Command>(frame) })
+    }
+
+    fn run(&self, plan: &[MapOp], staged: &mut Staged) -> Result<()> {
+        let maps = &self.maps;
+        for op in plan {
+            match op {
+                MapOp::Put(row) => maps.put(row)?,
+                MapOp::StageView(port, view) => {
+                    maps.put_view(*port, *view, maps.settings()?.epoch + 1)?;
+                    staged.views.push((*port, *view));
+                }
+                MapOp::StageClass(key, bits, class) => {
+                    maps.put_class((*key, *bits), *class, maps.settings()?.epoch + 1)?;
+                    staged.classes.push(((*key, *bits), *class));
+                }
+                MapOp::Commit => {
+                    let mut settings = maps.settings()?;
+                    settings.epoch = settings.epoch.wrapping_add(1);
+                    maps.settings.put(&0, &settings)?;
+                    staged.is_committed = true;
+                }
+                MapOp::Bump(port) => {
+                    let mut row = maps.port(*port)?;
+                    row.generation = row.generation.wrapping_add(1);
+                    maps.ports.put(&port.0.into(), &row)?;
+                }
+                MapOp::Delete(key) => {
+                    self.settle(staged)?;
+                    maps.delete(key)?;
+                }
+            }
+        }
+        self.settle(staged)
+    }
+
+    /// After a commit: waits until no packet is on its way by the old epoch, whose rows may then go and whose
+    /// copies are written over. Not done at the commit itself, because what follows it must bind at once.
+    fn settle(&self, staged: &mut Staged) -> Result<()> {
+        if !staged.is_committed {
+            return Ok(());
+        }
+        sys::wait_for_running_programs()
+            .map_err(|source| Error::KernelLacks { feature: "membarrier(2)", source })?;
+        let spare = self.maps.settings()?.epoch + 1;
+        for (port, view) in staged.views.drain(..) {
+            self.maps.put_view(port, view, spare)?;
+        }
+        for (key, class) in staged.classes.drain(..) {
+            self.maps.put_class(key, class, spare)?;
+        }
+        staged.is_committed = false;
+        Ok(())
+    }
+}
+
+/// What was written to the copies out of use.
+#[derive(Debug, Default)]
+struct Staged {
+    views: Vec<(PortId, View)>,
+    classes: Vec<((ClassKey, u32), Option<ClassId>)>,
+    is_committed: bool,
+}
+
+impl Datapath for Kernel {
+    type Error = Error;
+
+    fn apply(&mut self, plan: &[MapOp]) -> Result<()> {
+        let mut staged = Staged::default();
+        let result = self.run(plan, &mut staged);
+        if result.is_err() || !staged.views.is_empty() || !staged.classes.is_empty() {
+            // What was staged must not come into force with the next plan's commit.
+            read::align_copies(&self.maps)?;
+        }
+        result
+    }
+
+    fn tables(&self) -> Result<Tables> {
+        read::tables(&self.maps)
+    }
+}
+
+/// Numbers of devices mean something in one network namespace only.
+fn check_namespace(pins: &Pins) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let path = Path::new("/proc/thread-self/ns/net");
+    let own = std::fs::metadata(path).map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        action: "reading it",
+        source,
+    })?;
+    let own = format!("{}:{}", own.dev(), own.ino());
+    let noted = pins.read_note(Note::Namespace);
+    if noted.as_ref() == Some(&own) {
+        return Ok(());
+    }
+    if noted.is_some() && pins.links()?.iter().any(|link| link.info.ifindex != 0) {
+        return Err(Error::OtherNamespace { path: pins.root().to_owned() });
+    }
+    pins.write_note(Note::Namespace, &own)
+}

@@ -1,0 +1,156 @@
+//! The maps whose rows user space owns, and single writes to them.
+
+use fwd_common::{
+    addr::Mac,
+    fdb::{FdbEntry, FdbKey},
+    forward::{Forward, ForwardKey},
+    id::{ClassId, PortId, RowId},
+    map,
+    neighbor::{Neighbor, NetworkAddress},
+    network::{MemberKey, Network},
+    policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
+    port::{Port, View},
+    settings::Settings,
+};
+
+use super::{
+    error::Result,
+    pins::Pins,
+    table::{Prefix, Table},
+};
+use crate::plan::{Row, RowKeyOf};
+
+/// Value of `DEVICES`: an ifindex, and no program of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DeviceRow {
+    pub ifindex: u32,
+    pub program: u32,
+}
+
+// SAFETY: two integers without padding.
+unsafe impl aya::Pod for DeviceRow {}
+
+/// Typed access to what a plan writes.
+#[derive(Debug)]
+pub(super) struct Maps {
+    pub settings: Table<u32, Settings>,
+    pub ports: Table<u32, Port>,
+    pub port_macs: Table<u32, Mac>,
+    pub port_of_device: Table<u32, PortId>,
+    pub port_of_high_device: Table<u32, PortId>,
+    pub devices: Table<u32, DeviceRow>,
+    pub networks: Table<u32, Network>,
+    pub members: Table<MemberKey, PortId>,
+    pub neighbors: Table<NetworkAddress, Neighbor>,
+    pub host_addresses: Table<NetworkAddress, u32>,
+    pub forwards: Table<Prefix<ForwardKey>, Forward>,
+    pub classes: Table<Prefix<ClassKey>, ClassId>,
+    pub policies: Table<PolicyKey, RowId>,
+    pub rows: Table<Prefix<RowKey>, RowVerdict>,
+    pub fdb: Table<FdbKey, FdbEntry>,
+}
+
+impl Maps {
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self {
+            settings: Table::open(pins, map::SETTINGS)?,
+            ports: Table::open(pins, map::PORTS)?,
+            port_macs: Table::open(pins, map::PORT_MACS)?,
+            port_of_device: Table::open(pins, map::PORT_OF_DEVICE)?,
+            port_of_high_device: Table::open(pins, map::PORT_OF_HIGH_DEVICE)?,
+            devices: Table::open(pins, map::DEVICES)?,
+            networks: Table::open(pins, map::NETWORKS)?,
+            members: Table::open(pins, map::MEMBERS)?,
+            neighbors: Table::open(pins, map::NEIGHBORS)?,
+            host_addresses: Table::open(pins, map::HOST_ADDRESSES)?,
+            forwards: Table::open(pins, map::FORWARDS)?,
+            classes: Table::open(pins, map::IDENTITIES)?,
+            policies: Table::open(pins, map::POLICIES)?,
+            rows: Table::open(pins, map::ROWS)?,
+            fdb: Table::open(pins, map::FDB)?,
+        })
+    }
+
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(self.settings.get(&0)?.unwrap_or_default())
+    }
+
+    pub fn port(&self, port: PortId) -> Result<Port> {
+        Ok(self.ports.get(&port.0.into())?.unwrap_or_default())
+    }
+
+    /// Writes a row; what the datapath keeps in it stays.
+    pub fn put(&self, row: &Row) -> Result<()> {
+        match *row {
+            Row::Settings(settings) => {
+                let epoch = self.settings()?.epoch;
+                self.settings.put(&0, &Settings { epoch, ..settings })
+            }
+            Row::Port(id, port) => {
+                let Port { generation, views, .. } = self.port(id)?;
+                self.ports.put(&id.0.into(), &Port { generation, views, ..port })
+            }
+            Row::PortOfDevice(ifindex, port) => match self.is_low(ifindex) {
+                true => self.port_of_device.put(&ifindex, &port),
+                false => self.port_of_high_device.put(&ifindex, &port),
+            },
+            Row::Device(port, ifindex) => {
+                self.devices.put(&port.0.into(), &DeviceRow { ifindex, program: 0 })
+            }
+            Row::Network(id, network) => self.networks.put(&id.0.into(), &network),
+            Row::Member(key, port) => self.members.put(&key, &port),
+            Row::Neighbor(key, neighbor) => self.neighbors.put(&key, &neighbor),
+            Row::HostAddress(key, value) => self.host_addresses.put(&key, &value),
+            Row::Forward(data, bits, forward) => self.forwards.put(&Prefix { bits, data }, &forward),
+            Row::Policy(key, row) => self.policies.put(&key, &row),
+            Row::PolicyRow(data, bits, verdict) => self.rows.put(&Prefix { bits, data }, &verdict),
+            Row::Fdb(key, entry) => self.fdb.put(&key, &entry),
+        }
+    }
+
+    /// Deletes a row; of an array: zeroes it. A port keeps its generation, so that flows of the port that
+    /// gets the number next are never taken for its own.
+    pub fn delete(&self, key: &RowKeyOf) -> Result<()> {
+        match *key {
+            RowKeyOf::Port(id) => {
+                let generation = self.port(id)?.generation;
+                self.ports.put(&id.0.into(), &Port { generation, ..Port::default() })
+            }
+            RowKeyOf::PortOfDevice(ifindex) => match self.is_low(ifindex) {
+                true => self.port_of_device.put(&ifindex, &PortId::default()),
+                false => self.port_of_high_device.delete(&ifindex),
+            },
+            RowKeyOf::Device(port) => self.devices.delete(&port.0.into()),
+            RowKeyOf::Network(id) => self.networks.put(&id.0.into(), &Network::default()),
+            RowKeyOf::Member(key) => self.members.delete(&key),
+            RowKeyOf::Neighbor(key) => self.neighbors.delete(&key),
+            RowKeyOf::HostAddress(key) => self.host_addresses.delete(&key),
+            RowKeyOf::Forward(data, bits) => self.forwards.delete(&Prefix { bits, data }),
+            RowKeyOf::Policy(key) => self.policies.delete(&key),
+            RowKeyOf::PolicyRow(data, bits) => self.rows.delete(&Prefix { bits, data }),
+            RowKeyOf::Fdb(key) => self.fdb.delete(&key),
+        }
+    }
+
+    /// Writes one of the two copies of how rules see a port.
+    pub fn put_view(&self, port: PortId, view: View, copy: u32) -> Result<()> {
+        let mut row = self.port(port)?;
+        row.views[(copy & 1) as usize] = view;
+        self.ports.put(&port.0.into(), &row)
+    }
+
+    /// Writes one of the two copies of an address's class; `None` deletes it.
+    pub fn put_class(&self, key: (ClassKey, u32), class: Option<ClassId>, copy: u32) -> Result<()> {
+        let (ClassKey { addr, .. }, bits) = key;
+        let key = Prefix { bits, data: ClassKey { epoch: copy & 1, addr } };
+        match class {
+            Some(class) => self.classes.put(&key, &class),
+            None => self.classes.delete(&key),
+        }
+    }
+
+    fn is_low(&self, ifindex: u32) -> bool {
+        ifindex < self.port_of_device.capacity()
+    }
+}

@@ -1,0 +1,46 @@
+//! Who else's XDP program is on a device: named in the refusal.
+
+use aya::programs::ProgramInfo;
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{LinkAttribute, LinkMessage, LinkXdp},
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+/// "12 (name)", as far as it can be found out.
+pub(super) fn describe(ifindex: u32) -> String {
+    let Some(id) = program_on(ifindex) else { return "of unknown number".to_owned() };
+    let named = aya::programs::loaded_programs().flatten().find(|program| program.id() == id);
+    match named.as_ref().and_then(ProgramInfo::name_as_str) {
+        Some(name) if !name.is_empty() => format!("{id} ({name})"),
+        _ => id.to_string(),
+    }
+}
+
+/// Asks the kernel for the device's XDP program.
+fn program_on(ifindex: u32) -> Option<u32> {
+    let mut link = LinkMessage::default();
+    link.header.index = ifindex;
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(link));
+    request.header.flags = NLM_F_REQUEST;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    let socket = Socket::new(NETLINK_ROUTE).ok()?;
+    socket.connect(&SocketAddr::new(0, 0)).ok()?;
+    socket.send(&bytes, 0).ok()?;
+    let (answer, _) = socket.recv_from_full().ok()?;
+    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).ok()?;
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
+        return None;
+    };
+    let xdp = link.attributes.into_iter().find_map(|attribute| match attribute {
+        LinkAttribute::Xdp(xdp) => Some(xdp),
+        _ => None,
+    })?;
+    xdp.into_iter().find_map(|attribute| match attribute {
+        LinkXdp::ProgId(id) => Some(id),
+        _ => None,
+    })
+}

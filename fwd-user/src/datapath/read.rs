@@ -1,0 +1,78 @@
+//! Reads back the rows that user space owns: what a plan is made against after a restart.
+
+use fwd_common::{
+    fdb,
+    id::{NetworkId, PortId},
+    neighbor,
+    policy::ClassKey,
+    port::{Port, PortKind, View},
+    settings::Settings,
+};
+
+use super::{error::Result, maps::Maps};
+use crate::compile::Tables;
+
+/// All rows, without what the datapath itself keeps in them and without learnt rows.
+pub(super) fn tables(maps: &Maps) -> Result<Tables> {
+    let settings = maps.settings()?;
+    let mut tables = Tables { settings: Settings { epoch: 0, ..settings }, ..Tables::default() };
+    for (id, row) in maps.ports.rows()? {
+        if row.kind != PortKind::None as u8 {
+            let id = PortId(id as u16);
+            tables.ports.insert(id, Port { generation: 0, views: Default::default(), ..row });
+            tables.views.insert(id, row.view(settings.epoch));
+        }
+    }
+    let low = maps.port_of_device.rows()?.into_iter();
+    let devices = low.chain(maps.port_of_high_device.rows()?);
+    tables.port_of_device = devices.filter(|(_, port)| *port != PortId::default()).collect();
+    let devices = maps.devices.rows()?.into_iter().filter(|(_, device)| device.ifindex != 0);
+    tables.devices = devices.map(|(port, device)| (PortId(port as u16), device.ifindex)).collect();
+    let networks = maps.networks.rows()?.into_iter().filter(|(_, network)| network.mode != 0);
+    tables.networks = networks.map(|(id, network)| (NetworkId(id as u16), network)).collect();
+    tables.members = maps.members.rows()?.into_iter().collect();
+    let neighbors = maps.neighbors.rows()?.into_iter();
+    tables.neighbors = neighbors.filter(|(_, row)| row.flags & neighbor::flag::LEARNT == 0).collect();
+    tables.host_addresses = maps.host_addresses.rows()?.into_iter().collect();
+    tables.forwards = maps.forwards.rows()?.into_iter().map(|(k, row)| ((k.data, k.bits), row)).collect();
+    tables.policies = maps.policies.rows()?.into_iter().collect();
+    tables.rows = maps.rows.rows()?.into_iter().map(|(k, row)| ((k.data, k.bits), row)).collect();
+    let fdb = maps.fdb.rows()?.into_iter();
+    tables.fdb = fdb.filter(|(_, row)| row.flags & fdb::flag::STATIC != 0).collect();
+    for (key, class) in maps.classes.rows()? {
+        let ClassKey { epoch, addr } = key.data;
+        if epoch == settings.epoch & 1 {
+            tables.classes.insert((ClassKey { epoch: 0, addr }, key.bits), class);
+        }
+    }
+    Ok(tables)
+}
+
+/// Makes the copies of views and classes that are out of use equal to those in use, as every plan expects
+/// to find them; an interrupted or failed plan leaves them apart.
+pub(super) fn align_copies(maps: &Maps) -> Result<()> {
+    let epoch = maps.settings()?.epoch;
+    let (used, spare) = (epoch & 1, (epoch + 1) & 1);
+    for (id, row) in maps.ports.rows()? {
+        let view: View = row.view(used);
+        if row.view(spare) != view {
+            maps.put_view(PortId(id as u16), view, spare)?;
+        }
+    }
+    let rows = maps.classes.rows()?;
+    let key = |k: &super::table::Prefix<ClassKey>| (ClassKey { epoch: 0, addr: { k.data }.addr }, k.bits);
+    let in_copy = |copy| move |(k, _): &&(super::table::Prefix<ClassKey>, _)| { k.data }.epoch == copy;
+    let wanted: std::collections::BTreeMap<_, _> =
+        rows.iter().filter(in_copy(used)).map(|(k, class)| (key(k), *class)).collect();
+    let found: std::collections::BTreeMap<_, _> =
+        rows.iter().filter(in_copy(spare)).map(|(k, class)| (key(k), *class)).collect();
+    for (key, class) in &wanted {
+        if found.get(key) != Some(class) {
+            maps.put_class(*key, Some(*class), spare)?;
+        }
+    }
+    for key in found.keys().filter(|key| !wanted.contains_key(key)) {
+        maps.put_class(*key, None, spare)?;
+    }
+    Ok(())
+}
