@@ -51,5 +51,6 @@ pub fn build_tools() -> anyhow::Result<()> {
 /// # Errors
 /// When the package manager fails; a machine without it, or a user without the right to use it, is no error.
 pub fn test_tools() -> anyhow::Result<()> {
-    Step::run("test packages", |step| packages::install(step, packages::TEST))
+    Step::run("test packages", |step| packages::install(step, packages::TEST))?;
+    Step::run("package lists", packages::list)
 }

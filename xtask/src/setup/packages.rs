@@ -1,5 +1,6 @@
 //! The system packages that fwd is built and tested with, on Debian and Ubuntu.
 
+use std::fs;
 use std::process::Command;
 
 use anyhow::Result;
@@ -56,6 +57,25 @@ pub fn install(step: &Step, packages: &[&str]) -> Result<String> {
     output(apt_get().arg("update"))?;
     output(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&missing))?;
     Ok("installed".to_owned())
+}
+
+/// Gets the archive's lists where an image came without: the guests' kernel is fetched by them.
+///
+/// # Errors
+/// When apt fails.
+pub fn list(step: &Step) -> Result<String> {
+    let Ok(lists) = fs::read_dir("/var/lib/apt/lists") else {
+        return Ok("no apt here: the tests with guests will be skipped".to_owned());
+    };
+    if lists.flatten().any(|list| list.file_name().to_string_lossy().contains("_Packages")) {
+        return Ok("already there".to_owned());
+    }
+    if !is_root() {
+        return Ok("absent, and only root can get them: `sudo apt-get update`".to_owned());
+    }
+    step.says("apt-get update");
+    output(apt_get().arg("update"))?;
+    Ok("there".to_owned())
 }
 
 /// Those of the wanted packages that dpkg's list does not call installed.
