@@ -33,7 +33,7 @@ enum Task {
     /// Run the tests of one rung, or of all
     Test(test::Args),
     /// Hold the sources against the form, clippy, and the house rules
-    Lint,
+    Lint(lint::Args),
     /// Show the main job on a lab of network namespaces
     Demo(demo::Args),
     /// Put fwd on this host
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Task::Setup(args) => setup::run(args),
         Task::Build(args) => build::run(args),
         Task::Test(args) => test::run(args),
-        Task::Lint => lint::run(),
+        Task::Lint(args) => lint::run(args),
         Task::Demo(args) => demo::run(args),
         Task::Install(args) => install::install(args),
         Task::Uninstall(args) => install::uninstall(args),

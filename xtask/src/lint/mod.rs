@@ -14,6 +14,7 @@ mod words;
 use std::fmt;
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
 
 use crate::command;
 use crate::setup;
@@ -46,18 +47,43 @@ const RULES: [(&str, Rule); 4] = [
     ("documents", documents::check),
 ];
 
-pub fn run() -> Result<()> {
+#[derive(clap::Args)]
+pub struct Args {
+    /// The one part to run [default: all]
+    part: Option<Part>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    /// rustfmt
+    Form,
+    /// clippy for the host
+    Host,
+    /// clippy for the kernel object
+    Kernel,
+    /// The house rules
+    House,
+}
+
+pub fn run(args: Args) -> Result<()> {
     setup::build_tools()?;
-    let parts = [
-        command::run(workspace::cargo().args(["fmt", "--all", "--check"])),
-        command::run(workspace::cargo().args(["clippy", "--all-targets", "--", "--deny=warnings"])),
-        command::run(&mut workspace::bpf_cargo("clippy", &["--", "--deny=warnings"])),
-        check_house(),
-    ];
+    let parts = args.part.map_or_else(|| Part::value_variants().to_vec(), |part| vec![part]);
     let failed: Vec<String> =
-        parts.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+        parts.into_iter().filter_map(|part| part.check().err()).map(|error| format!("{error:#}")).collect();
     ensure!(failed.is_empty(), "{}", failed.join("\n       "));
     Ok(())
+}
+
+impl Part {
+    fn check(self) -> Result<()> {
+        let mut cargo = workspace::cargo();
+        match self {
+            Self::Form => command::run(cargo.args(["fmt", "--all", "--check"])),
+            Self::Host => command::run(cargo.args(["clippy", "--all-targets", "--", "--deny=warnings"])),
+            Self::Kernel => command::run(&mut workspace::bpf_cargo("clippy", &["--", "--deny=warnings"])),
+            Self::House => check_house(),
+        }
+    }
 }
 
 fn check_house() -> Result<()> {
