@@ -69,5 +69,6 @@ fn a_probe_sees_no_loss_on_a_whole_link_and_all_loss_on_a_cut_one() {
     server.run("ip link set eth0 down");
     std::thread::sleep(Duration::from_millis(200));
     let cut = probe.stop();
-    assert!(cut.lost_packets() > 500 && cut.received > 500, "{cut:?}");
+    // Some: an unresolved neighbor soon holds as much as the socket may have under way, and sending waits.
+    assert!(cut.lost_packets() > 100 && cut.received > 500, "{cut:?}");
 }

@@ -66,7 +66,8 @@ impl Netns {
         Path::new(DIRECTORY).join(&self.name)
     }
 
-    /// A command that will run inside, and dies with the thread that started it.
+    /// A command that will run inside, dies with the thread that started it, and hears no Ctrl-C that is meant
+    /// for this process.
     #[must_use]
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let file = self.file.try_clone().expect("a file descriptor can be duplicated");
@@ -78,6 +79,7 @@ impl Netns {
         };
         // SAFETY: between fork and exec the closure makes two system calls and touches no lock or allocation.
         unsafe { command.pre_exec(enter) };
+        command.process_group(0);
         command
     }
 

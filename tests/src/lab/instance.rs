@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,6 +44,15 @@ impl Reply {
         self.stdout
     }
 
+    /// Standard output of a command that succeeded, else what it said as an error.
+    ///
+    /// # Errors
+    /// If it did not succeed.
+    pub fn into_result(self) -> Result<String> {
+        ensure!(self.code == 0, "fwd {} ended with {}: {}", self.line, self.code, self.stderr.trim());
+        Ok(self.stdout)
+    }
+
     /// Standard error of a command that failed with this exit code.
     ///
     /// # Panics
@@ -61,6 +70,7 @@ pub struct Instance {
     folder: PathBuf,
     daemon: Option<Child>,
     started: bool,
+    narrated: bool,
 }
 
 impl Instance {
@@ -75,7 +85,7 @@ impl Instance {
         let bpffs = folder.join("bpf");
         fs::create_dir_all(&bpffs).unwrap_or_else(|error| panic!("{}: {error}", bpffs.display()));
         mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), None::<&str>).expect("root mounts a bpffs");
-        Self { folder, daemon: None, started: false }
+        Self { folder, daemon: None, started: false, narrated: false }
     }
 
     #[must_use]
@@ -101,6 +111,11 @@ impl Instance {
     #[must_use]
     pub const fn was_started(&self) -> bool {
         self.started
+    }
+
+    /// From now on every command is printed before it runs.
+    pub const fn narrate(&mut self) {
+        self.narrated = true;
     }
 
     /// The daemon's process id, while it runs.
@@ -143,6 +158,9 @@ impl Instance {
     #[track_caller]
     pub fn run(&self, netns: &Netns, args: &[&str]) -> Reply {
         let binary = binary().unwrap_or_else(|error| panic!("{error:#}"));
+        if self.narrated {
+            println!("  $ fwd {}", args.join(" "));
+        }
         let mut command = self.configured(netns.command("timeout"));
         let output = command.arg(COMMAND_SECONDS).arg(binary).args(args).output();
         let output = output.expect("coreutils' timeout can be started");

@@ -94,8 +94,10 @@ fn send_numbers(socket: &UdpSocket, rate: u64, stop: &AtomicBool) -> u64 {
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..BURST {
-            // An ICMP error that came back is reported by the next send; that datagram is then sent again.
-            while socket.send(&u64::to_be_bytes(number)).is_err() {}
+            // An ICMP error that came back is reported by the next send, which then sends nothing; so that
+            // datagram is sent again. One that fails twice is a loss.
+            let bytes = u64::to_be_bytes(number);
+            let _ = socket.send(&bytes).or_else(|_| socket.send(&bytes));
             number += 1;
         }
         let due = begun + Duration::from_nanos(number * 1_000_000_000 / rate);

@@ -69,17 +69,18 @@ fn answer(stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
     write!(&stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
-/// Fetches `/` from `to` and returns the body.
+/// Fetches `to` (`address:l4port`, perhaps with a path) and returns the body.
 ///
 /// # Errors
 /// If it cannot be reached within three seconds or does not answer 200.
 pub fn http_get(netns: &Netns, to: &str) -> Result<String> {
     netns.inside(|| {
+        let (to, path) = to.split_once('/').unwrap_or((to, ""));
         let to: SocketAddr = to.parse()?;
         let mut stream =
             TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("no connection to {to}"))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
+        write!(stream, "GET /{path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text).with_context(|| format!("no answer from {to}"))?;
         let (head, body) = text.split_once("\r\n\r\n").context("the answer has no end of headers")?;
