@@ -6,6 +6,7 @@
 mod build;
 mod command;
 mod demo;
+mod docs;
 mod install;
 mod lint;
 mod setup;
@@ -34,6 +35,8 @@ enum Task {
     Test(test::Args),
     /// Hold the sources against the form, clippy, and the house rules
     Lint(lint::Args),
+    /// Write the documents that are made from the code
+    Docs(docs::Args),
     /// Show the main job on a lab of network namespaces
     Demo(demo::Args),
     /// Put fwd on this host
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Build(args) => build::run(args),
         Task::Test(args) => test::run(args),
         Task::Lint(args) => lint::run(args),
+        Task::Docs(args) => docs::run(args),
         Task::Demo(args) => demo::run(args),
         Task::Install(args) => install::install(args),
         Task::Uninstall(args) => install::uninstall(args),

@@ -17,6 +17,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::command;
+use crate::docs;
 use crate::setup;
 use crate::step::Step;
 use crate::workspace;
@@ -63,6 +64,8 @@ enum Part {
     Kernel,
     /// The house rules
     House,
+    /// Documents that are made from the code
+    Docs,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -82,6 +85,7 @@ impl Part {
             Self::Host => command::run(cargo.args(["clippy", "--all-targets", "--", "--deny=warnings"])),
             Self::Kernel => command::run(&mut workspace::bpf_cargo("clippy", &["--", "--deny=warnings"])),
             Self::House => check_house(),
+            Self::Docs => docs::check(),
         }
     }
 }
