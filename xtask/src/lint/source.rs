@@ -9,6 +9,7 @@ use super::blank::blank;
 use crate::command::output;
 use crate::workspace;
 
+#[derive(Clone)]
 pub struct Source {
     /// From the workspace's root.
     pub path: String,
