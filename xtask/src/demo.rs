@@ -11,9 +11,10 @@ use crate::workspace;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// With QEMU guests on taps as VMs, beside those that are namespaces
-    #[arg(long)]
-    vm: bool,
+    /// The demo's own: --vm adds QEMU guests on taps to the VMs that are namespaces, --hook xdp|tcx chooses
+    /// the hook of every port
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    options: Vec<String>,
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -31,7 +32,7 @@ pub fn run(args: Args) -> Result<()> {
     ])?
     .join("fwd");
     let mut demo = Command::new(workspace::target_dir().join("release/fwd-demo"));
-    demo.env("FWD_BIN", binary).args(args.vm.then_some("--vm"));
+    demo.env("FWD_BIN", binary).args(args.options);
     // In place of this process: Ctrl-C reaches nobody but the demo, which cleans up and then returns.
     Err(demo.exec()).context("the demo cannot be started")
 }
