@@ -39,6 +39,9 @@ pub mod flag {
     pub const ISOLATED: u16 = 128;
     /// `ALLOWED_SOURCES` has rows of this port.
     pub const ALLOWED_SOURCES: u16 = 256;
+    /// Frames to it are put into its device's ingress: the host behind a bridged uplink. Its `ifindex` is
+    /// the uplink's.
+    pub const INTO: u16 = 512;
 }
 
 /// The port as rules see it. Two copies are kept; the epoch's parity says which one holds, so an edit of

@@ -102,14 +102,20 @@ fn default_mtu() -> u16 {
 }
 
 impl Network {
-    /// Whether this host is part of it, by a veth that has the gateway addresses.
+    /// Whether this host has a port in it: towards its gateway addresses, or its own place behind a bridged
+    /// uplink.
     pub fn has_host_port(&self) -> bool {
+        self.mode != Mode::Isolated
+    }
+
+    /// Whether this host is its gateway, by a veth that has the gateway addresses.
+    pub fn has_gateway(&self) -> bool {
         matches!(self.mode, Mode::Nat | Mode::Routed | Mode::Host)
     }
 
     /// The host's addresses in it, with their subnets' prefix lengths, in the order of the subnets.
     pub fn gateway_nets(&self) -> Vec<IpNet> {
-        if !self.has_host_port() {
+        if !self.has_gateway() {
             return Vec::new();
         }
         let gateway_of = |subnet: &IpNet| {
@@ -119,6 +125,11 @@ impl Network {
         };
         self.subnets.iter().filter_map(gateway_of).collect()
     }
+}
+
+/// The name by which a network's port towards the host is shown and counted.
+pub fn host_port_name(network: &str) -> String {
+    format!("fwd-{network}")
 }
 
 /// One attachment of a VM.

@@ -1,5 +1,73 @@
-//! From what was accepted and what the host looks like to the rows that the datapath reads. Pure.
+//! From what was accepted and what the host looks like to the rows that the datapath reads. Pure and
+//! deterministic. One file a noun; each returns its rows.
+//!
+//! Ids of policies and rows follow their content: what `previous` holds keeps its id, so an edit touches
+//! only what it changed.
 
+mod addresses;
+mod attachment;
+mod forwards;
+mod hook;
+mod neighbors;
+mod networks;
+mod ports;
+mod settings;
 mod tables;
+#[cfg(test)]
+mod tests;
+mod world;
 
+use std::collections::BTreeMap;
+
+use fwd_common::{id::PortId, port::View};
+
+use crate::{api::status::ObjectState, host::Inventory, state::Desired};
+
+pub use attachment::{Attachment, Programs};
+pub use networks::gateway_mac;
 pub use tables::Tables;
+use world::World;
+
+/// What compiling came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compiled {
+    pub tables: Tables,
+    /// VM ports, uplinks and host ports: device, hook and state.
+    pub ports: BTreeMap<PortId, Attachment>,
+    /// Forwards by name.
+    pub forwards: BTreeMap<String, ForwardState>,
+}
+
+/// Whether a forward works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardState {
+    pub state: ObjectState,
+    /// Why not `ready`: object first, sentence, next step.
+    pub reason: Option<String>,
+}
+
+/// Compiles all rows.
+pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> Compiled {
+    let world = World::new(desired, inventory);
+    let attachments = attachment::compile(&world);
+    let members = networks::members(&world, &attachments);
+    let ports = ports::compile(&world, &attachments);
+    let (forwards, forward_states) = forwards::compile(&world);
+    let _ = previous;
+    let tables = Tables {
+        settings: settings::compile(&world.settings),
+        views: ports.keys().map(|id| (*id, View::default())).collect(),
+        port_of_device: ports::devices(&ports),
+        devices: ports::xdp_targets(&ports),
+        networks: networks::compile(&world, &members, &attachments),
+        members: networks::member_rows(&members),
+        neighbors: neighbors::compile(&world),
+        allowed_sources: neighbors::allowed_sources(&world),
+        host_addresses: addresses::compile(&world),
+        fdb: neighbors::fdb(&ports),
+        forwards,
+        ports,
+        ..Tables::default()
+    };
+    Compiled { tables, ports: attachments, forwards: forward_states }
+}

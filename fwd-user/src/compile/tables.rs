@@ -6,7 +6,7 @@ use fwd_common::{
     fdb::{FdbEntry, FdbKey},
     forward::{Forward, ForwardKey},
     id::{ClassId, NetworkId, PortId, RowId},
-    neighbor::{Neighbor, NetworkAddress},
+    neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Network},
     policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
     port::{Port, View},
@@ -28,6 +28,9 @@ pub struct Tables {
     pub members: BTreeMap<MemberKey, PortId>,
     /// Configured ones only.
     pub neighbors: BTreeMap<NetworkAddress, Neighbor>,
+    /// With the prefix length in bits; the value means nothing.
+    pub allowed_sources: BTreeMap<(SourceKey, u32), u32>,
+    /// The value means nothing.
     pub host_addresses: BTreeMap<NetworkAddress, u32>,
     /// With the prefix length in bits.
     pub forwards: BTreeMap<(ForwardKey, u32), Forward>,

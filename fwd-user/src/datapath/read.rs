@@ -33,6 +33,8 @@ pub(super) fn tables(maps: &Maps) -> Result<Tables> {
     tables.members = maps.members.rows()?.into_iter().collect();
     let neighbors = maps.neighbors.rows()?.into_iter();
     tables.neighbors = neighbors.filter(|(_, row)| row.flags & neighbor::flag::LEARNT == 0).collect();
+    let sources = maps.allowed_sources.rows()?.into_iter();
+    tables.allowed_sources = sources.map(|(k, row)| ((k.data, k.bits), row)).collect();
     tables.host_addresses = maps.host_addresses.rows()?.into_iter().collect();
     tables.forwards = maps.forwards.rows()?.into_iter().map(|(k, row)| ((k.data, k.bits), row)).collect();
     tables.policies = maps.policies.rows()?.into_iter().collect();

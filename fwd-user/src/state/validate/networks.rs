@@ -52,7 +52,7 @@ fn check_mode(report: &mut Reporter<'_>, network: &Network) {
             "Use nat, bridge, host or isolated.",
         );
     }
-    if network.has_host_port() && network.subnets.is_empty() {
+    if network.has_gateway() && network.subnets.is_empty() {
         report.add(
             "subnets",
             Code::BadNetwork,
@@ -74,7 +74,7 @@ fn check_gateways(report: &mut Reporter<'_>, network: &Network) {
     if network.gateways.is_empty() {
         return;
     }
-    if !network.has_host_port() {
+    if !network.has_gateway() {
         let mode = if network.mode == Mode::Bridge { "a bridge" } else { "an isolated" };
         report.add(
             "gateways",

@@ -94,15 +94,6 @@ fn check_addresses<'a>(
         let field = format!("allow_addresses/{n}");
         if let Err(error) = check_cidr(*net) {
             report.text(&field, Code::BadValue, error);
-        } else if net.prefix_len() < net.max_prefix_len() {
-            report.add(
-                &field,
-                Code::NotBuilt,
-                format_args!("allowing a whole prefix such as {net} is not built yet"),
-                "Name single addresses, or --trust the port.",
-            );
-        } else {
-            claim(report, &field, net.addr());
         }
     }
 }

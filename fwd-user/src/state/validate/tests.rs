@@ -86,10 +86,14 @@ fn uplinks_and_ports_have_devices_of_their_own() {
         ]
     );
     assert_eq!(
-        ports(json!([{"name": "eth0", "device": "vnet*", "network": "lan"}])),
+        ports(json!([
+            {"name": "eth0", "device": "vnet*", "network": "lan"},
+            {"name": "fwd-lan", "device": "tap0", "network": "lan"},
+        ])),
         [
             "/ports/0/device Port eth0: `vnet*` is a pattern of devices.",
             "/ports/0/name Port eth0: an uplink has the same name.",
+            "/ports/1/name Port fwd-lan: a network's port towards the host has the same name.",
         ]
     );
 }
@@ -175,7 +179,7 @@ fn macs_and_addresses_are_one_ports_in_a_network() {
             {"name": "a", "device": "t0", "network": "vmnat", "mac": "52:54:00:00:00:01", "ips": ["10.10.0.5"]},
             {"name": "b", "device": "t1", "network": "vmnat", "mac": "52:54:00:00:00:01", "ips": ["10.10.0.5"]},
             {"name": "c", "device": "t2", "network": "lan", "mac": "52:54:00:00:00:01", "ips": ["10.10.0.5"]},
-            {"name": "d", "device": "t3", "network": "vmnat", "allow_addresses": ["10.10.0.5/32", "10.9.0.0/16"]},
+            {"name": "d", "device": "t3", "network": "vmnat", "allow_addresses": ["10.10.0.5/32", "10.9.0.1/16"]},
             {"name": "e", "device": "t4", "network": "vmnat", "mac": "x", "ips": ["10.10.0.1", "10.10.0.255"]},
             {"name": "f", "device": "t5", "network": "vmnat", "ips": ["10.11.0.1", "fe80::1", "127.0.0.1"]},
             {"name": "g", "device": "t6", "network": "gone", "labels": {"a=b": "c"}},
@@ -183,8 +187,7 @@ fn macs_and_addresses_are_one_ports_in_a_network() {
         [
             "/ports/1/mac Port b: the MAC 52:54:00:00:00:01 is already used by port a.",
             "/ports/1/ips/0 Port b: the address 10.10.0.5 is already used by port a.",
-            "/ports/3/allow_addresses/0 Port d: the address 10.10.0.5 is already used by port a.",
-            "/ports/3/allow_addresses/1 Port d: allowing a whole prefix such as 10.9.0.0/16 is not built yet.",
+            "/ports/3/allow_addresses/1 Port d: 10.9.0.1/16 has bits beyond its prefix.",
             "/ports/4/mac Port e: `x` is not a MAC.",
             "/ports/4/ips/0 Port e: the address 10.10.0.1 is already used by the gateway.",
             "/ports/4/ips/1 Port e: the address 10.10.0.255 is the first or last one of 10.10.0.0/24.",

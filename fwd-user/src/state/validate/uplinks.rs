@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::api::{
     error::{Code, Problem},
     object::Noun,
-    spec::Document,
+    spec::{Document, host_port_name},
     text::parse_device,
 };
 
@@ -22,13 +22,15 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
         let mut report = Reporter::new(out, Noun::Port, index, &port.name);
         check_device(&mut report, &port.device, &mut users);
         users.entry(&port.device).or_insert_with(|| format!("port {}", port.name));
-        // Counters and metrics name uplinks by their device, and ports by their name.
-        if document.uplinks.iter().any(|u| u.device == port.name) {
+        // Counters and metrics name uplinks by their device, host ports by their network.
+        let is_uplinks = document.uplinks.iter().any(|u| u.device == port.name);
+        if is_uplinks || document.networks.iter().any(|n| host_port_name(&n.name) == port.name) {
+            let whose = if is_uplinks { "an uplink" } else { "a network's port towards the host" };
             report.add(
                 "name",
                 Code::DuplicateName,
-                "an uplink has the same name",
-                "Rename the port: counters tell ports and uplinks apart by name.",
+                format_args!("{whose} has the same name"),
+                "Rename the port: counters tell them apart by name.",
             );
         }
     }

@@ -1,0 +1,132 @@
+//! Each port's device and hook, and whether it can work: what is to be attached where, and what `port show`
+//! says.
+
+use std::collections::BTreeMap;
+
+use fwd_common::{id::PortId, port::PortKind};
+
+use super::{
+    World,
+    hook::{Choice, choose},
+    world::VmPort,
+};
+use crate::{
+    api::{
+        spec::{Hook, Mode, host_port_name},
+        status::ObjectState,
+    },
+    host::Device,
+};
+
+/// A port's place on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub kind: PortKind,
+    /// A VM port's name, an uplink's device, `fwd-NETWORK` of a host port.
+    pub name: String,
+    /// Of a host port the uplink's, where it is bridged; else its own name.
+    pub device: String,
+    /// 0: there is none, or it is somebody else's.
+    pub ifindex: u32,
+    /// Never `Auto`; `None` while there is no device.
+    pub hook: Option<Hook>,
+    pub hook_reason: String,
+    pub state: ObjectState,
+    /// Why not `ready`, and what to do.
+    pub state_reason: Option<String>,
+    pub programs: Programs,
+}
+
+/// Which programs the device is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Programs {
+    pub xdp: bool,
+    pub ingress: bool,
+    pub egress: bool,
+}
+
+/// All ports of the host.
+pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
+    let mut all = BTreeMap::new();
+    for VmPort { id, port, .. } in &world.ports {
+        let names = (port.name.clone(), port.device.clone());
+        all.insert(*id, of_device(PortKind::Vm, names, world.device(&port.device), port.hook));
+    }
+    for (id, uplink, _) in world.uplinks() {
+        let names = (uplink.device.clone(), uplink.device.clone());
+        all.insert(id, of_device(PortKind::Uplink, names, world.device(&uplink.device), uplink.hook));
+    }
+    for (_, network) in world.networks() {
+        let Some(id) = world.numbers.host_ports.get(&network.name) else { continue };
+        let name = host_port_name(&network.name);
+        let device = world.host_device(network);
+        let mut port = match (network.mode, &network.uplink) {
+            (Mode::Bridge, Some(uplink)) => {
+                of_device(PortKind::Host, (name, uplink.clone()), device, Hook::Tcx)
+            }
+            _ => of_device(PortKind::Host, (name.clone(), name), device, Hook::Tcx),
+        };
+        port.hook_reason = "What this host sends carries GSO frames, which XDP cannot.".to_owned();
+        if network.mode == Mode::Bridge {
+            // The uplink's own programs serve it.
+            port.programs = Programs::default();
+        }
+        all.insert(*id, port);
+    }
+    all
+}
+
+fn of_device(
+    kind: PortKind,
+    (name, device_name): (String, String),
+    device: Option<&Device>,
+    asked: Hook,
+) -> Attachment {
+    let Some(device) = device else {
+        let reason = format!("The interface {device_name} does not exist yet.");
+        return without_device(kind, (name, device_name), ObjectState::Pending, reason);
+    };
+    if let Some(master) = &device.master {
+        let reason = format!(
+            "The interface {device_name} belongs to {master}. Release it: ip link set {device_name} nomaster."
+        );
+        return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
+    }
+    let Choice { hook, reason, degraded } = choose(device, asked);
+    let down = || format!("The interface {device_name} is down. Bring it up: ip link set {device_name} up.");
+    let (state, state_reason) = match degraded {
+        _ if !device.is_up => (ObjectState::Pending, Some(down())),
+        Some(why) => (ObjectState::Degraded, Some(why)),
+        None => (ObjectState::Ready, None),
+    };
+    Attachment {
+        kind,
+        name,
+        device: device_name,
+        ifindex: device.ifindex,
+        hook: Some(hook),
+        hook_reason: reason,
+        state,
+        state_reason,
+        programs: Programs { xdp: hook == Hook::Xdp, ingress: true, egress: kind == PortKind::Uplink },
+    }
+}
+
+fn without_device(
+    kind: PortKind,
+    (name, device): (String, String),
+    state: ObjectState,
+    reason: String,
+) -> Attachment {
+    Attachment {
+        kind,
+        name,
+        device,
+        ifindex: 0,
+        hook: None,
+        hook_reason: "There is no device yet.".to_owned(),
+        state,
+        state_reason: Some(reason),
+        programs: Programs::default(),
+    }
+}

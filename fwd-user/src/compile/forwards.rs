@@ -1,0 +1,120 @@
+//! Rows of forwards: each listen becomes a few prefixes on each of its addresses.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use fwd_common::{
+    forward::{Forward, ForwardKey, range_prefixes},
+    id::{ForwardId, PortId},
+};
+
+use super::{
+    ForwardState, World,
+    world::{VmPort, is_link_local},
+};
+use crate::api::{
+    spec::{self, Port},
+    status::ObjectState,
+    text::{Listen, Target},
+};
+
+type Rows = BTreeMap<(ForwardKey, u32), Forward>;
+
+/// Rows of all forwards, and how each of them is.
+pub(super) fn compile(world: &World<'_>) -> (Rows, BTreeMap<String, ForwardState>) {
+    let mut rows = Rows::new();
+    let mut states = BTreeMap::new();
+    for forward in &world.document.forwards {
+        let state = match plan(world, forward) {
+            Ok(planned) => {
+                for (key, row) in planned.rows() {
+                    rows.entry(key).or_insert(row);
+                }
+                planned.state()
+            }
+            Err(reason) => ForwardState { state: ObjectState::Pending, reason: Some(reason) },
+        };
+        states.insert(forward.name.clone(), state);
+    }
+    (rows, states)
+}
+
+/// A forward whose every name is resolved.
+struct Planned {
+    id: ForwardId,
+    port: PortId,
+    listen: Listen,
+    target: Target,
+    /// Where it listens, and the port's address of the same family.
+    pairs: Vec<(IpAddr, IpAddr)>,
+    /// What it still waits for.
+    waits: Option<String>,
+}
+
+/// Why there is nothing to forward yet is the error.
+fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
+    let invalid = || format!("Forward {} was accepted by another version of fwd.", forward.name);
+    let listen: Listen = forward.listen.parse().map_err(|_| invalid())?;
+    let target: Target = forward.to.parse().map_err(|_| invalid())?;
+    let VmPort { id: port_id, port, .. } = *world.port(&target.port).ok_or_else(invalid)?;
+    let id = world.numbers.forwards.get(&forward.name).copied().ok_or_else(invalid)?;
+    let addresses = world.addresses(port_id, port);
+    if addresses.is_empty() {
+        return Err(format!("The address of port {} is not known yet.", port.name));
+    }
+    let pairs = pairs(world, &listen, addresses);
+    if pairs.is_empty() {
+        return Err(match listen.addr {
+            Some(addr) => {
+                let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
+                format!("The {family} address of port {} is not known yet.", port.name)
+            }
+            None => format!("No uplink has an address of a family that port {} has.", port.name),
+        });
+    }
+    let waits = waits_for(world, port_id, port);
+    Ok(Planned { id, port: port_id, listen, target, pairs, waits })
+}
+
+fn pairs(world: &World<'_>, listen: &Listen, addresses: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
+    let listens = listen.addr.map_or_else(|| outside_addresses(world), |addr| vec![addr]);
+    let to = |at: &IpAddr| addresses.iter().copied().find(|to| to.is_ipv4() == at.is_ipv4());
+    listens.into_iter().filter_map(|at| Some((at, to(&at)?))).collect()
+}
+
+/// Every address of the uplinks that are not bridged: what a listen without an address means.
+fn outside_addresses(world: &World<'_>) -> Vec<IpAddr> {
+    let uplinks = world.uplinks().filter(|(_, _, bridge)| bridge.is_none());
+    let devices = uplinks.filter_map(|(_, uplink, _)| world.device(&uplink.device));
+    let addresses = devices.flat_map(|device| &device.addresses).map(|net| net.addr());
+    addresses.filter(|addr| !is_link_local(*addr) && !addr.is_loopback()).collect()
+}
+
+fn waits_for(world: &World<'_>, id: PortId, port: &Port) -> Option<String> {
+    if world.mac(id, port).is_none() {
+        return Some(format!("The MAC of port {} is not known yet.", port.name));
+    }
+    world.device(&port.device).is_none().then(|| format!("Port {} has no device yet.", port.name))
+}
+
+impl Planned {
+    fn rows(&self) -> Rows {
+        let (low, high) = (self.listen.l4_ports.low, self.listen.l4_ports.high);
+        let l4_offset = self.target.l4_ports.low.wrapping_sub(low);
+        let mut rows = Rows::new();
+        for (at, to) in &self.pairs {
+            let row = Forward { id: self.id, port: self.port, l4_offset, to: (*to).into(), expires_ns: 0 };
+            for proto in self.listen.protocols.list() {
+                for (first, bits) in range_prefixes(low, high) {
+                    let key = ForwardKey::new(*proto, (*at).into(), first.to_be());
+                    rows.insert((key, ForwardKey::prefix(bits)), row);
+                }
+            }
+        }
+        rows
+    }
+
+    fn state(self) -> ForwardState {
+        let state = if self.waits.is_some() { ObjectState::Pending } else { ObjectState::Ready };
+        ForwardState { state, reason: self.waits }
+    }
+}

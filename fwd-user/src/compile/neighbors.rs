@@ -1,0 +1,68 @@
+//! Who has which address and MAC by configuration. Learnt rows are the kernel's.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use fwd_common::{
+    addr::{Ip, Mac},
+    fdb::{self, FdbEntry, FdbKey},
+    flow::Tick,
+    id::PortId,
+    neighbor::{Neighbor, NetworkAddress, SourceKey},
+    port::{self, PortKind},
+};
+use ipnet::IpNet;
+
+use super::{
+    World,
+    world::{VmPort, configured_mac},
+};
+use crate::api::spec::Port;
+
+/// Rows of configured addresses whose port's MAC is known.
+pub(super) fn compile(world: &World<'_>) -> BTreeMap<NetworkAddress, Neighbor> {
+    let mut rows = BTreeMap::new();
+    for VmPort { id, port, network_id, .. } in &world.ports {
+        let Some(mac) = world.mac(*id, port) else { continue };
+        for addr in &port.ips {
+            let key = NetworkAddress { addr: (*addr).into(), network: *network_id, _pad: 0 };
+            rows.insert(key, Neighbor { port: *id, mac, flags: 0, _pad: 0 });
+        }
+    }
+    rows
+}
+
+/// What a port may send from beside what `NEIGHBORS` says: what it was allowed, and its own addresses
+/// while its MAC is not known.
+fn allowed(port: &Port) -> impl Iterator<Item = IpNet> {
+    let own: &[IpAddr] = if configured_mac(port).is_some() { &[] } else { &port.ips };
+    port.allow_addresses.iter().copied().chain(own.iter().copied().map(IpNet::from))
+}
+
+pub(super) fn has_allowed_sources(port: &Port) -> bool {
+    allowed(port).next().is_some()
+}
+
+/// Rows of all ports.
+pub(super) fn allowed_sources(world: &World<'_>) -> BTreeMap<(SourceKey, u32), u32> {
+    let mut rows = BTreeMap::new();
+    for VmPort { id, port, .. } in &world.ports {
+        for net in allowed(port) {
+            let (addr, bits) = mapped_prefix(net);
+            rows.insert((SourceKey { port: *id, _pad: 0, addr }, SourceKey::prefix(bits)), 1);
+        }
+    }
+    rows
+}
+
+/// A CIDR as a prefix of sixteen-byte addresses.
+pub(super) fn mapped_prefix(net: IpNet) -> (Ip, u32) {
+    let bits = u32::from(net.prefix_len());
+    (net.network().into(), if net.network().is_ipv4() { 96 + bits } else { bits })
+}
+
+/// MACs that do not move: configured ones, and this host's.
+pub(super) fn fdb(ports: &BTreeMap<PortId, port::Port>) -> BTreeMap<FdbKey, FdbEntry> {
+    let entry = |port| FdbEntry { port, flags: fdb::flag::STATIC, last_seen: Tick(0) };
+    let known = ports.iter().filter(|(_, row)| row.mac != Mac::NONE && !row.is(PortKind::Uplink));
+    known.map(|(id, row)| (FdbKey { network: row.network, mac: row.mac }, entry(*id))).collect()
+}
