@@ -15,7 +15,7 @@ use crate::{
         spec::{Hook, Mode, host_port_name},
         status::ObjectState,
     },
-    host::Device,
+    host::inventory::Device,
 };
 
 /// A port's place on the host.

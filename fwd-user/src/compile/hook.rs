@@ -3,7 +3,7 @@
 
 use crate::{
     api::spec::Hook,
-    host::{Device, DeviceKind},
+    host::inventory::{Device, DeviceKind},
 };
 
 /// A hook with its reason.

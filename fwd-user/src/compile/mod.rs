@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use fwd_common::{id::PortId, port::View};
 
-use crate::{api::status::ObjectState, host::Inventory, state::Desired};
+use crate::{api::status::ObjectState, host::inventory::Inventory, state::Desired};
 
 pub use attachment::{Attachment, Programs};
 pub use networks::gateway_mac;

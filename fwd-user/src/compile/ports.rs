@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::spec::{Hook, Mode, Network, Uplink},
-    host::Device,
+    host::inventory::Device,
 };
 
 /// The MTU of an uplink without a device.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::spec::Document,
-    host::{Device, DeviceKind, Learnt},
+    host::inventory::{Device, DeviceKind, Learnt},
     state::{Edit, accept},
 };
 

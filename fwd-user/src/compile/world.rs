@@ -13,7 +13,7 @@ use crate::{
         spec::{Document, Mode, Network, Port, Uplink},
         text::parse_mac,
     },
-    host::{Device, Inventory},
+    host::inventory::{Device, Inventory},
     state::{Desired, Numbers},
 };
 

@@ -1,5 +1,5 @@
 //! The machine: its interfaces, addresses and sysctls; what is changed there is noted and given back.
 
-mod inventory;
+pub mod inventory;
 
 pub use inventory::{Device, DeviceKind, Inventory, Learnt};
