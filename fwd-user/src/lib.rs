@@ -14,5 +14,6 @@ pub mod api;
 pub mod compile;
 pub mod datapath;
 pub mod host;
+pub mod observe;
 pub mod plan;
 pub mod state;

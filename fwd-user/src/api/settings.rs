@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::text::{TextError, parse_l4_range, show_l4_range};
 
 /// How much detail `/metrics` has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MetricsDetail {
     Basic,
     Port,

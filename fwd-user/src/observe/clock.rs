@@ -1,0 +1,74 @@
+//! The kernel's moments as people's: the datapath stamps rows with nanoseconds since boot.
+
+use std::time::{Duration, SystemTime};
+
+use fwd_common::flow::Tick;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// One moment on both clocks, by which others are converted.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// As the datapath counts: `CLOCK_MONOTONIC`.
+    pub boot_ns: u64,
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// This moment.
+    pub fn now() -> Self {
+        let monotonic = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+            .expect("every Linux has a monotonic clock");
+        Self { boot_ns: Duration::from(monotonic).as_nanos() as u64, wall: SystemTime::now() }
+    }
+
+    pub const fn tick(self) -> Tick {
+        Tick::from_ns(self.boot_ns)
+    }
+
+    /// When something happened; none where it never did (0).
+    pub fn wall_of(self, boot_ns: u64) -> Option<SystemTime> {
+        (boot_ns != 0).then(|| self.wall - Duration::from_nanos(self.boot_ns.saturating_sub(boot_ns)))
+    }
+
+    /// The same as RFC 3339 text in UTC, to the millisecond.
+    pub fn text_of(self, boot_ns: u64) -> Option<String> {
+        let at = OffsetDateTime::from(self.wall_of(boot_ns)?);
+        let at = at.replace_millisecond(at.millisecond()).expect("a moment's own milliseconds are valid");
+        Some(at.format(&Rfc3339).expect("years since 1970 have four digits"))
+    }
+
+    /// Seconds since the Unix epoch.
+    pub fn unix_secs_of(self, boot_ns: u64) -> Option<f64> {
+        let since = self.wall_of(boot_ns)?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Some(since.as_secs_f64())
+    }
+}
+
+/// A time in ticks as seconds, rounded down.
+pub const fn ticks_to_secs(ticks: u32) -> u64 {
+    const NS_PER_TICK: u64 = 1 << 27;
+    ticks as u64 * NS_PER_TICK / 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_told_in_utc() {
+        let now = Moment {
+            boot_ns: 90_000_000_000,
+            wall: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789),
+        };
+        assert_eq!(now.text_of(60_000_000_000).as_deref(), Some("2023-11-14T22:12:50.123Z"));
+        assert_eq!(now.unix_secs_of(90_000_000_000), Some(1_700_000_000.123_456_8));
+        assert_eq!(now.text_of(0), None);
+    }
+
+    #[test]
+    fn a_tick_is_an_eighth_of_a_second_or_so() {
+        assert_eq!(ticks_to_secs(7), 0);
+        assert_eq!(ticks_to_secs(8), 1);
+        assert_eq!(ticks_to_secs(Tick::ticks_from_secs(300)), 300);
+    }
+}

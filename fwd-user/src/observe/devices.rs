@@ -1,0 +1,37 @@
+//! What the kernel's devices count themselves: frames that they refused after fwd had handed them over.
+
+use std::{collections::HashMap, io};
+
+use futures::TryStreamExt;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, Stats64};
+
+/// A device's own counters, of the frames sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceCounters {
+    pub tx_dropped: u64,
+    pub tx_errors: u64,
+}
+
+/// Counters of all devices of this network namespace, by ifindex.
+///
+/// # Errors
+/// What netlink says.
+pub async fn read(handle: &rtnetlink::Handle) -> io::Result<HashMap<u32, DeviceCounters>> {
+    let mut links = handle.link().get().execute();
+    let mut devices = HashMap::new();
+    while let Some(link) = links.try_next().await.map_err(io::Error::other)? {
+        if let Some(counters) = counters_of(&link) {
+            devices.insert(link.header.index, counters);
+        }
+    }
+    Ok(devices)
+}
+
+fn counters_of(link: &LinkMessage) -> Option<DeviceCounters> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(Stats64 { tx_dropped, tx_errors, .. }) => {
+            Some(DeviceCounters { tx_dropped: *tx_dropped, tx_errors: *tx_errors })
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,107 @@
+//! The maps in memory: exact numbers for tests, and a daemon without a kernel side.
+
+use std::collections::BTreeMap;
+
+use fwd_common::{
+    addr::{V4, V6},
+    counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
+    drop::DropReason,
+    flow::{FlowEntry, FlowKey},
+    id::{ForwardId, PortId, RuleId},
+    port::{Port, PortUse},
+    settings::Settings,
+};
+
+use super::reader::{FlowCounters, Maps, ReadError, Visit, VisitRows};
+
+/// Map contents as plain collections, summed over CPUs already.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryMaps {
+    pub settings: Settings,
+    pub ports: BTreeMap<PortId, Port>,
+    pub port_use: BTreeMap<PortId, PortUse>,
+    pub ledgers: BTreeMap<PortId, Ledger>,
+    pub drops: BTreeMap<DropKey, DropCount>,
+    pub drops_by_reason: BTreeMap<u8, Count>,
+    pub flow_counters: FlowCounters,
+    pub rule_totals: BTreeMap<RuleId, Totals>,
+    pub forward_totals: BTreeMap<ForwardId, Totals>,
+    pub table_use: [TableUse; 2],
+    pub capacities: Vec<(&'static str, u32)>,
+    pub flows4: BTreeMap<FlowKey<V4>, FlowEntry<V4>>,
+    pub flows6: BTreeMap<FlowKey<V6>, FlowEntry<V6>>,
+}
+
+impl MemoryMaps {
+    /// Sets one of `FLOW_COUNTERS`.
+    pub fn count(&mut self, counter: FlowCounter, value: u64) {
+        self.flow_counters[counter as usize] = value;
+    }
+}
+
+fn row<K: Ord, V: Copy + Default>(rows: &BTreeMap<K, V>, key: K) -> V {
+    rows.get(&key).copied().unwrap_or_default()
+}
+
+fn rows<K: Copy, V: Copy>(rows: &BTreeMap<K, V>) -> Vec<(K, V)> {
+    rows.iter().map(|(k, v)| (*k, *v)).collect()
+}
+
+/// Batches of two, so that tests meet a batch's end.
+fn walk<K: Copy, V: Copy>(flows: &BTreeMap<K, V>, visit: VisitRows<'_, K, V>) {
+    for batch in rows(flows).chunks(2) {
+        if visit(batch).is_break() {
+            return;
+        }
+    }
+}
+
+impl Maps for MemoryMaps {
+    fn settings(&self) -> Result<Settings, ReadError> {
+        Ok(self.settings)
+    }
+    fn port(&self, id: PortId) -> Result<Port, ReadError> {
+        Ok(row(&self.ports, id))
+    }
+    fn port_use(&self, id: PortId) -> Result<PortUse, ReadError> {
+        Ok(row(&self.port_use, id))
+    }
+    fn ledger(&self, id: PortId) -> Result<Ledger, ReadError> {
+        Ok(row(&self.ledgers, id))
+    }
+    fn drops(&self) -> Result<Vec<(DropKey, DropCount)>, ReadError> {
+        Ok(rows(&self.drops))
+    }
+    fn drops_by_reason(&self) -> Result<Vec<Count>, ReadError> {
+        Ok((0..DropReason::SLOTS as u8).map(|n| row(&self.drops_by_reason, n)).collect())
+    }
+    fn flow_counters(&self) -> Result<FlowCounters, ReadError> {
+        Ok(self.flow_counters)
+    }
+    fn rule_totals(&self) -> Result<Vec<(RuleId, Totals)>, ReadError> {
+        Ok(rows(&self.rule_totals))
+    }
+    fn forward_totals(&self) -> Result<Vec<(ForwardId, Totals)>, ReadError> {
+        Ok(rows(&self.forward_totals))
+    }
+    fn table_use(&self) -> Result<[TableUse; 2], ReadError> {
+        Ok(self.table_use)
+    }
+    fn capacities(&self) -> &[(&'static str, u32)] {
+        &self.capacities
+    }
+    fn walk4(&self, visit: Visit<'_, V4>) -> Result<(), ReadError> {
+        walk(&self.flows4, visit);
+        Ok(())
+    }
+    fn walk6(&self, visit: Visit<'_, V6>) -> Result<(), ReadError> {
+        walk(&self.flows6, visit);
+        Ok(())
+    }
+    fn flow4(&self, key: &FlowKey<V4>) -> Result<Option<FlowEntry<V4>>, ReadError> {
+        Ok(self.flows4.get(key).copied())
+    }
+    fn flow6(&self, key: &FlowKey<V6>) -> Result<Option<FlowEntry<V6>>, ReadError> {
+        Ok(self.flows6.get(key).copied())
+    }
+}

@@ -1,0 +1,47 @@
+//! The only reader of what the datapath counts and tells: maps and ring buffer in, observed types of
+//! [`api::status`](crate::api::status) and metrics out. Nothing here writes a map.
+//!
+//! [`Observer`] is what the daemon holds; the modules below it are pure functions over a [`View`].
+
+mod batch;
+mod clock;
+pub mod devices;
+pub mod drops;
+pub mod events;
+pub mod flows;
+pub mod ledger;
+mod memory;
+pub mod metrics;
+mod names;
+mod observer;
+mod pinned;
+mod reader;
+#[cfg(test)]
+mod testing;
+mod usage;
+mod view;
+
+pub use clock::Moment;
+pub use events::{Events, Watch, Watcher};
+pub use memory::MemoryMaps;
+pub use names::{NamedPort, NamedRule, Names, PortRole};
+pub use observer::Observer;
+pub use pinned::{PinnedMaps, open_events};
+pub use reader::{Family, FlowCounters, Maps, ReadError, Visit, VisitRows};
+pub use usage::Usage;
+pub use view::View;
+
+/// Why an observation could not be told.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error("port {0} does not exist")]
+    Port(String),
+    #[error("rule {0} does not exist")]
+    Rule(String),
+    #[error("protocol {0} is not tcp, udp, icmp, icmpv6 or a number below 256")]
+    Protocol(String),
+    #[error("drop reason {0} does not exist")]
+    Reason(String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}

@@ -1,0 +1,137 @@
+//! Numbers of the datapath as the operator's names. A number whose object was deleted is told as `#N`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fwd_common::id::{ForwardId, NetworkId, PortId, RuleId};
+
+use crate::{
+    api::spec::Action,
+    state::{Desired, Numbers},
+};
+
+/// What a port number stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortRole {
+    Vm,
+    Host,
+    Uplink,
+}
+
+/// A port as people know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPort {
+    /// A VM port's name, an uplink's device, `host:NETWORK` of a network's port towards the host.
+    pub name: String,
+    pub role: PortRole,
+    /// None of an uplink that is in no bridge network.
+    pub network: Option<String>,
+}
+
+/// A rule as people know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedRule {
+    pub name: String,
+    pub action: Action,
+}
+
+/// The names of one accepted document, by number. In order of numbers, so that lists and metrics keep theirs.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    ports: BTreeMap<PortId, NamedPort>,
+    networks: BTreeMap<NetworkId, String>,
+    rules: BTreeMap<RuleId, NamedRule>,
+    forwards: BTreeMap<ForwardId, String>,
+    port_ids: HashMap<String, PortId>,
+}
+
+impl Names {
+    pub fn new(desired: &Desired) -> Self {
+        let (document, numbers) = (&desired.document, &desired.numbers);
+        let ports = named_ports(desired);
+        let actions: HashMap<_, _> = document.policies.iter().map(|p| (p.name.as_str(), p.action)).collect();
+        let rule = |(name, id): (&String, &RuleId)| {
+            let action = *actions.get(name.as_str())?;
+            Some((*id, NamedRule { name: name.clone(), action }))
+        };
+        Self {
+            port_ids: ports.iter().map(|(id, p)| (p.name.clone(), *id)).collect(),
+            ports,
+            networks: numbers.networks.iter().map(|(name, id)| (*id, name.clone())).collect(),
+            rules: numbers.rules.iter().filter_map(rule).collect(),
+            forwards: numbers.forwards.iter().map(|(name, id)| (*id, name.clone())).collect(),
+        }
+    }
+
+    /// Every port, by number.
+    pub fn ports(&self) -> impl Iterator<Item = (PortId, &NamedPort)> {
+        self.ports.iter().map(|(id, port)| (*id, port))
+    }
+
+    pub fn rules(&self) -> impl Iterator<Item = (RuleId, &NamedRule)> {
+        self.rules.iter().map(|(id, rule)| (*id, rule))
+    }
+
+    pub fn forwards(&self) -> impl Iterator<Item = (ForwardId, &str)> {
+        self.forwards.iter().map(|(id, name)| (*id, name.as_str()))
+    }
+
+    pub fn networks(&self) -> impl Iterator<Item = &str> {
+        self.networks.values().map(String::as_str)
+    }
+
+    /// The port with a name.
+    pub fn port_id(&self, name: &str) -> Option<PortId> {
+        self.port_ids.get(name).copied()
+    }
+
+    /// The rule with a name.
+    pub fn rule_id(&self, name: &str) -> Option<RuleId> {
+        self.rules().find(|(_, rule)| rule.name == name).map(|(id, _)| id)
+    }
+
+    /// A port's name; none of number 0.
+    pub fn port(&self, id: PortId) -> Option<String> {
+        (id.0 != 0).then(|| self.ports.get(&id).map_or_else(|| format!("#{}", id.0), |p| p.name.clone()))
+    }
+
+    /// The network of a port, by the port's number.
+    pub fn network_of_port(&self, id: PortId) -> Option<String> {
+        self.ports.get(&id)?.network.clone()
+    }
+
+    /// A rule's name; none of number 0.
+    pub fn rule(&self, id: RuleId) -> Option<String> {
+        (id.0 != 0).then(|| self.rules.get(&id).map_or_else(|| format!("#{}", id.0), |r| r.name.clone()))
+    }
+
+    /// A forward's name; none of number 0.
+    pub fn forward(&self, id: ForwardId) -> Option<String> {
+        (id.0 != 0).then(|| self.forwards.get(&id).cloned().unwrap_or_else(|| format!("#{}", id.0)))
+    }
+}
+
+fn named_ports(desired: &Desired) -> BTreeMap<PortId, NamedPort> {
+    let Numbers { ports, uplinks, host_ports, .. } = &desired.numbers;
+    let document = &desired.document;
+    let networks: HashMap<_, _> =
+        document.ports.iter().map(|p| (p.name.as_str(), p.network.clone())).collect();
+    let bridged: HashMap<_, _> = document
+        .networks
+        .iter()
+        .filter(|n| n.mode == crate::api::spec::Mode::Bridge)
+        .filter_map(|n| Some((n.uplink.as_deref()?, n.name.clone())))
+        .collect();
+    let vms = ports.iter().map(|(name, id)| {
+        let network = networks.get(name.as_str()).cloned();
+        (*id, NamedPort { name: name.clone(), role: PortRole::Vm, network })
+    });
+    let uplinks = uplinks.iter().map(|(device, id)| {
+        let network = bridged.get(device.as_str()).cloned();
+        (*id, NamedPort { name: device.clone(), role: PortRole::Uplink, network })
+    });
+    let hosts = host_ports.iter().map(|(network, id)| {
+        let name = format!("host:{network}");
+        (*id, NamedPort { name, role: PortRole::Host, network: Some(network.clone()) })
+    });
+    vms.chain(uplinks).chain(hosts).collect()
+}

@@ -1,0 +1,228 @@
+//! Reads the kernel's maps by their pins, so a daemon that adopted a running datapath reads what happened
+//! before it started. It opens maps for reading only what `observe` needs and writes none of them.
+
+use std::{
+    io,
+    ops::{AddAssign, ControlFlow},
+    os::fd::AsFd,
+    path::Path,
+};
+
+use aya::{
+    Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use fwd_common::{
+    addr::{V4, V6},
+    counter::{Count, DropCount, DropKey, Ledger, TableUse, Totals},
+    drop::DropReason,
+    flow::{FlowEntry, FlowKey},
+    id::{ForwardId, PortId, RuleId},
+    map,
+    port::{Port, PortUse},
+    settings::Settings,
+};
+
+use super::{
+    batch::{self, Walked},
+    reader::{FlowCounters, Maps, ReadError, Visit, VisitRows},
+};
+
+/// The pinned maps, open.
+pub struct PinnedMaps {
+    settings: Array<MapData, Settings>,
+    ports: Array<MapData, Port>,
+    port_use: Array<MapData, PortUse>,
+    ledgers: PerCpuArray<MapData, Ledger>,
+    drops: PerCpuHashMap<MapData, DropKey, DropCount>,
+    drops_by_reason: PerCpuArray<MapData, Count>,
+    flow_counters: PerCpuArray<MapData, u64>,
+    rule_totals: HashMap<MapData, RuleId, Totals>,
+    forward_totals: HashMap<MapData, ForwardId, Totals>,
+    table_use: Array<MapData, TableUse>,
+    flows4: HashMap<MapData, FlowKey<V4>, FlowEntry<V4>>,
+    flows6: HashMap<MapData, FlowKey<V6>, FlowEntry<V6>>,
+    capacities: Vec<(&'static str, u32)>,
+    cpus: usize,
+}
+
+impl PinnedMaps {
+    /// Opens the maps pinned in a directory (`<bpffs>/v<ABI>/maps`).
+    ///
+    /// # Errors
+    /// The first map that is missing, or whose type or row size is another.
+    pub fn open(dir: &Path) -> Result<Self, ReadError> {
+        Ok(Self {
+            settings: open(dir, map::SETTINGS)?,
+            ports: open(dir, map::PORTS)?,
+            port_use: open(dir, map::PORT_USE)?,
+            ledgers: open(dir, map::LEDGERS)?,
+            drops: open(dir, map::DROPS)?,
+            drops_by_reason: open(dir, map::DROPS_BY_REASON)?,
+            flow_counters: open(dir, map::FLOW_COUNTERS)?,
+            rule_totals: open(dir, map::RULE_TOTALS)?,
+            forward_totals: open(dir, map::FORWARD_TOTALS)?,
+            table_use: open(dir, map::TABLE_USE)?,
+            flows4: open(dir, map::FLOWS4)?,
+            flows6: open(dir, map::FLOWS6)?,
+            capacities: capacities(dir)?,
+            cpus: aya::util::nr_cpus().map_err(|(_, source)| ReadError { map: map::LEDGERS, source })?,
+        })
+    }
+}
+
+/// Opens the ring buffer of events pinned in a directory.
+///
+/// # Errors
+/// [`ReadError`] names the map.
+pub fn open_events(dir: &Path) -> Result<RingBuf<MapData>, ReadError> {
+    open(dir, map::EVENTS)
+}
+
+fn open<M: TryFrom<Map, Error = MapError>>(dir: &Path, name: &'static str) -> Result<M, ReadError> {
+    MapData::from_pin(dir.join(name)).and_then(Map::from_map_data).and_then(M::try_from).map_err(of(name))
+}
+
+fn capacities(dir: &Path) -> Result<Vec<(&'static str, u32)>, ReadError> {
+    map::ALL
+        .iter()
+        .map(|doc| {
+            let data = MapData::from_pin(dir.join(doc.name)).map_err(of(doc.name))?;
+            Ok((doc.name, data.info().map_err(of(doc.name))?.max_entries()))
+        })
+        .collect()
+}
+
+fn of(map: &'static str) -> impl Fn(MapError) -> ReadError {
+    move |error| ReadError { map, source: io::Error::other(error) }
+}
+
+fn sum<T: Pod + Default + AddAssign>(map: &PerCpuArray<MapData, T>, index: u32) -> Result<T, MapError> {
+    Ok(map.get(&index, 0)?.iter().fold(T::default(), |mut all, one| {
+        all += *one;
+        all
+    }))
+}
+
+fn sum_drops(cpus: &[DropCount]) -> DropCount {
+    cpus.iter().fold(DropCount::default(), |mut all, one| {
+        all.count += one.count;
+        all.last_seen_ns = all.last_seen_ns.max(one.last_seen_ns);
+        all
+    })
+}
+
+fn find<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, key: &K) -> Result<Option<V>, MapError> {
+    match map.get(key, 0) {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Visits a hash in batches; on kernels without batches, entry by entry.
+fn walk<K: Pod, V: Pod>(
+    name: &'static str,
+    map: &HashMap<MapData, K, V>,
+    visit: VisitRows<'_, K, V>,
+) -> Result<(), ReadError> {
+    let mut pairs = Vec::new();
+    let walked = batch::walk::<K, V>(fd(map).fd().as_fd(), 1, |keys, values| {
+        pairs.clear();
+        pairs.extend(keys.iter().copied().zip(values.iter().copied()));
+        visit(&pairs)
+    });
+    match walked {
+        Ok(Walked::Done) => return Ok(()),
+        Ok(Walked::Unsupported) => {}
+        Err(source) => return Err(ReadError { map: name, source }),
+    }
+    for pair in map.iter() {
+        if visit(&[pair.map_err(of(name))?]).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn fd<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> &MapData {
+    aya::maps::IterableMap::map(map)
+}
+
+fn all<K: Pod, V: Pod>(name: &'static str, map: &HashMap<MapData, K, V>) -> Result<Vec<(K, V)>, ReadError> {
+    let mut rows = Vec::new();
+    walk(name, map, &mut |batch| {
+        rows.extend_from_slice(batch);
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+impl Maps for PinnedMaps {
+    fn settings(&self) -> Result<Settings, ReadError> {
+        self.settings.get(&0, 0).map_err(of(map::SETTINGS))
+    }
+    fn port(&self, id: PortId) -> Result<Port, ReadError> {
+        self.ports.get(&id.0.into(), 0).map_err(of(map::PORTS))
+    }
+    fn port_use(&self, id: PortId) -> Result<PortUse, ReadError> {
+        self.port_use.get(&id.0.into(), 0).map_err(of(map::PORT_USE))
+    }
+    fn ledger(&self, id: PortId) -> Result<Ledger, ReadError> {
+        sum(&self.ledgers, id.0.into()).map_err(of(map::LEDGERS))
+    }
+    fn drops(&self) -> Result<Vec<(DropKey, DropCount)>, ReadError> {
+        let mut rows = Vec::new();
+        let data = aya::maps::IterableMap::map(&self.drops);
+        let walked = batch::walk::<DropKey, DropCount>(data.fd().as_fd(), self.cpus, |keys, values| {
+            rows.extend(keys.iter().copied().zip(values.chunks(self.cpus).map(sum_drops)));
+            ControlFlow::Continue(())
+        });
+        match walked {
+            Ok(Walked::Done) => Ok(rows),
+            Ok(Walked::Unsupported) => self
+                .drops
+                .iter()
+                .map(|row| row.map(|(key, cpus)| (key, sum_drops(&cpus))).map_err(of(map::DROPS)))
+                .collect(),
+            Err(source) => Err(ReadError { map: map::DROPS, source }),
+        }
+    }
+    fn drops_by_reason(&self) -> Result<Vec<Count>, ReadError> {
+        (0..DropReason::SLOTS)
+            .map(|n| sum(&self.drops_by_reason, n).map_err(of(map::DROPS_BY_REASON)))
+            .collect()
+    }
+    fn flow_counters(&self) -> Result<FlowCounters, ReadError> {
+        let mut counters = FlowCounters::default();
+        for (n, counter) in (0..).zip(&mut counters) {
+            *counter = sum(&self.flow_counters, n).map_err(of(map::FLOW_COUNTERS))?;
+        }
+        Ok(counters)
+    }
+    fn rule_totals(&self) -> Result<Vec<(RuleId, Totals)>, ReadError> {
+        all(map::RULE_TOTALS, &self.rule_totals)
+    }
+    fn forward_totals(&self) -> Result<Vec<(ForwardId, Totals)>, ReadError> {
+        all(map::FORWARD_TOTALS, &self.forward_totals)
+    }
+    fn table_use(&self) -> Result<[TableUse; 2], ReadError> {
+        let family = |index| self.table_use.get(&index, 0).map_err(of(map::TABLE_USE));
+        Ok([family(0)?, family(1)?])
+    }
+    fn capacities(&self) -> &[(&'static str, u32)] {
+        &self.capacities
+    }
+    fn walk4(&self, visit: Visit<'_, V4>) -> Result<(), ReadError> {
+        walk(map::FLOWS4, &self.flows4, visit)
+    }
+    fn walk6(&self, visit: Visit<'_, V6>) -> Result<(), ReadError> {
+        walk(map::FLOWS6, &self.flows6, visit)
+    }
+    fn flow4(&self, key: &FlowKey<V4>) -> Result<Option<FlowEntry<V4>>, ReadError> {
+        find(&self.flows4, key).map_err(of(map::FLOWS4))
+    }
+    fn flow6(&self, key: &FlowKey<V6>) -> Result<Option<FlowEntry<V6>>, ReadError> {
+        find(&self.flows6, key).map_err(of(map::FLOWS6))
+    }
+}
