@@ -5,6 +5,7 @@ use core::fmt;
 
 /// An Ethernet address. Aligned to two bytes, so that the datapath loads and compares it by halfwords.
 #[repr(C, align(2))]
+#[allow(clippy::derived_hash_with_manual_eq, reason = "PartialEq is the derived one's equality, by halfwords")]
 #[derive(Clone, Copy, Default, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
@@ -28,7 +29,6 @@ impl Mac {
     }
 }
 
-#[allow(clippy::derived_hash_with_manual_eq, reason = "the same equality, by halfwords")]
 impl PartialEq for Mac {
     #[inline(always)]
     fn eq(&self, other: &Self) -> bool {
