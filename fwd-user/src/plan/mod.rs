@@ -1,5 +1,10 @@
 //! From the rows that are and the rows that should be to ordered map writes. Pure.
 
+mod concerned;
+mod diff;
 mod op;
+#[cfg(test)]
+mod tests;
 
+pub use diff::diff;
 pub use op::{MapOp, Row, RowKeyOf};

@@ -49,8 +49,10 @@ pub enum RowKeyOf {
     Fdb(FdbKey),
 }
 
-/// One step. A plan's order is: new rows; staged views and classes; `Commit`; `Bump`s; deletions of what
-/// nothing names any more. Until `Commit` packets see only the old policy, after it only the new one.
+/// One step. A plan's order is: new rows of policies; staged views and classes; `Commit`; all other new
+/// rows; `Bump`s; deletions of what nothing names any more. Until `Commit` packets see only the old policy,
+/// after it only the new one; a new port is led to by nothing before its policy is in force, and a deleted
+/// one keeps its policy as long as something leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapOp {
     Put(Row),

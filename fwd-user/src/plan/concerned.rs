@@ -1,0 +1,84 @@
+//! Whose flows must be decided anew: a flow entry depends on both of its ports, so whatever it was decided
+//! by has a port that stands for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fwd_common::{
+    id::{NetworkId, PolicyId, PortId},
+    network::{Network, flag},
+    port::Port,
+};
+
+use crate::compile::Tables;
+
+/// Ports whose flows depend on a row that differs.
+pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
+    let mut ports = BTreeSet::new();
+    for (id, a, b) in changed(&old.ports, &new.ports) {
+        if a.map(as_flows_see) != b.map(as_flows_see) {
+            ports.insert(*id);
+        }
+    }
+    let views = changed(&old.views, &new.views);
+    ports.extend(views.filter(|(_, a, b)| a.unwrap_or_default() != b.unwrap_or_default()).map(|(id, ..)| id));
+    ports.extend(changed(&old.devices, &new.devices).map(|(id, ..)| id));
+    ports.extend(changed(&old.allowed_sources, &new.allowed_sources).map(|((key, _), ..)| key.port));
+    for (_, a, b) in changed(&old.port_of_device, &new.port_of_device) {
+        ports.extend([a, b].into_iter().flatten());
+    }
+    for (_, a, b) in changed(&old.neighbors, &new.neighbors) {
+        ports.extend([a, b].into_iter().flatten().map(|row| row.port));
+    }
+    for (_, a, b) in changed(&old.forwards, &new.forwards) {
+        ports.extend([a, b].into_iter().flatten().map(|row| row.port));
+    }
+    for (_, a, b) in changed(&old.fdb, &new.fdb) {
+        ports.extend([a, b].into_iter().flatten().map(|row| row.port));
+    }
+    ports.extend(of_networks(old, new));
+    ports.extend(of_host_addresses(old, new));
+    if old.classes != new.classes {
+        for tables in [old, new] {
+            let asked = tables.views.iter().filter(|(_, view)| view.policy != PolicyId::OPEN);
+            ports.extend(asked.map(|(id, _)| id));
+        }
+    }
+    ports
+}
+
+/// Rows that are not the same in both, with what they are in each.
+fn changed<'a, K: Ord, V: PartialEq + Copy>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, Option<V>, Option<V>)> {
+    let of_old = old.iter().map(|(key, a)| (key, Some(*a), new.get(key).copied()));
+    let added = new.iter().filter(|(key, _)| !old.contains_key(key)).map(|(key, b)| (key, None, Some(*b)));
+    of_old.filter(|(_, a, b)| a != b).chain(added)
+}
+
+/// Limits are asked when a flow is admitted, and change none that is.
+fn as_flows_see(row: Port) -> Port {
+    Port { flow_limit: 0, half_open_limit: 0, mac_limit: 0, ..row }
+}
+
+/// All ports of a network whose ways changed; who else is its member changes no flow.
+fn of_networks(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
+    let ways = |row: Option<Network>| row.map(|row| Network { members: 0, ..row });
+    let rows = changed(&old.networks, &new.networks);
+    let networks: BTreeSet<NetworkId> =
+        rows.filter(|(_, a, b)| ways(*a) != ways(*b)).map(|(id, ..)| *id).collect();
+    let ports = old.ports.iter().chain(&new.ports);
+    ports.filter(|(_, row)| networks.contains(&row.network)).map(|(id, _)| *id).collect()
+}
+
+/// The host ports of networks that see an address come or go.
+fn of_host_addresses(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
+    let seen_in: BTreeSet<NetworkId> =
+        changed(&old.host_addresses, &new.host_addresses).map(|(key, ..)| key.network).collect();
+    let sees = |id: &NetworkId, network: &Network| {
+        seen_in.contains(id) || (seen_in.contains(&NetworkId(0)) && !network.has(flag::PRIVATE))
+    };
+    let networks = old.networks.iter().chain(&new.networks);
+    let host_ports = networks.filter(|(id, network)| sees(id, network)).map(|(_, row)| row.host_port);
+    host_ports.filter(|id| *id != PortId(0)).collect()
+}

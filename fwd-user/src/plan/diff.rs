@@ -1,0 +1,103 @@
+//! The difference of two tables as a plan.
+
+use std::collections::BTreeMap;
+
+use fwd_common::{
+    id::{ClassId, PortId},
+    policy::ClassKey,
+    port::View,
+};
+
+use super::{MapOp, Row, RowKeyOf, concerned::concerned};
+use crate::compile::Tables;
+
+/// The writes that make `old` into `new`; none if they are equal.
+pub fn diff(old: &Tables, new: &Tables) -> Vec<MapOp> {
+    let mut plan = Vec::new();
+    put(&mut plan, &old.rows, &new.rows, |(key, bits), row| Row::PolicyRow(*key, *bits, *row));
+    put(&mut plan, &old.policies, &new.policies, |key, row| Row::Policy(*key, *row));
+    let staged: Vec<MapOp> = staged_views(old, new).chain(staged_classes(old, new)).collect();
+    if !staged.is_empty() {
+        plan.extend(staged);
+        plan.push(MapOp::Commit);
+    }
+    put_rest(&mut plan, old, new);
+    plan.extend(concerned(old, new).into_iter().map(MapOp::Bump));
+    delete_rest(&mut plan, old, new);
+    delete(&mut plan, &old.policies, &new.policies, |key| RowKeyOf::Policy(*key));
+    delete(&mut plan, &old.rows, &new.rows, |(key, bits)| RowKeyOf::PolicyRow(*key, *bits));
+    plan
+}
+
+/// What leads to a port comes after the port.
+fn put_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
+    if old.settings != new.settings {
+        plan.push(MapOp::Put(Row::Settings(new.settings)));
+    }
+    put(plan, &old.ports, &new.ports, |id, row| Row::Port(*id, *row));
+    put(plan, &old.networks, &new.networks, |id, row| Row::Network(*id, *row));
+    put(plan, &old.host_addresses, &new.host_addresses, |key, row| Row::HostAddress(*key, *row));
+    put(plan, &old.allowed_sources, &new.allowed_sources, |(key, bits), row| {
+        Row::AllowedSource(*key, *bits, *row)
+    });
+    put(plan, &old.devices, &new.devices, |id, row| Row::Device(*id, *row));
+    put(plan, &old.neighbors, &new.neighbors, |key, row| Row::Neighbor(*key, *row));
+    put(plan, &old.fdb, &new.fdb, |key, row| Row::Fdb(*key, *row));
+    put(plan, &old.members, &new.members, |key, row| Row::Member(*key, *row));
+    put(plan, &old.port_of_device, &new.port_of_device, |key, row| Row::PortOfDevice(*key, *row));
+    put(plan, &old.forwards, &new.forwards, |(key, bits), row| Row::Forward(*key, *bits, *row));
+}
+
+/// What leads to a port goes before the port.
+fn delete_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
+    delete(plan, &old.forwards, &new.forwards, |(key, bits)| RowKeyOf::Forward(*key, *bits));
+    delete(plan, &old.port_of_device, &new.port_of_device, |key| RowKeyOf::PortOfDevice(*key));
+    delete(plan, &old.members, &new.members, |key| RowKeyOf::Member(*key));
+    delete(plan, &old.fdb, &new.fdb, |key| RowKeyOf::Fdb(*key));
+    delete(plan, &old.neighbors, &new.neighbors, |key| RowKeyOf::Neighbor(*key));
+    delete(plan, &old.devices, &new.devices, |id| RowKeyOf::Device(*id));
+    delete(plan, &old.allowed_sources, &new.allowed_sources, |(key, bits)| {
+        RowKeyOf::AllowedSource(*key, *bits)
+    });
+    delete(plan, &old.host_addresses, &new.host_addresses, |key| RowKeyOf::HostAddress(*key));
+    delete(plan, &old.networks, &new.networks, |id| RowKeyOf::Network(*id));
+    delete(plan, &old.ports, &new.ports, |id| RowKeyOf::Port(*id));
+}
+
+fn put<K: Ord, V: PartialEq>(
+    plan: &mut Vec<MapOp>,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+    row: impl Fn(&K, &V) -> Row,
+) {
+    let changed = new.iter().filter(|(key, value)| old.get(key) != Some(value));
+    plan.extend(changed.map(|(key, value)| MapOp::Put(row(key, value))));
+}
+
+fn delete<K: Ord, V>(
+    plan: &mut Vec<MapOp>,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+    row: impl Fn(&K) -> RowKeyOf,
+) {
+    let gone = old.keys().filter(|key| !new.contains_key(key));
+    plan.extend(gone.map(|key| MapOp::Delete(row(key))));
+}
+
+/// Views of ports that stay or come: one that goes keeps its view to the end.
+fn staged_views(old: &Tables, new: &Tables) -> impl Iterator<Item = MapOp> {
+    let view = |tables: &Tables, id: &PortId| tables.views.get(id).copied().unwrap_or_default();
+    let changed = new.ports.keys().filter_map(move |id| {
+        let now: View = view(new, id);
+        (view(old, id) != now).then_some(MapOp::StageView(*id, now))
+    });
+    changed.collect::<Vec<_>>().into_iter()
+}
+
+fn staged_classes(old: &Tables, new: &Tables) -> impl Iterator<Item = MapOp> {
+    let stage = |(key, bits): &(ClassKey, u32), class: Option<ClassId>| MapOp::StageClass(*key, *bits, class);
+    let changed = new.classes.iter().filter(|(key, class)| old.classes.get(key) != Some(class));
+    let changed = changed.map(move |(key, class)| stage(key, Some(*class)));
+    let gone = old.classes.keys().filter(|key| !new.classes.contains_key(key));
+    changed.chain(gone.map(move |key| stage(key, None)))
+}
