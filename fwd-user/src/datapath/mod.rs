@@ -23,6 +23,7 @@ pub use object::OBJECT;
 pub use pins::{Pins, tear_down};
 pub use sizes::Sizes;
 pub use sys::Point;
+pub(crate) use sys::{BatchCursor, lookup_batch};
 pub use table::{Prefix, Table};
 
 use crate::{compile::Tables, plan::MapOp};

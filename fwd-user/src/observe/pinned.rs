@@ -10,7 +10,7 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use fwd_common::{
     addr::{V4, V6},
@@ -121,17 +121,21 @@ fn find<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, key: &K) -> Result<Option<
 }
 
 /// Visits a hash in batches; on kernels without batches, entry by entry.
-fn walk<K: Pod, V: Pod>(
+fn walk<K: Pod + Default, V: Pod + Default>(
     name: &'static str,
     map: &HashMap<MapData, K, V>,
     visit: VisitRows<'_, K, V>,
 ) -> Result<(), ReadError> {
     let mut pairs = Vec::new();
-    let walked = batch::walk::<K, V>(fd(map).fd().as_fd(), 1, |keys, values| {
-        pairs.clear();
-        pairs.extend(keys.iter().copied().zip(values.iter().copied()));
-        visit(&pairs)
-    });
+    let data = IterableMap::map(map);
+    // SAFETY: aya checked the sizes of key and value when the map was opened.
+    let walked = unsafe {
+        batch::walk::<K, V>(data.fd().as_fd(), 1, |keys, values| {
+            pairs.clear();
+            pairs.extend(keys.iter().copied().zip(values.iter().copied()));
+            visit(&pairs)
+        })
+    };
     match walked {
         Ok(Walked::Done) => return Ok(()),
         Ok(Walked::Unsupported) => {}
@@ -145,11 +149,10 @@ fn walk<K: Pod, V: Pod>(
     Ok(())
 }
 
-fn fd<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>) -> &MapData {
-    aya::maps::IterableMap::map(map)
-}
-
-fn all<K: Pod, V: Pod>(name: &'static str, map: &HashMap<MapData, K, V>) -> Result<Vec<(K, V)>, ReadError> {
+fn all<K: Pod + Default, V: Pod + Default>(
+    name: &'static str,
+    map: &HashMap<MapData, K, V>,
+) -> Result<Vec<(K, V)>, ReadError> {
     let mut rows = Vec::new();
     walk(name, map, &mut |batch| {
         rows.extend_from_slice(batch);
@@ -173,11 +176,14 @@ impl Maps for PinnedMaps {
     }
     fn drops(&self) -> Result<Vec<(DropKey, DropCount)>, ReadError> {
         let mut rows = Vec::new();
-        let data = aya::maps::IterableMap::map(&self.drops);
-        let walked = batch::walk::<DropKey, DropCount>(data.fd().as_fd(), self.cpus, |keys, values| {
-            rows.extend(keys.iter().copied().zip(values.chunks(self.cpus).map(sum_drops)));
-            ControlFlow::Continue(())
-        });
+        let data = IterableMap::map(&self.drops);
+        // SAFETY: aya checked the sizes of key and value when the map was opened; a count is 24 bytes.
+        let walked = unsafe {
+            batch::walk::<DropKey, DropCount>(data.fd().as_fd(), self.cpus, |keys, values| {
+                rows.extend(keys.iter().copied().zip(values.chunks(self.cpus).map(sum_drops)));
+                ControlFlow::Continue(())
+            })
+        };
         match walked {
             Ok(Walked::Done) => Ok(rows),
             Ok(Walked::Unsupported) => self
