@@ -201,14 +201,16 @@ fn remove(name: &str) {
 }
 
 fn remove_namespaces_of_the_dead() {
-    let Ok(entries) = fs::read_dir(DIRECTORY) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if is_of_the_dead(&name) {
             remove(&name);
         }
     }
+}
+
+/// Whether `fwdt-<pid>-…` was made by a test process that is no more.
+pub(crate) fn is_of_the_dead(name: &str) -> bool {
+    let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+    owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
 }

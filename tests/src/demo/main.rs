@@ -65,7 +65,9 @@ fn run(args: &Args) -> Result<bool> {
     // Whatever a scene returns, the lab is taken down; dropping it does so even if one panics.
     let shown = scenes::show(&mut lab, &mut table, args.vm);
     heading("Take it down, and compare the host with what it was before");
-    let left = lab.down()?;
+    let left = lab.down();
+    shown?;
+    let left = left?;
     table.row(
         "links, qdiscs, programs, sysctls",
         "as before",
@@ -74,7 +76,6 @@ fn run(args: &Args) -> Result<bool> {
             left => left.join("; "),
         },
     );
-    shown?;
     println!("\n{}", table.summary());
     Ok(table.all_as_expected())
 }

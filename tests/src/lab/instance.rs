@@ -4,8 +4,10 @@
 //! is `FWD_BIN`, else the release build of this workspace.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,14 +17,18 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::netns::Netns;
+use crate::netns::{Netns, is_of_the_dead};
 
-const START: Duration = Duration::from_secs(10);
+/// For the daemon to come up, and to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// No command of a test takes longer; it ends with exit code 124 then.
 const COMMAND_SECONDS: &str = "60";
 const LOG_TAIL: usize = 40;
+/// Where the instance's bpffs is mounted, in its folder.
+const BPFFS: &str = "bpf";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
+static SWEEP: Once = Once::new();
 
 /// What a command said.
 #[derive(Clone, Debug)]
@@ -80,9 +86,10 @@ impl Instance {
     /// If its folder or its bpffs cannot be made.
     #[must_use]
     pub fn new() -> Self {
+        SWEEP.call_once(remove_folders_of_the_dead);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("fwdt-{}-{number}", std::process::id()));
-        let bpffs = folder.join("bpf");
+        let bpffs = folder.join(BPFFS);
         fs::create_dir_all(&bpffs).unwrap_or_else(|error| panic!("{}: {error}", bpffs.display()));
         mount(Some("bpf"), &bpffs, Some("bpf"), MsFlags::empty(), None::<&str>).expect("root mounts a bpffs");
         Self { folder, daemon: None, started: false, narrated: false }
@@ -100,7 +107,7 @@ impl Instance {
 
     #[must_use]
     pub fn bpffs(&self) -> PathBuf {
-        self.folder.join("bpf/fwd")
+        self.folder.join(BPFFS).join("fwd")
     }
 
     #[must_use]
@@ -142,8 +149,8 @@ impl Instance {
                 self.daemon = None;
                 bail!("the daemon ended with {status}\n{}", self.log_tail());
             }
-            if begun.elapsed() > START {
-                bail!("the daemon is not ready after {START:?}\n{}", self.log_tail());
+            if begun.elapsed() > PATIENCE {
+                bail!("the daemon is not ready after {PATIENCE:?}\n{}", self.log_tail());
             }
             thread::sleep(Duration::from_millis(20));
         }
@@ -216,8 +223,15 @@ impl Instance {
             }
             bail!("exit code {}\n{}{}", reply.code, reply.stdout, reply.stderr);
         }
-        if let Some(mut daemon) = self.daemon.take() {
-            daemon.wait()?;
+        let begun = Instant::now();
+        while let Some(daemon) = &mut self.daemon {
+            if daemon.try_wait()?.is_some() {
+                self.daemon = None;
+            } else if begun.elapsed() > PATIENCE {
+                self.kill();
+                bail!("the daemon runs on after `fwd down`\n{}", self.log_tail());
+            }
+            thread::sleep(Duration::from_millis(10));
         }
         Ok(())
     }
@@ -262,10 +276,23 @@ impl Drop for Instance {
         if self.daemon.is_some() {
             self.kill();
         }
-        // Lazily: the pins go with the mount as soon as nothing has one open.
-        let unmounted = umount2(&self.folder.join("bpf"), MntFlags::MNT_DETACH);
-        if let Err(error) = unmounted.map_err(Into::into).and_then(|()| fs::remove_dir_all(&self.folder)) {
+        if let Err(error) = remove(&self.folder) {
             eprintln!("{} could not be removed: {error}", self.folder.display());
+        }
+    }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    // Lazily: the pins go with the mount as soon as nothing has one open.
+    umount2(&folder.join(BPFFS), MntFlags::MNT_DETACH)?;
+    fs::remove_dir_all(folder)
+}
+
+/// What test processes that were killed have left.
+fn remove_folders_of_the_dead() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        if is_of_the_dead(&entry.file_name().to_string_lossy()) && entry.path().join(BPFFS).exists() {
+            remove(&entry.path()).unwrap_or_else(|error| eprintln!("{}: {error}", entry.path().display()));
         }
     }
 }
