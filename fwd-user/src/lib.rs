@@ -17,3 +17,4 @@ pub mod host;
 pub mod observe;
 pub mod plan;
 pub mod state;
+pub mod store;

@@ -146,6 +146,11 @@ macro_rules! named {
                 }
             }
 
+            /// Appends an object that is known not to be there.
+            pub fn append(&mut self, object: Object) {
+                match object { $(Object::$type(new) => self.$list.push(new),)* }
+            }
+
             /// Takes an object out, if it is there.
             pub fn remove(&mut self, noun: Noun, name: &str) {
                 match noun { $(Noun::$type => self.$list.retain(|o| o.$name != name),)* }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::api::{
@@ -14,7 +13,9 @@ use crate::api::{
 };
 
 use super::{
-    Desired, naming,
+    Change, Desired,
+    change::changes,
+    naming,
     problem::{Reporter, capitalized},
     users::users,
     validate,
@@ -41,18 +42,6 @@ pub struct Accepted {
     /// With the next revision, if anything changed.
     pub desired: Desired,
     pub changes: Vec<Change>,
-}
-
-/// One object that an edit changed, as it was and as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// A noun, or `setting`.
-    pub kind: String,
-    pub name: String,
-    /// `None`: it is new.
-    pub before: Option<Value>,
-    /// `None`: it is gone.
-    pub after: Option<Value>,
 }
 
 /// Applies an edit to what was accepted.
@@ -233,33 +222,6 @@ fn in_order_of(old: &Document, mut new: Document) -> Document {
     order(&old.sets, &mut new.sets);
     order(&old.policies, &mut new.policies);
     new
-}
-
-fn changes(old: &Document, new: &Document) -> Vec<Change> {
-    let rows = |document: &Document| -> BTreeMap<(Option<Noun>, String), Value> {
-        let settings = document.settings.iter().map(|(k, v)| ((None, k.clone()), v.clone()));
-        let objects = document.objects().into_iter().map(|object| {
-            let json = object.to_json().expect("every field of an object is plain data");
-            ((Some(object.noun()), object.name().to_owned()), json)
-        });
-        settings.chain(objects).collect()
-    };
-    let (mut before, after) = (rows(old), rows(new));
-    let mut changes = Vec::new();
-    let change = |(noun, name): (Option<Noun>, String), before, after| Change {
-        kind: noun.map_or("setting", Noun::name).to_owned(),
-        name,
-        before,
-        after,
-    };
-    for (key, value) in after {
-        let old = before.remove(&key);
-        if old.as_ref() != Some(&value) {
-            changes.push(change(key, old, Some(value)));
-        }
-    }
-    changes.extend(before.into_iter().map(|(key, value)| change(key, Some(value), None)));
-    changes
 }
 
 #[cfg(test)]

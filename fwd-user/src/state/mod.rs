@@ -1,5 +1,6 @@
 //! The accepted intent, and the edits on it. Pure.
 
+mod change;
 mod desired;
 mod edit;
 mod naming;
@@ -8,6 +9,7 @@ mod problem;
 mod users;
 mod validate;
 
+pub use change::{Change, undo};
 pub use desired::Desired;
-pub use edit::{Accepted, Change, Edit, accept};
-pub use numbers::Numbers;
+pub use edit::{Accepted, Edit, accept};
+pub use numbers::{LAST as LAST_NUMBER, Numbers};

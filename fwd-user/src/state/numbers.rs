@@ -11,7 +11,6 @@ use fwd_common::{
     network::MAX_NETWORKS,
     port::MAX_PORTS,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::api::spec::Document;
 
@@ -31,7 +30,7 @@ pub struct Numbers {
 }
 
 /// The last number that each kind gave out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Last {
     pub port: u32,
     pub network: u32,
@@ -78,6 +77,82 @@ impl Numbers {
         self.rules.retain(|name, _| wanted.contains(name));
         let mut used: BTreeSet<u32> = self.rules.values().map(|id| id.0).collect();
         fill(&mut self.rules, wanted, &mut || RuleId(take(&mut used, &mut self.last.rule, u32::MAX)));
+    }
+}
+
+impl Numbers {
+    /// Whether every object of a document has its number, and nothing else has one.
+    pub fn fit(&self, document: &Document) -> bool {
+        let mut followed = self.clone();
+        followed.follow(document);
+        followed == *self
+    }
+
+    /// The rows in which the store keeps the numbers that an object has: a kind and the number, or none
+    /// where the object is gone.
+    pub fn rows_of(&self, kind: &str, name: &str) -> Vec<(&'static str, Option<u32>)> {
+        let port = |map: &BTreeMap<String, PortId>| map.get(name).map(|id| u32::from(id.0));
+        match kind {
+            "port" => vec![(PORT, port(&self.ports))],
+            "uplink" => vec![(UPLINK, port(&self.uplinks))],
+            "network" => vec![
+                (NETWORK, self.networks.get(name).map(|id| id.0.into())),
+                (HOST_PORT, port(&self.host_ports)),
+            ],
+            "forward" => vec![(FORWARD, self.forwards.get(name).map(|id| id.0))],
+            "policy" => vec![(RULE, self.rules.get(name).map(|id| id.0))],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The inverse of [`Self::rows_of`] and [`Last::rows`], by kind and name.
+    ///
+    /// # Errors
+    /// The kind and name of a row that cannot be one.
+    pub fn from_rows(rows: &BTreeMap<(String, String), u32>) -> Result<Self, (String, String)> {
+        let mut numbers = Self::default();
+        for ((kind, name), number) in rows {
+            let wrong = || (kind.clone(), name.clone());
+            let short = || u16::try_from(*number).map_err(|_| wrong());
+            let name = name.clone();
+            match kind.as_str() {
+                PORT => _ = numbers.ports.insert(name, PortId(short()?)),
+                UPLINK => _ = numbers.uplinks.insert(name, PortId(short()?)),
+                HOST_PORT => _ = numbers.host_ports.insert(name, PortId(short()?)),
+                NETWORK => _ = numbers.networks.insert(name, NetworkId(short()?)),
+                FORWARD => _ = numbers.forwards.insert(name, ForwardId(*number)),
+                RULE => _ = numbers.rules.insert(name, RuleId(*number)),
+                LAST => *numbers.last.of(&name).ok_or_else(wrong)? = *number,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(numbers)
+    }
+}
+
+const PORT: &str = "port";
+const UPLINK: &str = "uplink";
+const HOST_PORT: &str = "host_port";
+const NETWORK: &str = "network";
+const FORWARD: &str = "forward";
+const RULE: &str = "rule";
+/// Kind of the rows of [`Last`].
+pub const LAST: &str = "last";
+
+impl Last {
+    /// By the kind whose numbers they are.
+    pub fn rows(&self) -> [(&'static str, u32); 4] {
+        [(PORT, self.port), (NETWORK, self.network), (FORWARD, self.forward), (RULE, self.rule)]
+    }
+
+    fn of(&mut self, kind: &str) -> Option<&mut u32> {
+        Some(match kind {
+            PORT => &mut self.port,
+            NETWORK => &mut self.network,
+            FORWARD => &mut self.forward,
+            RULE => &mut self.rule,
+            _ => return None,
+        })
     }
 }
 

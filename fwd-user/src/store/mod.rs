@@ -1,0 +1,65 @@
+//! Where the accepted document lives: durable before an edit is acknowledged.
+//!
+//! One daemon at a time uses a store; its lock is the daemon's. The trait is what several hosts would share.
+
+mod error;
+mod file;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use sqlite::Sqlite;
+
+use serde::Serialize;
+
+use crate::{
+    api::spec::Document,
+    state::{Accepted, Change, Desired},
+};
+
+/// What is said of an edit beside what it changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Seconds since 1970, UTC.
+    pub at_secs: i64,
+    /// Who asked: `root`, or a user's name or number.
+    pub author: String,
+}
+
+/// One accepted edit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Revision {
+    pub revision: u64,
+    /// Seconds since 1970, UTC.
+    pub at_secs: i64,
+    pub author: String,
+    pub changes: Vec<Change>,
+}
+
+/// The accepted document with its history.
+pub trait Store {
+    /// What was accepted last.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not what was written.
+    fn load(&self) -> Result<Desired, Error>;
+
+    /// Keeps an accepted edit; when this returns, it is durable. One without changes writes nothing.
+    ///
+    /// # Errors
+    /// Nothing was changed then. Also if the edit does not follow the last one that was kept.
+    fn save(&mut self, accepted: &Accepted, stamp: &Stamp) -> Result<(), Error>;
+
+    /// The last `limit` edits, the newest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn history(&self, limit: u32) -> Result<Vec<Revision>, Error>;
+
+    /// The document as it was at a revision; `None` if the history does not reach back so far.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn document_at(&self, revision: u64) -> Result<Option<Document>, Error>;
+}

@@ -1,0 +1,222 @@
+//! The store in an SQLite file: one row an object, one a revision; write-ahead log, synced at each commit.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde_json::Value;
+
+use super::{Error, Revision, Stamp, Store, file};
+use crate::{
+    api::{
+        object::{Noun, Object},
+        spec::Document,
+    },
+    state::{Accepted, Change, Desired, LAST_NUMBER, Numbers, undo},
+};
+
+/// Older edits are forgotten.
+const KEPT_REVISIONS: u64 = 10_000;
+/// `objects.kind` of a setting.
+const SETTING: &str = "setting";
+
+/// A store in a file.
+#[derive(Debug)]
+pub struct Sqlite {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Sqlite {
+    /// Opens the store at `path`, or makes it.
+    ///
+    /// # Errors
+    /// If the file is not fwd's, is of a later version, or is damaged; nothing was changed then.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        file::ensure(path)?;
+        file::check_header(path)?;
+        let failed = |source| failure(path, "opening it", source);
+        let connection = Connection::open(path).map_err(failed)?;
+        let state: String =
+            connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
+        if state != "ok" {
+            return Err(Error::Damaged { path: path.to_owned(), what: state });
+        }
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        let store = Self { path: path.to_owned(), connection };
+        store.load()?;
+        Ok(store)
+    }
+
+    fn damaged(&self, what: impl Into<String>) -> Error {
+        Error::Damaged { path: self.path.clone(), what: what.into() }
+    }
+
+    fn read<T, F>(&self, sql: &str, row: F) -> Result<Vec<T>, Error>
+    where
+        F: FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    {
+        let failed = |source| failure(&self.path, "reading it", source);
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        let rows = statement.query_map([], row).map_err(failed)?;
+        rows.collect::<rusqlite::Result<_>>().map_err(failed)
+    }
+
+    fn document(&self) -> Result<Document, Error> {
+        let mut document = Document::default();
+        let sql = "SELECT kind, name, json FROM objects ORDER BY rowid";
+        type Row = (String, String, String);
+        let rows: Vec<Row> = self.read(sql, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        for (kind, name, json) in rows {
+            let unreadable = |e: serde_json::Error| self.damaged(format!("{kind} {name}: {e}"));
+            let json: Value = serde_json::from_str(&json).map_err(unreadable)?;
+            if kind == SETTING {
+                document.settings.insert(name, json);
+                continue;
+            }
+            let noun = Noun::ALL.into_iter().find(|noun| noun.name() == kind);
+            let noun = noun.ok_or_else(|| self.damaged(format!("{kind} {name} is of no known kind")))?;
+            document.append(Object::from_json(noun, json).map_err(unreadable)?);
+        }
+        Ok(document)
+    }
+
+    fn numbers(&self) -> Result<Numbers, Error> {
+        let rows = self.read("SELECT kind, name, number FROM numbers", |row| {
+            Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
+        })?;
+        let rows: BTreeMap<(String, String), u32> = rows.into_iter().collect();
+        Numbers::from_rows(&rows).map_err(|(kind, name)| self.damaged(format!("the number of {kind} {name}")))
+    }
+
+    fn revision(&self) -> Result<u64, Error> {
+        let newest = self.read("SELECT max(revision) FROM revisions", |row| row.get::<_, Option<u64>>(0))?;
+        Ok(newest.first().copied().flatten().unwrap_or(0))
+    }
+}
+
+fn failure(path: &Path, action: &'static str, source: rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match source.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            Error::Damaged { path: path.to_owned(), what: source.to_string() }
+        }
+        _ => Error::Database { path: path.to_owned(), action, source },
+    }
+}
+
+impl Store for Sqlite {
+    fn load(&self) -> Result<Desired, Error> {
+        let (document, numbers) = (self.document()?, self.numbers()?);
+        if !numbers.fit(&document) {
+            return Err(self.damaged("its numbers are not those of its objects"));
+        }
+        Ok(Desired { revision: self.revision()?, document, numbers })
+    }
+
+    fn save(&mut self, accepted: &Accepted, stamp: &Stamp) -> Result<(), Error> {
+        let Accepted { desired, changes } = accepted;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (kept, given) = (self.revision()?, desired.revision);
+        if given != kept + 1 {
+            return Err(Error::OutOfOrder { path: self.path.clone(), kept, given });
+        }
+        let failed = |source| failure(&self.path, "writing it", source);
+        let transaction = self.connection.transaction().map_err(failed)?;
+        write(&transaction, accepted, stamp).map_err(failed)?;
+        transaction.commit().map_err(failed)
+    }
+
+    fn history(&self, limit: u32) -> Result<Vec<Revision>, Error> {
+        let sql = format!(
+            "SELECT revision, at_secs, author, changes FROM revisions ORDER BY revision DESC LIMIT {limit}"
+        );
+        let rows = self.read(&sql, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let revision = |(revision, at_secs, author, changes): (u64, i64, String, String)| {
+            let unreadable = |e| self.damaged(format!("revision {revision}: {e}"));
+            let changes = serde_json::from_str(&changes).map_err(unreadable)?;
+            Ok(Revision { revision, at_secs, author, changes })
+        };
+        rows.into_iter().map(revision).collect()
+    }
+
+    fn document_at(&self, revision: u64) -> Result<Option<Document>, Error> {
+        let current = self.revision()?;
+        let Some(back) = current.checked_sub(revision) else { return Ok(None) };
+        let Ok(back) = u32::try_from(back) else { return Ok(None) };
+        let edits = self.history(back)?;
+        let mut document = self.document()?;
+        if edits.len() < back as usize {
+            return Ok(None);
+        }
+        for edit in edits {
+            undo(&mut document, &edit.changes)
+                .map_err(|e| self.damaged(format!("revision {revision}: {e}")))?;
+        }
+        Ok(Some(document))
+    }
+}
+
+fn write(transaction: &Transaction<'_>, accepted: &Accepted, stamp: &Stamp) -> rusqlite::Result<()> {
+    let Accepted { desired, changes } = accepted;
+    for change in changes {
+        write_object(transaction, change)?;
+        for (kind, number) in desired.numbers.rows_of(&change.kind, &change.name) {
+            write_number(transaction, (kind, &change.name), number)?;
+        }
+    }
+    for (kind, number) in desired.numbers.last.rows() {
+        write_number(transaction, (LAST_NUMBER, kind), Some(number))?;
+    }
+    let json =
+        serde_json::to_string(changes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+    transaction
+        .prepare_cached("INSERT INTO revisions (revision, at_secs, author, changes) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![desired.revision, stamp.at_secs, stamp.author, json])?;
+    let oldest = desired.revision.saturating_sub(KEPT_REVISIONS);
+    transaction.prepare_cached("DELETE FROM revisions WHERE revision <= ?1")?.execute([oldest])?;
+    Ok(())
+}
+
+/// An object that is there keeps its row, and so its place in the document.
+fn write_object(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+    let Change { kind, name, after, .. } = change;
+    match after {
+        Some(json) => transaction
+            .prepare_cached(
+                "INSERT INTO objects (kind, name, json) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (kind, name) DO UPDATE SET json = excluded.json",
+            )?
+            .execute(params![kind, name, json.to_string()])?,
+        None => transaction
+            .prepare_cached("DELETE FROM objects WHERE kind = ?1 AND name = ?2")?
+            .execute(params![kind, name])?,
+    };
+    Ok(())
+}
+
+fn write_number(
+    transaction: &Transaction<'_>,
+    (kind, name): (&str, &str),
+    number: Option<u32>,
+) -> rusqlite::Result<()> {
+    let known: Option<u32> = transaction
+        .prepare_cached("SELECT number FROM numbers WHERE kind = ?1 AND name = ?2")?
+        .query_row([kind, name], |row| row.get(0))
+        .optional()?;
+    match number {
+        _ if known == number => 0,
+        Some(number) => transaction
+            .prepare_cached("INSERT OR REPLACE INTO numbers (kind, name, number) VALUES (?1, ?2, ?3)")?
+            .execute(params![kind, name, number])?,
+        None => transaction
+            .prepare_cached("DELETE FROM numbers WHERE kind = ?1 AND name = ?2")?
+            .execute([kind, name])?,
+    };
+    Ok(())
+}
