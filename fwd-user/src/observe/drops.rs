@@ -15,19 +15,16 @@ use crate::api::{
 use super::{Maps, QueryError, ReadError, View};
 
 /// A query with its names resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DropFilter {
-    pub port: Option<PortId>,
-    pub reason: Option<u8>,
-    pub rule: Option<RuleId>,
+struct Filter {
+    port: Option<PortId>,
+    reason: Option<u8>,
+    rule: Option<RuleId>,
     /// Nanoseconds since boot.
-    pub since_ns: u64,
+    since_ns: u64,
 }
 
-impl DropFilter {
-    /// # Errors
-    /// [`QueryError`] names what does not exist.
-    pub fn new(view: &View<'_>, query: &DropQuery) -> Result<Self, QueryError> {
+impl Filter {
+    fn new(view: &View<'_>, query: &DropQuery) -> Result<Self, QueryError> {
         let port = |name: &String| view.names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
         let rule = |name: &String| view.names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
         let reason = |name: &String| {
@@ -44,10 +41,11 @@ impl DropFilter {
         })
     }
 
-    pub fn matches(&self, port: PortId, reason: u8, rule: RuleId) -> bool {
-        self.port.is_none_or(|p| p == port)
-            && self.reason.is_none_or(|r| r == reason)
-            && self.rule.is_none_or(|r| r == rule)
+    fn matches(&self, key: &DropKey, drop: &DropCount) -> bool {
+        self.port.is_none_or(|p| p == key.port)
+            && self.reason.is_none_or(|r| r == key.reason)
+            && self.rule.is_none_or(|r| r == key.rule)
+            && drop.last_seen_ns >= self.since_ns
     }
 }
 
@@ -56,11 +54,9 @@ impl DropFilter {
 /// # Errors
 /// [`QueryError`]: a name that does not exist, or the map.
 pub fn list(view: &View<'_>, query: &DropQuery) -> Result<Vec<DropRow>, QueryError> {
-    let filter = DropFilter::new(view, query)?;
+    let filter = Filter::new(view, query)?;
     let mut drops = view.maps.drops()?;
-    drops.retain(|(key, drop)| {
-        filter.matches(key.port, key.reason, key.rule) && drop.last_seen_ns >= filter.since_ns
-    });
+    drops.retain(|(key, drop)| filter.matches(key, drop));
     drops.sort_by_key(|(key, drop)| (std::cmp::Reverse(drop.count.packets), *key));
     Ok(drops.iter().map(|(key, drop)| row(view, key, drop)).collect())
 }

@@ -1,21 +1,19 @@
-//! What the datapath tells at once: the ring buffer, read as soon as there is something, kept for a while and
-//! passed on to whoever watches.
+//! What the datapath tells at once: the ring buffer, read as soon as there is something, and told as rows to
+//! whoever watches.
 //!
 //! Nobody is waited for. The kernel sheds events when its ring is full or a CPU's budget is spent; a watcher
 //! that reads too slowly loses the oldest. Both are counted: counters are the truth, events may be shed.
 
 use std::{
-    collections::VecDeque,
     io,
     sync::{
-        Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use aya::maps::{MapData, RingBuf};
 use fwd_common::{
-    addr::Mac,
     event::{Event, EventKind},
     proto::{EtherType, IpProto},
 };
@@ -24,70 +22,42 @@ use tokio::{
     sync::broadcast,
 };
 
-use crate::api::{
-    query::FlowQuery,
-    status::{EventName, EventRow},
-};
+use crate::api::status::{EventName, EventRow};
 
 use super::{
     Moment, Names,
-    drops::{DropFilter, direction, reason_name},
+    drops::{direction, reason_name},
     flows::show_end,
     view::protocol,
 };
 
-/// Events kept for those who come later.
-const KEPT: usize = 4096;
 /// Events that a watcher may be behind.
 const BEHIND: usize = 4096;
 /// Events taken from the ring before others get their turn.
 const TURN: usize = 1024;
 
-/// The events of this daemon.
+/// Those who watch, and what they missed.
 #[derive(Debug)]
 pub struct Events {
-    kept: Mutex<VecDeque<Event>>,
-    watchers: broadcast::Sender<Event>,
+    watchers: broadcast::Sender<Arc<EventRow>>,
     shed: AtomicU64,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self {
-            kept: Mutex::new(VecDeque::with_capacity(KEPT)),
-            watchers: broadcast::channel(BEHIND).0,
-            shed: AtomicU64::new(0),
-        }
+        Self { watchers: broadcast::channel(BEHIND).0, shed: AtomicU64::new(0) }
     }
-}
-
-/// One who watches.
-pub struct Watcher<'a> {
-    events: &'a Events,
-    receiver: broadcast::Receiver<Event>,
 }
 
 impl Events {
-    /// Takes an event.
-    pub fn publish(&self, event: Event) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(event);
-        drop(kept);
-        // An error says that nobody watches.
-        let _nobody = self.watchers.send(event);
+    /// Events from now on. Who lags behind says so by [`missed`](Self::missed).
+    pub fn watch(&self) -> broadcast::Receiver<Arc<EventRow>> {
+        self.watchers.subscribe()
     }
 
-    /// Events from now on.
-    pub fn watch(&self) -> Watcher<'_> {
-        Watcher { events: self, receiver: self.watchers.subscribe() }
-    }
-
-    /// The last events, the oldest first.
-    pub fn kept(&self) -> Vec<Event> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    /// Counts events that a watcher lost.
+    pub fn missed(&self, events: u64) {
+        self.shed.fetch_add(events, Relaxed);
     }
 
     /// Events that watchers lost.
@@ -95,47 +65,42 @@ impl Events {
         self.shed.load(Relaxed)
     }
 
-    /// Reads the ring buffer for ever.
-    ///
-    /// # Errors
-    /// When the ring cannot be waited for.
-    pub async fn read(&self, ring: RingBuf<MapData>) -> io::Result<()> {
-        // SAFETY: the ring owns its descriptor and hands it out only borrowed, so it is open for as long as
-        // the `AsyncFd` that owns the ring is registered with it.
-        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-        let mut ring = ring.map_err(|error| error.into_parts().1)?;
-        loop {
-            let mut ready = ring.readable_mut().await?;
-            let mut taken = 0;
-            while let Some(item) = ready.get_inner_mut().next() {
-                if let Some(event) = decode(&item) {
-                    self.publish(event);
-                }
-                taken += 1;
-                if taken == TURN {
-                    break;
-                }
-            }
-            if taken < TURN {
-                ready.clear_ready();
-            } else {
-                tokio::task::yield_now().await;
-            }
+    /// Tells an event to those who watch; does nothing where nobody does.
+    pub fn tell(&self, names: &Names, now: Moment, event: &Event) {
+        if self.watchers.receiver_count() == 0 {
+            return;
+        }
+        if let Some(row) = row(names, now, event) {
+            // An error says that the last watcher left just now.
+            let _nobody = self.watchers.send(Arc::new(row));
         }
     }
 }
 
-impl Watcher<'_> {
-    /// The next event; what this watcher missed is counted and passed over. None when the daemon stops.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(event) => return Some(event),
-                Err(broadcast::error::RecvError::Lagged(n)) => {
-                    self.events.shed.fetch_add(n, Relaxed);
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
+/// Reads the ring buffer for ever, and gives each event to `take`.
+///
+/// # Errors
+/// When the ring cannot be waited for.
+pub async fn read(ring: RingBuf<MapData>, mut take: impl FnMut(&Event)) -> io::Result<()> {
+    // SAFETY: the ring owns its descriptor and hands it out only borrowed, so it is open for as long as the
+    // `AsyncFd` that owns the ring is registered with it.
+    let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+    let mut ring = ring.map_err(|error| error.into_parts().1)?;
+    loop {
+        let mut ready = ring.readable_mut().await?;
+        let mut taken = 0;
+        while taken < TURN
+            && let Some(record) = ready.get_inner_mut().next()
+        {
+            if let Some(event) = decode(&record) {
+                take(&event);
             }
+            taken += 1;
+        }
+        if taken < TURN {
+            ready.clear_ready();
+        } else {
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -148,36 +113,6 @@ fn decode(record: &[u8]) -> Option<Event> {
     // SAFETY: the record is at least as long as an `Event`, every bit pattern of which is a value (`Pod`);
     // it need not be aligned.
     Some(unsafe { record.as_ptr().cast::<Event>().read_unaligned() })
-}
-
-/// What is watched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Watch {
-    Drops(DropFilter),
-    /// By port, peer and protocol.
-    Flows(FlowQuery),
-}
-
-impl Watch {
-    /// The row of an event that is watched.
-    pub fn row(&self, names: &Names, now: Moment, event: &Event) -> Option<EventRow> {
-        let is_watched = match (self, EventKind::from_number(event.kind)?) {
-            (Self::Drops(filter), EventKind::Drop) => filter.matches(event.port, event.reason, event.rule),
-            (Self::Flows(query), EventKind::FlowStart | EventKind::FlowEnd) => {
-                flow_matches(query, names, event)
-            }
-            _ => false,
-        };
-        is_watched.then(|| row(names, now, event)).flatten()
-    }
-}
-
-fn flow_matches(query: &FlowQuery, names: &Names, event: &Event) -> bool {
-    let ends = [event.src.to_std(), event.dst.to_std()];
-    query.port.as_ref().is_none_or(|port| names.port_id(port) == Some(event.port))
-        && query.rule.as_ref().is_none_or(|rule| names.rule_id(rule) == Some(event.rule))
-        && query.proto.as_ref().is_none_or(|proto| protocol(event.proto) == *proto)
-        && query.peer.is_none_or(|net| ends.iter().any(|end| net.contains(end)))
 }
 
 /// An event as people read it; none of a kind that this version does not know.
@@ -199,14 +134,14 @@ pub fn row(names: &Names, now: Moment, event: &Event) -> Option<EventRow> {
         direction: direction(event.direction),
         rule: names.rule(event.rule),
         protocol: if is_ip { protocol(event.proto) } else { ether_type_name(event.ether_type) },
-        source: if is_ip { show_end(event.src.to_std(), event.sport, is_icmp) } else { mac(event.frame_src) },
+        source: if is_ip {
+            show_end(event.src.to_std(), event.sport, is_icmp)
+        } else {
+            event.frame_src.to_string()
+        },
         destination: is_ip.then(|| show_end(event.dst.to_std(), event.dport, is_icmp)),
         bytes: (kind != EventKind::FlowEnd).then_some(event.len),
     })
-}
-
-fn mac(mac: Mac) -> String {
-    mac.to_string()
 }
 
 fn ether_type_name(number: u16) -> String {
@@ -222,7 +157,7 @@ fn ether_type_name(number: u16) -> String {
 mod tests {
     use super::*;
     use crate::observe::testing::{NO_SSH, WEB1, ip, names, now};
-    use fwd_common::{drop::DropReason, id::RuleId};
+    use fwd_common::{addr::Mac, drop::DropReason};
 
     fn denied() -> Event {
         Event {
@@ -263,31 +198,19 @@ mod tests {
         assert_eq!(row.protocol, "0x88cc");
     }
 
-    #[test]
-    fn watchers_get_what_they_asked_for() {
-        let names = names();
-        let told = |watch: Watch, event: Event| watch.row(&names, now(), &event).is_some();
-        let by_rule = |rule| Watch::Drops(DropFilter { rule: Some(rule), ..DropFilter::default() });
-        assert!(told(by_rule(NO_SSH), denied()));
-        assert!(!told(by_rule(RuleId(9)), denied()));
-        let start = Event { kind: EventKind::FlowStart as u8, ..denied() };
-        let flows = |peer: &str| Watch::Flows(FlowQuery { peer: peer.parse().ok(), ..FlowQuery::default() });
-        assert!(told(flows("10.10.0.12/32"), start));
-        assert!(!told(flows("192.0.2.0/24"), start));
-        assert!(!told(flows("10.10.0.12/32"), denied()));
-    }
-
     #[tokio::test]
-    async fn a_slow_watcher_loses_the_oldest_and_that_is_counted() {
-        let events = Events::default();
+    async fn a_slow_watcher_loses_the_oldest_and_learns_how_many() {
+        let (events, names) = (Events::default(), names());
+        events.tell(&names, now(), &denied());
         let mut watcher = events.watch();
-        for n in 0..(BEHIND as u64 + 10) {
-            events.publish(Event { at_ns: n, ..denied() });
+        for n in 0..(BEHIND as u32 + 10) {
+            events.tell(&names, now(), &Event { len: n, ..denied() });
         }
-        let first = watcher.next().await.expect("the events live");
-        assert_eq!((first.at_ns, events.shed()), (10, 10));
-        assert_eq!(events.kept().len(), KEPT);
-        assert_eq!(events.kept()[0].at_ns, 10);
+        let lagged = watcher.recv().await.expect_err("it is behind");
+        assert_eq!(lagged, broadcast::error::RecvError::Lagged(10));
+        assert_eq!(watcher.recv().await.expect("the rest is there").bytes, Some(10));
+        events.missed(10);
+        assert_eq!(events.shed(), 10);
     }
 
     #[test]

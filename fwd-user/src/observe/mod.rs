@@ -22,7 +22,7 @@ mod usage;
 mod view;
 
 pub use clock::Moment;
-pub use events::{Events, Watch, Watcher};
+pub use events::Events;
 pub use memory::MemoryMaps;
 pub use names::{NamedPort, NamedRule, Names, PortRole};
 pub use observer::Observer;

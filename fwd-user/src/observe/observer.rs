@@ -2,12 +2,16 @@
 //! the flow tables, the events.
 
 use std::{
+    io,
     sync::{Arc, PoisonError, RwLock},
     time::Instant,
 };
 
+use aya::maps::{MapData, RingBuf};
+use fwd_common::event::{Event, EventKind};
+
 use super::{
-    Events, Maps, Moment, Names, ReadError, View,
+    Events, Maps, Moment, Names, ReadError, View, events,
     metrics::{Facts, Format, Metrics},
     usage::{self, UsageCache},
 };
@@ -61,6 +65,24 @@ impl Observer {
             let usage = self.usage.get(view)?;
             self.metrics.text(view, facts, usage.as_deref(), format)
         })?
+    }
+
+    /// Reads the ring buffer for ever: tells events to those who watch, and what was learnt to `learnt`.
+    ///
+    /// # Errors
+    /// When the ring cannot be waited for.
+    pub async fn read_events(
+        &self,
+        ring: RingBuf<MapData>,
+        mut learnt: impl FnMut(&Event),
+    ) -> io::Result<()> {
+        events::read(ring, |event| {
+            if event.kind == EventKind::Learnt as u8 {
+                learnt(event);
+            }
+            self.events.tell(&self.names(), Moment::now(), event);
+        })
+        .await
     }
 
     /// Keeps the sums over large flow tables fresh, for ever: for a thread of its own. A walk that fails is

@@ -1,5 +1,7 @@
 //! Families of the datapath as a whole: versions, hooks, maps, events, revisions, drops.
 
+use std::collections::BTreeMap;
+
 use fwd_common::{counter::FlowCounter, drop::DropReason, layout::ABI_VERSION, map};
 
 use crate::observe::ReadError;
@@ -52,27 +54,33 @@ fn hooks(out: &mut Families, source: &Source<'_>) {
 fn maps(out: &mut Families, source: &Source<'_>) -> Result<(), ReadError> {
     let view = source.view;
     let [v4, v6] = view.maps.table_use()?;
-    let learnt: u64 = macs(source)?.iter().sum();
-    let own = [
+    let (macs, addresses) = learnt(source)?;
+    let mut entries: BTreeMap<_, u64> = source.facts.map_entries.iter().copied().collect();
+    for (map, rows) in [
         // Both directions of each flow.
         (map::FLOWS4, 2 * u64::from(v4.flows)),
         (map::FLOWS6, 2 * u64::from(v6.flows)),
-        (map::FDB, learnt),
+        (map::FDB, macs),
+        (map::NEIGHBORS, addresses),
         (map::DROPS, source.drops.len() as u64),
         (map::RULE_TOTALS, view.maps.rule_totals()?.len() as u64),
         (map::FORWARD_TOTALS, view.maps.forward_totals()?.len() as u64),
-    ];
-    let written = source.facts.map_entries.iter().filter(|(name, _)| own.iter().all(|(n, _)| n != name));
-    let entries = own.iter().chain(written);
-    out.gauge(table::MAP_ENTRIES, entries.map(|(name, n)| (labels([name]), *n as f64)));
+    ] {
+        *entries.entry(map).or_default() += rows;
+    }
+    out.gauge(table::MAP_ENTRIES, entries.iter().map(|(map, rows)| (labels([map]), *rows as f64)));
     // The ring buffer's size is in bytes.
     let capacities = view.maps.capacities().iter().filter(|(name, _)| *name != map::EVENTS);
     out.gauge(table::MAP_CAPACITY, capacities.map(|(name, n)| (labels([name]), f64::from(*n))));
     Ok(())
 }
 
-/// FDB entries of each named port.
-fn macs(source: &Source<'_>) -> Result<Vec<u64>, ReadError> {
-    let view = source.view;
-    view.names.ports().map(|(id, _)| Ok(view.maps.port_use(id)?.macs.into())).collect()
+/// MACs and addresses that the datapath learnt, over all named ports.
+fn learnt(source: &Source<'_>) -> Result<(u64, u64), ReadError> {
+    let mut learnt = (0, 0);
+    for (id, _) in source.view.names.ports() {
+        let port = source.view.maps.port_use(id)?;
+        learnt = (learnt.0 + u64::from(port.macs), learnt.1 + u64::from(port.addresses));
+    }
+    Ok(learnt)
 }

@@ -4,6 +4,7 @@
 //! words of an enumeration are there from zero. A family that cannot be read is left out, not zero.
 
 mod datapath;
+mod facts;
 mod families;
 mod flows;
 mod ports;
@@ -14,7 +15,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use fwd_common::{
     counter::{DropCount, DropKey},
@@ -26,55 +27,15 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::api::{
-    settings::MetricsDetail,
-    status::{ObjectState, PortCounters},
-};
+use crate::api::status::PortCounters;
 
 use self::families::Families;
-pub use self::{families::MAX_SERIES, text::Format};
-use super::{ReadError, View, devices::DeviceCounters, reader::FlowCounters, usage::Usage};
-
-/// A port as the daemon knows it. The maps know the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortFacts {
-    pub id: PortId,
-    pub device: String,
-    pub mac: Option<String>,
-    pub state: ObjectState,
-}
-
-/// A hook that a device should have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HookFacts {
-    pub device: String,
-    /// `xdp`, `tcx_ingress`, `tcx_egress`.
-    pub hook: &'static str,
-    pub is_attached: bool,
-}
-
-/// The document's revisions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Revisions {
-    pub accepted: u64,
-    pub applied: u64,
-    pub confirmed: u64,
-}
-
-/// What metrics need beside the maps.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    pub detail: MetricsDetail,
-    pub ports: Vec<PortFacts>,
-    pub hooks: Vec<HookFacts>,
-    /// By ifindex.
-    pub devices: HashMap<u32, DeviceCounters>,
-    /// Rows of the maps that user space writes.
-    pub map_entries: Vec<(&'static str, u64)>,
-    pub revisions: Revisions,
-    /// Events shed in user space, by consumer.
-    pub events_shed: Vec<(&'static str, u64)>,
-}
+pub use self::{
+    facts::{Facts, HookFacts, PortFacts, Revisions, map_entries},
+    families::MAX_SERIES,
+    text::Format,
+};
+use super::{ReadError, View, reader::FlowCounters, usage::Usage};
 
 /// How an edit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

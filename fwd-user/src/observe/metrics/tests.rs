@@ -1,7 +1,7 @@
 //! Whole expositions from in-memory maps, with exact numbers.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     io::Write,
     process::{Command, Stdio},
 };
@@ -18,6 +18,17 @@ use crate::observe::{
     MemoryMaps,
     testing::{
         DB1, ETH0, HOST, NO_SSH, WEB_HTTP, WEB1, WEB2, WEB2DB, forwarded, maps, masqueraded, names, now, view,
+    },
+};
+use crate::{
+    api::{settings::MetricsDetail, status::ObjectState},
+    observe::{
+        MemoryMaps,
+        devices::DeviceCounters,
+        testing::{
+            DB1, ETH0, HOST, NO_SSH, WEB_HTTP, WEB1, WEB2, WEB2DB, forwarded, maps, masqueraded, names, now,
+            view,
+        },
     },
 };
 
@@ -42,7 +53,7 @@ fn facts(detail: MetricsDetail) -> Facts {
             HookFacts { device: "tap2".to_owned(), hook: "tcx_ingress", is_attached: false },
         ],
         devices: HashMap::from([(101, DeviceCounters { tx_dropped: 4, tx_errors: 1 })]),
-        map_entries: vec![(map::ROWS, 12)],
+        map_entries: vec![(map::ROWS, 12), (map::FDB, 3)],
         revisions: Revisions { accepted: 9, applied: 8, confirmed: 8 },
         events_shed: vec![("watch", 3)],
     }
@@ -152,6 +163,7 @@ fn samples_have_the_names_labels_and_numbers_of_the_contract() {
         (r#"fwd_fdb_entries_limit{network="left"}"#, "64.0"),
         (r#"fwd_map_entries{map="FLOWS4"}"#, "4.0"),
         (r#"fwd_map_entries{map="ROWS"}"#, "12.0"),
+        (r#"fwd_map_entries{map="FDB"}"#, "4.0"),
         (r#"fwd_map_capacity{map="ROWS"}"#, "1024.0"),
         (r#"fwd_redirect_errors_total{device="tap0",error="tx_dropped"}"#, "4"),
         (r#"fwd_events_lost_total{consumer="kernel"}"#, "6"),

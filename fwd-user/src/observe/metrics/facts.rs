@@ -1,0 +1,72 @@
+//! What metrics need beside the maps: what the daemon knows of devices, hooks, rows and revisions.
+
+use std::collections::HashMap;
+
+use fwd_common::{id::PortId, map};
+
+use crate::{
+    api::{settings::MetricsDetail, status::ObjectState},
+    compile::Tables,
+    observe::devices::DeviceCounters,
+};
+
+/// A port as the daemon knows it. The maps know the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFacts {
+    pub id: PortId,
+    pub device: String,
+    pub mac: Option<String>,
+    pub state: ObjectState,
+}
+
+/// A hook that a device should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookFacts {
+    pub device: String,
+    /// `xdp`, `tcx_ingress`, `tcx_egress`.
+    pub hook: &'static str,
+    pub is_attached: bool,
+}
+
+/// The document's revisions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    pub accepted: u64,
+    pub applied: u64,
+    pub confirmed: u64,
+}
+
+/// All of it, at one moment.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub detail: MetricsDetail,
+    pub ports: Vec<PortFacts>,
+    pub hooks: Vec<HookFacts>,
+    /// By ifindex.
+    pub devices: HashMap<u32, DeviceCounters>,
+    /// Rows of the maps that user space writes.
+    pub map_entries: Vec<(&'static str, u64)>,
+    pub revisions: Revisions,
+    /// Events shed in user space, by consumer.
+    pub events_shed: Vec<(&'static str, u64)>,
+}
+
+/// How many rows user space has written to each of its maps. Arrays that are full from the start are left out.
+pub fn map_entries(tables: &Tables) -> Vec<(&'static str, u64)> {
+    [
+        (map::MEMBERS, tables.members.len()),
+        (map::NEIGHBORS, tables.neighbors.len()),
+        (map::ALLOWED_SOURCES, tables.allowed_sources.len()),
+        (map::HOST_ADDRESSES, tables.host_addresses.len()),
+        (map::FORWARDS, tables.forwards.len()),
+        // Two copies, one for each parity of the epoch.
+        (map::IDENTITIES, 2 * tables.classes.len()),
+        (map::POLICIES, tables.policies.len()),
+        (map::ROWS, tables.rows.len()),
+        (map::FDB, tables.fdb.len()),
+        (map::PORTS, tables.ports.len()),
+        (map::NETWORKS, tables.networks.len()),
+    ]
+    .map(|(name, rows)| (name, rows as u64))
+    .to_vec()
+}
