@@ -14,12 +14,6 @@ use fwd_common::{
 };
 
 use super::*;
-use crate::observe::{
-    MemoryMaps,
-    testing::{
-        DB1, ETH0, HOST, NO_SSH, WEB_HTTP, WEB1, WEB2, WEB2DB, forwarded, maps, masqueraded, names, now, view,
-    },
-};
 use crate::{
     api::{settings::MetricsDetail, status::ObjectState},
     observe::{
