@@ -11,7 +11,9 @@
 //! `MapOp` (ordered writes) and `Status` (observed) are different types.
 
 pub mod api;
+pub mod cli;
 pub mod compile;
+pub mod daemon;
 pub mod datapath;
 pub mod host;
 pub mod observe;

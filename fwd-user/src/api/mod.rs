@@ -1,9 +1,15 @@
-//! What people and programs exchange with the daemon: documents, observations, errors.
+//! What people and programs exchange with the daemon: documents, requests, observations, errors.
 
+pub mod answer;
+pub mod client;
+pub mod document;
 pub mod error;
 pub mod object;
 pub mod query;
+pub mod request;
+pub mod server;
 pub mod settings;
 pub mod spec;
 pub mod status;
 pub mod text;
+pub mod version;

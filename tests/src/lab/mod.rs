@@ -19,7 +19,7 @@ use std::thread;
 
 use anyhow::Result;
 
-pub use instance::{Instance, Reply};
+pub use instance::{Instance, Reply, binary};
 pub use query::{eventually, number};
 pub use snapshot::Snapshot;
 pub use world::{BLUE, HOST_LAN_V4, HOST_LAN_V6, HOST_V4, HOST_V6, LAN, LAN_V4, LAN_V6, Network};

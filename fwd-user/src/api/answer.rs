@@ -1,0 +1,137 @@
+//! What the daemon answers beside objects and observations: writes, plans, revisions, its own state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+
+/// An error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorAnswer {
+    pub api: String,
+    #[schema(value_type = Object)]
+    pub error: ApiError,
+}
+
+/// The answer to a write.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Written {
+    pub api: String,
+    /// The revision now; unchanged if nothing was.
+    pub revision: u64,
+    /// `KIND/NAME` of what was added, changed or deleted.
+    pub changed: Vec<String>,
+    /// Live flows that the edit cut; null where they were not counted.
+    pub cut: Option<u64>,
+    /// With `dry_run`: what would be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanSummary>,
+}
+
+/// What an edit would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanSummary {
+    /// `KIND/NAME`.
+    pub added: Vec<String>,
+    pub altered: Vec<Altered>,
+    pub deleted: Vec<String>,
+    /// Ports whose live flows are decided anew.
+    pub rechecked: Vec<String>,
+    pub map_writes: Vec<MapWrites>,
+}
+
+/// An object that an edit changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Altered {
+    /// `KIND/NAME`.
+    pub object: String,
+    pub fields: Vec<FieldChange>,
+}
+
+/// A field that an edit changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    pub field: String,
+    pub from: Value,
+    pub to: Value,
+}
+
+/// Writes to one map, and how full it is afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MapWrites {
+    pub map: String,
+    pub puts: u64,
+    pub deletes: u64,
+    /// Rows afterwards.
+    pub entries: u64,
+    pub capacity: u64,
+}
+
+/// An accepted edit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Revision {
+    pub revision: u64,
+    /// RFC 3339, UTC.
+    pub time: String,
+    /// Who asked, by the socket's peer credentials; null: fwd itself.
+    pub uid: Option<u32>,
+    pub pid: Option<i32>,
+    /// `KIND/NAME` of what was added, changed or deleted, with `+`, `~` or `-` in front.
+    pub changes: Vec<String>,
+}
+
+/// `fwd status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DaemonStatus {
+    pub api: String,
+    pub kind: String,
+    pub version: String,
+    pub commit: String,
+    pub abi: u32,
+    pub pid: u32,
+    /// RFC 3339, UTC.
+    pub started: String,
+    /// Where rows are written: `kernel` or `memory`.
+    pub datapath: String,
+    pub revision: RevisionState,
+    pub options: DaemonOptions,
+    /// Objects by kind.
+    pub objects: BTreeMap<String, u64>,
+    pub flows: u64,
+    pub flows_limit: u64,
+    pub dropped_packets: u64,
+    /// The interfaces of this network namespace, and what fwd does with each.
+    pub interfaces: Vec<Interface>,
+    /// What is not as it should be, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// How far edits have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RevisionState {
+    pub accepted: u64,
+    pub applied: u64,
+}
+
+/// The options that a daemon was started with, but for where it logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DaemonOptions {
+    pub socket: String,
+    pub state_dir: String,
+    pub bpffs: String,
+    pub metrics: String,
+}
+
+/// An interface of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interface {
+    pub device: String,
+    pub kind: String,
+    pub up: bool,
+    pub addresses: Vec<String>,
+    /// `uplink`, `port web1`, `host port of vmnat`, `bridge br0` (not fwd's), or null.
+    pub used_as: Option<String>,
+}

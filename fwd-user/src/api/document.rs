@@ -1,0 +1,489 @@
+//! From YAML text to a [`Document`], telling every problem at once, each with its place in the text.
+//!
+//! The text is read into a tree that knows positions; the tree becomes JSON, object by object checked
+//! against the schema. What is wrong is told and left out, so that the rest is still looked at: by the
+//! caller too, whose problems name their place by JSON pointer ([`Text::place`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{
+    error::{Code, Problem},
+    object::Noun,
+    spec::{API, Document},
+};
+
+/// The largest document that is read.
+pub const MAX_BYTES: usize = 64 << 20;
+
+/// A place in the text, both counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// What a text says, and where it says it.
+#[derive(Clone, Debug, Default)]
+pub struct Text {
+    pub document: Document,
+    /// What the text itself has wrong; what they concern is missing in `document`.
+    pub problems: Vec<Problem>,
+    places: BTreeMap<String, Place>,
+    keys: BTreeMap<String, Place>,
+    /// Names of objects that are missing in `document`: what refers to them is no problem of its own.
+    dropped: BTreeSet<String>,
+    /// By list: the place in the text's list of each object in `document`.
+    kept: BTreeMap<String, Vec<usize>>,
+    value: Value,
+}
+
+impl Text {
+    /// Reads a document. Never fails: what is wrong stands in `problems`.
+    pub fn read(text: &str) -> Self {
+        let mut read = Self::default();
+        match read.tree(text) {
+            Ok(value) => {
+                read.value = value.clone();
+                read.check(value);
+            }
+            Err((place, message)) => {
+                read.places.insert(String::new(), place);
+                let hint = "Mend the YAML; quote text that holds any of : # { } [ ] , & * ! | > ' \" %.";
+                read.problems.push(problem(Code::BadYaml, "", "document", &message, hint));
+            }
+        }
+        read
+    }
+
+    /// Where a pointer's value stands; of one that the text does not have, its nearest parent.
+    pub fn place(&self, pointer: &str) -> Place {
+        let mut at = pointer;
+        loop {
+            if let Some(place) = self.places.get(at) {
+                return *place;
+            }
+            match at.rfind('/') {
+                Some(cut) => at = &at[..cut],
+                None => return Place { line: 1, column: 1 },
+            }
+        }
+    }
+
+    /// Problems of `document` as problems of the text, but for those that only follow from what the text
+    /// itself has wrong.
+    pub fn in_text(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        let problems = problems.into_iter().map(|p| Problem { path: self.text_pointer(&p.path), ..p });
+        problems.filter(|p| !self.follows(&p.path)).collect()
+    }
+
+    /// The text's pointer of one of `document`: dropped objects count in the text only.
+    fn text_pointer(&self, pointer: &str) -> String {
+        let mut steps = pointer.splitn(4, '/').skip(1);
+        let (Some(list), Some(index)) = (steps.next(), steps.next()) else { return pointer.to_owned() };
+        let kept = self.kept.get(list).zip(index.parse::<usize>().ok()).and_then(|(k, i)| k.get(i));
+        match (kept, steps.next()) {
+            (Some(n), Some(rest)) => format!("/{list}/{n}/{rest}"),
+            (Some(n), None) => format!("/{list}/{n}"),
+            (None, _) => pointer.to_owned(),
+        }
+    }
+
+    fn follows(&self, pointer: &str) -> bool {
+        let names = |text: &str| {
+            text.split([':', ',']).any(|word| self.dropped.contains(word)) || self.dropped.contains(text)
+        };
+        self.value.pointer(pointer).and_then(Value::as_str).is_some_and(names)
+    }
+
+    /// The JSON value of the text. Positions go to `places` and `keys`.
+    fn tree(&mut self, text: &str) -> Result<Value, (Place, String)> {
+        let start = Place { line: 1, column: 1 };
+        if text.len() > MAX_BYTES {
+            return Err((start, format!("the document is larger than {} MiB", MAX_BYTES >> 20)));
+        }
+        if let Some(place) = too_deep(text) {
+            return Err((place, "brackets are nested too deep".to_owned()));
+        }
+        let documents =
+            MarkedYaml::load_from_str(text).map_err(|e| (place_of(e.marker()), e.info().to_owned()))?;
+        match documents.as_slice() {
+            [] => Ok(Value::Null),
+            [one] => self.value_of(one, String::new()),
+            [_, second, ..] => {
+                Err((place_of(&second.span.start), "a second YAML document begins here".to_owned()))
+            }
+        }
+    }
+
+    fn value_of(&mut self, node: &MarkedYaml<'_>, pointer: String) -> Result<Value, (Place, String)> {
+        let place = place_of(&node.span.start);
+        let value = match &node.data {
+            YamlData::Value(scalar) => scalar_value(scalar),
+            YamlData::Sequence(items) => {
+                let items = items.iter().enumerate();
+                Value::Array(
+                    items
+                        .map(|(i, n)| self.value_of(n, format!("{pointer}/{i}")))
+                        .collect::<Result<_, _>>()?,
+                )
+            }
+            YamlData::Mapping(entries) => {
+                let mut map = Map::new();
+                for (key, child) in entries {
+                    let at = place_of(&key.span.start);
+                    let YamlData::Value(Scalar::String(name)) = &key.data else {
+                        return Err((at, "a key is not text".to_owned()));
+                    };
+                    let path = format!("{pointer}/{}", escape(name));
+                    self.keys.insert(path.clone(), at);
+                    map.insert(name.to_string(), self.value_of(child, path)?);
+                }
+                Value::Object(map)
+            }
+            YamlData::Tagged(tag, _) => return Err((place, format!("the tag {tag} means nothing here"))),
+            YamlData::Representation(..) | YamlData::BadValue | YamlData::Alias(_) => {
+                return Err((place, "this cannot be read as YAML".to_owned()));
+            }
+        };
+        self.places.insert(pointer, place);
+        Ok(value)
+    }
+
+    fn check(&mut self, value: Value) {
+        let Value::Object(mut map) = value else {
+            let hint = format!(
+                "Begin with `api: {API}`, then uplinks, networks, ports, forwards, groups, sets, policies."
+            );
+            return self.tell("", "a document is a mapping", &hint);
+        };
+        match map.remove("api") {
+            Some(Value::String(api)) if api == API => {}
+            Some(other) => {
+                self.tell("/api", &format!("api {other} is not known"), &format!("Write `api: {API}`."))
+            }
+            None => self.tell("", "api is missing", &format!("Write `api: {API}` at the top.")),
+        }
+        let mut document = Document::default();
+        for (key, value) in map {
+            let pointer = format!("/{}", escape(&key));
+            match key.as_str() {
+                "settings" => document.settings = self.object(value, &pointer).unwrap_or_default(),
+                "uplinks" => document.uplinks = self.objects(value, &pointer, "device"),
+                "networks" => document.networks = self.objects(value, &pointer, "name"),
+                "ports" => document.ports = self.objects(value, &pointer, "name"),
+                "forwards" => document.forwards = self.objects(value, &pointer, "name"),
+                "groups" => document.groups = self.objects(value, &pointer, "name"),
+                "sets" => document.sets = self.objects(value, &pointer, "name"),
+                "policies" => document.policies = self.objects(value, &pointer, "name"),
+                _ => {
+                    self.point_at_key(&pointer);
+                    let known = "Known are api, settings, uplinks, networks, ports, forwards, groups, sets, policies.";
+                    self.tell(&pointer, &format!("{key} is not part of a document"), known);
+                }
+            }
+        }
+        self.document = document;
+    }
+
+    fn objects<T: DeserializeOwned>(&mut self, value: Value, pointer: &str, name_field: &str) -> Vec<T> {
+        let items = match value {
+            Value::Null => return Vec::new(),
+            Value::Array(items) => items,
+            _ => {
+                self.tell(pointer, "a list is wanted here", "Begin each item with `- `.");
+                return Vec::new();
+            }
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for (i, item) in items.into_iter().enumerate() {
+            let name = item.get(name_field).and_then(Value::as_str).map(str::to_owned);
+            match self.object(item, &format!("{pointer}/{i}")) {
+                Some(object) => {
+                    out.push(object);
+                    self.kept.entry(pointer[1..].to_owned()).or_default().push(i);
+                }
+                None => self.dropped.extend(name),
+            }
+        }
+        out
+    }
+
+    /// One object. Each thing wrong in it is told, left out, and the rest tried again.
+    fn object<T: DeserializeOwned>(&mut self, mut value: Value, pointer: &str) -> Option<T> {
+        let mut left_out = Vec::new();
+        loop {
+            let error = match serde_path_to_error::deserialize::<_, T>(&value) {
+                Ok(object) => return Some(object),
+                Err(error) => error,
+            };
+            let inner = inner_pointer(&value, error.path());
+            let text = error.into_inner().to_string();
+            let (message, hint) = in_words(&text);
+            if left_out.iter().any(|field| text == format!("missing field `{field}`")) {
+                return None;
+            }
+            let at = format!("{pointer}{inner}");
+            if text.starts_with("unknown field") {
+                self.point_at_key(&at);
+            }
+            self.tell(&at, &message, &hint);
+            let field = remove(&mut value, &inner)?;
+            left_out.push(field);
+        }
+    }
+
+    fn tell(&mut self, pointer: &str, message: &str, hint: &str) {
+        let object = self.object_at(pointer);
+        self.problems.push(problem(Code::BadStructure, pointer, &object, message, hint));
+    }
+
+    /// It is the key that is wrong, not its value.
+    fn point_at_key(&mut self, pointer: &str) {
+        if let Some(place) = self.keys.get(pointer) {
+            self.places.insert(pointer.to_owned(), *place);
+        }
+    }
+
+    /// What a pointer points into, for people: `port web1`, or `ports, item 3` where the name is missing.
+    fn object_at(&self, pointer: &str) -> String {
+        let mut steps = pointer.split('/').skip(1);
+        let kind = steps.next().and_then(Noun::of_list);
+        let (Some(kind), Some(index)) = (kind, steps.next()) else { return "document".to_owned() };
+        let name_field = if kind == Noun::Uplink { "device" } else { "name" };
+        let name = self.value.pointer(&format!("/{}/{index}/{name_field}", kind.list()));
+        match name.and_then(Value::as_str) {
+            Some(name) => format!("{kind} {name}"),
+            None => format!("{}, item {}", kind.list(), index.parse::<usize>().map_or(0, |n| n + 1)),
+        }
+    }
+}
+
+/// The value of a YAML text that need not be a document.
+///
+/// # Errors
+/// What is wrong, with its place.
+pub fn yaml_value(text: &str) -> Result<Value, (Place, String)> {
+    Text::default().tree(text)
+}
+
+/// Reads one object of an API request.
+///
+/// # Errors
+/// What is wrong first, by pointer into the object.
+pub fn object<T: DeserializeOwned>(value: &Value, name: &str) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = inner_pointer(value, error.path());
+        let (message, hint) = in_words(&error.into_inner().to_string());
+        let field = pointer.trim_start_matches('/').replace('/', ".");
+        let message = if field.is_empty() { message } else { format!("{field}: {message}") };
+        problem(Code::BadStructure, &pointer, name, &message, &hint)
+    })
+}
+
+fn problem(code: Code, pointer: &str, object: &str, message: &str, hint: &str) -> Problem {
+    let mut subject = object.to_owned();
+    if let Some(first) = subject.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Problem {
+        path: pointer.to_owned(),
+        code,
+        kind: code.kind(),
+        object: object.to_owned(),
+        message: format!("{subject}: {message}."),
+        hints: if hint.is_empty() { Vec::new() } else { vec![hint.to_owned()] },
+    }
+}
+
+/// The parser recurses once a bracket; this keeps its stack small.
+fn too_deep(text: &str) -> Option<Place> {
+    const DEEPEST: usize = 64;
+    let mut depth = 0usize;
+    for (n, line) in text.lines().enumerate() {
+        for (column, byte) in line.bytes().enumerate() {
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > DEEPEST {
+                return Some(Place { line: n + 1, column: column + 1 });
+            }
+        }
+    }
+    None
+}
+
+fn place_of(marker: &saphyr::Marker) -> Place {
+    Place { line: marker.line(), column: marker.col() + 1 }
+}
+
+fn scalar_value(scalar: &Scalar<'_>) -> Value {
+    match scalar {
+        Scalar::Null => Value::Null,
+        Scalar::Boolean(b) => Value::Bool(*b),
+        Scalar::Integer(i) => Value::from(*i),
+        Scalar::FloatingPoint(f) => Value::from(f.into_inner()),
+        Scalar::String(s) => Value::from(s.as_ref()),
+    }
+}
+
+/// A key as a step of a JSON pointer (RFC 6901, 3).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn inner_pointer(value: &Value, path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path {
+        let step = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => escape(key),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        let next = format!("{pointer}/{step}");
+        if value.pointer(&next).is_none() {
+            break;
+        }
+        pointer = next;
+    }
+    pointer
+}
+
+/// Takes the value at a pointer out of its parent; the last step's name, or none if it is the root.
+fn remove(value: &mut Value, pointer: &str) -> Option<String> {
+    let cut = pointer.rfind('/')?;
+    let step = pointer[cut + 1..].replace("~1", "/").replace("~0", "~");
+    match value.pointer_mut(&pointer[..cut])? {
+        Value::Object(map) => map.remove(&step).map(|_| step),
+        Value::Array(items) => {
+            items.remove(step.parse().ok()?);
+            Some(step)
+        }
+        _ => None,
+    }
+}
+
+/// A message of serde as people would say it, with what to do.
+fn in_words(text: &str) -> (String, String) {
+    if let Some(rest) = text.strip_prefix("unknown field ") {
+        let (field, known) = rest.split_once(", expected ").unwrap_or((rest, ""));
+        let known = known.trim_start_matches("one of ").replace('`', "");
+        return (format!("{} is not known here", field.replace('`', "")), format!("Known are {known}."));
+    }
+    if let Some(rest) = text.strip_prefix("unknown variant ") {
+        let (variant, known) = rest.split_once(", expected ").unwrap_or((rest, ""));
+        let known = known.trim_start_matches("one of ").replace('`', "");
+        return (
+            format!("{} is not possible here", variant.replace('`', "")),
+            format!("Write one of {known}."),
+        );
+    }
+    if let Some(field) = text.strip_prefix("missing field ") {
+        let field = field.replace('`', "");
+        return (format!("{field} is missing"), format!("Add `{field}: …`."));
+    }
+    let text = text.replace("expected u16", "a number from 0 to 65535 is wanted");
+    (text.replace("expected ", ""), String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn problems(text: &str) -> String {
+        let read = Text::read(text);
+        read.problems.iter().fold(String::new(), |out, p| {
+            let at = read.place(&p.path);
+            format!("{out}{}:{}: {} {}\n", at.line, at.column, p.message, p.hints.join(" "))
+        })
+    }
+
+    fn check(text: &str, expected: Expect) {
+        expected.assert_eq(&problems(text));
+    }
+
+    #[test]
+    fn every_problem_is_told_at_its_place() {
+        check(
+            "api: fwd/v1\nnetworks:\n- name: a\n  mode: natt\n  mtu: big\n  colour: red\n- mode: nat\nports: 5\nfoo: 1\n",
+            expect![[r#"
+                9:1: Document: foo is not part of a document. Known are api, settings, uplinks, networks, ports, forwards, groups, sets, policies.
+                4:9: Network a: natt is not possible here. Write one of nat, routed, bridge, host, isolated.
+                6:3: Network a: colour is not known here. Known are name, mode, subnets, gateways, uplink, mtu, default_policy, private, isolate_ports.
+                5:8: Network a: invalid type: string "big", a number from 0 to 65535 is wanted. 
+                7:3: Networks, item 2: name is missing. Add `name: …`.
+                8:8: Document: a list is wanted here. Begin each item with `- `.
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_told_with_its_place() {
+        check(
+            "api: fwd/v1\nports: [\n",
+            expect![[r#"
+                3:1: Document: while parsing a node, did not find expected node content. Mend the YAML; quote text that holds any of : # { } [ ] , & * ! | > ' " %.
+            "#]],
+        );
+        check(
+            "- 1\n",
+            expect![[r#"
+                1:1: Document: a document is a mapping. Begin with `api: fwd/v1`, then uplinks, networks, ports, forwards, groups, sets, policies.
+            "#]],
+        );
+        check(
+            "",
+            expect![[r#"
+                1:1: Document: a document is a mapping. Begin with `api: fwd/v1`, then uplinks, networks, ports, forwards, groups, sets, policies.
+            "#]],
+        );
+        check(
+            "api: fwd/v2\n---\napi: fwd/v1\n",
+            expect![[r#"
+                3:1: Document: a second YAML document begins here. Mend the YAML; quote text that holds any of : # { } [ ] , & * ! | > ' " %.
+            "#]],
+        );
+        check(
+            "api: fwd/v1\napi: fwd/v1\n",
+            expect![[r#"
+                2:1: Document: duplicated key in mapping. Mend the YAML; quote text that holds any of : # { } [ ] , & * ! | > ' " %.
+            "#]],
+        );
+        check(
+            "api: fwd/v1\nports: !x [1]\n",
+            expect![[r#"
+                2:8: Document: the tag !x means nothing here. Mend the YAML; quote text that holds any of : # { } [ ] , & * ! | > ' " %.
+            "#]],
+        );
+        check(
+            &"[".repeat(100_000),
+            expect![[r#"
+                1:65: Document: brackets are nested too deep. Mend the YAML; quote text that holds any of : # { } [ ] , & * ! | > ' " %.
+            "#]],
+        );
+    }
+
+    #[test]
+    fn one_string_stands_for_a_list_of_one() {
+        let text = "api: fwd/v1\npolicies: [{name: a, action: deny, to: port:x, services: [tcp/80]}]\n";
+        let read = Text::read(text);
+        assert_eq!(read.problems, []);
+        assert_eq!(read.document.policies[0].to, ["port:x"]);
+    }
+
+    #[test]
+    fn what_only_follows_from_a_dropped_object_is_not_told() {
+        let text = "api: fwd/v1\nnetworks: [{name: a}]\nports: [{name: p, device: d, network: a}]\n";
+        let read = Text::read(text);
+        let follower = problem(Code::UnknownReference, "/ports/0/network", "port p", "no network a", "");
+        let own = problem(Code::BadValue, "/ports/0/device", "port p", "bad", "");
+        assert_eq!(read.in_text(vec![follower, own.clone()]), [own]);
+    }
+}

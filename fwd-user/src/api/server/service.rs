@@ -1,0 +1,55 @@
+//! What answers the API's requests: the daemon, behind the server.
+
+use std::{future::Future, sync::Arc};
+
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use crate::{
+    api::{
+        answer::{DaemonStatus, Revision, Written},
+        error::ApiError,
+        object::Noun,
+        query::{DropQuery, FlowQuery},
+        request::{Author, WriteQuery},
+        spec::Document,
+        status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow},
+    },
+    state::Edit,
+};
+
+/// An answer to come.
+pub type Answer<T> = Result<T, ApiError>;
+
+/// What the server asks of the daemon. Reads may be a moment behind writes that are under way, never behind
+/// writes that were answered.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Makes an edit, or tells what it would do.
+    fn write(
+        &self,
+        edit: Edit,
+        query: WriteQuery,
+        author: Author,
+    ) -> impl Future<Output = Answer<Written>> + Send;
+    /// The accepted document.
+    fn document(&self) -> Arc<Document>;
+    /// All objects of a kind, each with what is observed of it.
+    fn list(&self, noun: Noun) -> impl Future<Output = Answer<Vec<Value>>> + Send;
+    /// One object, with what is observed of it.
+    fn show(&self, noun: Noun, name: &str) -> impl Future<Output = Answer<Value>> + Send;
+    /// The accepted edits, the latest first.
+    fn revisions(&self) -> impl Future<Output = Answer<Vec<Revision>>> + Send;
+    fn status(&self) -> impl Future<Output = Answer<DaemonStatus>> + Send;
+    fn check(&self) -> impl Future<Output = Answer<Check>> + Send;
+    fn flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
+    fn translations(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
+    fn flow_count(&self, query: FlowQuery) -> impl Future<Output = Answer<FlowCount>> + Send;
+    fn drops(&self, query: DropQuery) -> impl Future<Output = Answer<Vec<DropRow>>> + Send;
+    fn drop_reasons(&self) -> impl Future<Output = Answer<Vec<DropReasonRow>>> + Send;
+    /// The text of /metrics.
+    fn metrics(&self) -> impl Future<Output = Answer<String>> + Send;
+    /// What the datapath tells from now on.
+    fn events(&self) -> broadcast::Receiver<Arc<EventRow>>;
+    /// Ends the daemon; unless the datapath is kept, the host is as it was before the answer.
+    fn down(&self, keep_datapath: bool) -> impl Future<Output = Answer<()>> + Send;
+}

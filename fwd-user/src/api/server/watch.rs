@@ -1,0 +1,75 @@
+//! Streams of events: one JSON object a line, until the reader goes or the daemon ends.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::header::CONTENT_TYPE,
+    response::{IntoResponse, Response},
+};
+use futures::stream;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::{Asked, Service};
+use crate::api::{
+    error::ApiError,
+    query::{DropQuery, FlowQuery},
+    status::{EventName, EventRow},
+};
+
+pub(super) async fn drops<S: Service>(
+    State(s): State<S>,
+    Asked(query): Asked<DropQuery>,
+) -> Result<Response, ApiError> {
+    Ok(lines(s.events(), move |e| e.event == EventName::Drop && wanted_drop(&query, e)))
+}
+
+pub(super) async fn flows<S: Service>(
+    State(s): State<S>,
+    Asked(query): Asked<FlowQuery>,
+) -> Result<Response, ApiError> {
+    let is_flow = |e: &EventRow| matches!(e.event, EventName::FlowStart | EventName::FlowEnd);
+    Ok(lines(s.events(), move |e| is_flow(e) && wanted_flow(&query, e)))
+}
+
+fn wanted_drop(query: &DropQuery, event: &EventRow) -> bool {
+    let is = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
+    is(&query.port, &event.port) && is(&query.reason, &event.reason) && is(&query.rule, &event.rule)
+}
+
+fn wanted_flow(query: &FlowQuery, event: &EventRow) -> bool {
+    let is = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
+    let within = |text: &str| {
+        let addr = text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()));
+        query.peer.is_none_or(|peer| addr.is_some_and(|addr: std::net::IpAddr| peer.contains(&addr)))
+    };
+    is(&query.port, &event.port)
+        && is(&query.rule, &event.rule)
+        && query.proto.as_ref().is_none_or(|p| *p == event.protocol)
+        && (within(&event.source) || event.destination.as_deref().is_some_and(within))
+}
+
+/// The wanted events of a receiver. A reader that is too slow misses some; the counters do not.
+fn lines(
+    events: Receiver<Arc<EventRow>>,
+    wanted: impl Fn(&EventRow) -> bool + Clone + Send + 'static,
+) -> Response {
+    let lines = stream::unfold(events, move |mut events| {
+        let wanted = wanted.clone();
+        async move {
+            loop {
+                match events.recv().await {
+                    Ok(event) if wanted(&event) => {
+                        let mut line = serde_json::to_vec(&*event).expect("events are plain data");
+                        line.push(b'\n');
+                        return Some((Ok::<_, Infallible>(Bytes::from(line)), events));
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        }
+    });
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}

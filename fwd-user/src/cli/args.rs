@@ -1,0 +1,122 @@
+//! The command line: options that every command takes, and the commands. Help texts are the doc comments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{
+    completion, config, down, drop, explain, flow, forward, generate, group, metrics, nat, network, policy,
+    port, set, status, up, uplink, version, view::Format,
+};
+use crate::daemon::DEFAULT_SOCKET;
+
+/// The network of a virtual machine host, in the kernel
+#[derive(Debug, Parser)]
+#[command(name = "fwd", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options everywhere")]
+pub struct Global {
+    /// How to write the answer
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Format,
+    /// The daemon's socket
+    #[arg(long, global = true, env = "FWD_SOCKET", value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    pub socket: PathBuf,
+    /// Write nothing but what was asked for
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Tell more; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start fwd on this host
+    Up(up::Up),
+    /// Stop fwd and give the host back as it was
+    Down(down::Down),
+    /// Show what fwd does and sees
+    Status(status::Status),
+    /// Interfaces towards the outside
+    #[command(subcommand)]
+    Uplink(uplink::Verb),
+    /// Address spaces that ports belong to
+    #[command(subcommand)]
+    Network(network::Verb),
+    /// Attachments of VMs
+    #[command(subcommand)]
+    Port(port::Verb),
+    /// Outside addresses and L4 ports that lead to a port
+    #[command(subcommand)]
+    Forward(forward::Verb),
+    /// Translations
+    #[command(subcommand)]
+    Nat(nat::Verb),
+    /// Named sets of ports
+    #[command(subcommand)]
+    Group(group::Verb),
+    /// Named lists of CIDRs
+    #[command(subcommand)]
+    Set(set::Verb),
+    /// Rules: who may talk to whom
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Live conversations
+    #[command(subcommand)]
+    Flow(flow::Verb),
+    /// What was dropped, and why
+    #[command(subcommand)]
+    Drop(drop::Verb),
+    /// The whole configuration as one document
+    #[command(subcommand)]
+    Config(config::Verb),
+    /// Print the metrics
+    Metrics(metrics::Metrics),
+    /// Explain an error code
+    Explain(explain::Explain),
+    /// Print a completion script for a shell
+    Completion(completion::Completion),
+    /// Print the versions of the CLI and of the daemon
+    Version(version::Version),
+    /// Write generated documentation
+    #[command(hide = true)]
+    Generate(generate::Generate),
+}
+
+/// Options of every write.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every write")]
+pub struct WriteArgs {
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Refuse if the document is no longer at this revision
+    #[arg(long, value_name = "N")]
+    pub if_revision: Option<u64>,
+}
+
+/// The name of one object.
+#[derive(Debug, Args)]
+pub struct Name {
+    pub name: String,
+}
+
+/// What a delete takes.
+#[derive(Debug, Args)]
+pub struct Delete {
+    pub name: String,
+    /// Succeed if there is no such object
+    #[arg(long)]
+    pub if_exists: bool,
+    #[command(flatten)]
+    pub write: WriteArgs,
+}

@@ -1,0 +1,80 @@
+//! A document's file: read, sent, and its problems told with their places in it.
+
+use std::{
+    io::{ErrorKind, Read},
+    path::Path,
+};
+
+use serde_json::Value;
+
+use super::{args::WriteArgs, session::Session};
+use crate::api::{
+    document::{MAX_BYTES, Text},
+    error::{ApiError, Code, Problem},
+};
+
+/// A document as it was read.
+#[derive(Debug)]
+pub struct File {
+    /// As it was named on the command line.
+    pub name: String,
+    text: Text,
+}
+
+impl File {
+    /// Reads a file; `-` is standard input.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not text.
+    pub fn read(path: &Path) -> Result<Self, ApiError> {
+        let (name, bytes) = if path == Path::new("-") {
+            let mut bytes = Vec::new();
+            let limited = &mut std::io::stdin().lock().take(MAX_BYTES as u64 + 1);
+            ("<stdin>".to_owned(), limited.read_to_end(&mut bytes).map(|_| bytes))
+        } else {
+            (path.display().to_string(), std::fs::read(path))
+        };
+        let bytes = bytes.map_err(|e| match e.kind() {
+            ErrorKind::NotFound => ApiError::new(Code::NoSuchFile, format!("File {name} does not exist.")),
+            ErrorKind::PermissionDenied => {
+                ApiError::new(Code::Denied, format!("File {name} may not be read by this user."))
+            }
+            _ => ApiError::new(Code::IoFailed, format!("File {name} cannot be read: {e}.")),
+        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| ApiError::new(Code::BadYaml, format!("File {name} is not UTF-8 text.")))?;
+        Ok(Self { name, text: Text::read(&text) })
+    }
+
+    /// Sends the document. Where the text itself is wrong the daemon only looks at the rest of it, so
+    /// that everything is told at once.
+    ///
+    /// # Errors
+    /// All problems, each with its line and column.
+    pub async fn apply(&self, session: &Session, write: &WriteArgs) -> Result<Value, ApiError> {
+        let mut query = write.query();
+        query.dry_run |= !self.text.problems.is_empty();
+        let body = serde_json::to_value(&self.text.document).expect("documents are plain data");
+        let answer = session.client.put("/v1/config", &query, &body).await;
+        let theirs = match &answer {
+            Err(error) if !error.problems.is_empty() => error.problems.clone(),
+            Err(error) if self.text.problems.is_empty() => return Err(error.clone()),
+            _ => Vec::new(),
+        };
+        let mut problems = self.text.problems.clone();
+        problems.extend(self.text.in_text(theirs));
+        if problems.is_empty() { answer } else { Err(self.placed(problems)) }
+    }
+
+    /// One error for all problems, in the order of the text.
+    fn placed(&self, problems: Vec<Problem>) -> ApiError {
+        let mut placed: Vec<_> = problems.into_iter().map(|p| (self.text.place(&p.path), p)).collect();
+        placed.sort_by(|a, b| (a.0, &a.1.path).cmp(&(b.0, &b.1.path)));
+        placed.dedup();
+        let problems = placed.into_iter().map(|(place, problem)| Problem {
+            message: format!("{}:{}:{}: {}", self.name, place.line, place.column, problem.message),
+            ..problem
+        });
+        ApiError::from_problems(problems.collect())
+    }
+}

@@ -1,0 +1,121 @@
+//! `fwd forward`: outside addresses and L4 ports that lead to a port.
+
+use clap::{Args, Subcommand};
+
+use super::{
+    args::{Delete, Name, WriteArgs},
+    session::{Answered, Session},
+    verbs::{Added, Verbs},
+    view::{Column, column, wide},
+};
+use crate::api::{
+    error::{ApiError, Code},
+    object::Noun,
+    spec::Forward,
+};
+
+const COLUMNS: &[Column] = &[
+    column("NAME", "/name"),
+    column("LISTEN", "/listen"),
+    column("TO", "/to"),
+    column("STATE", "/state"),
+    wide("FORCE", "/force"),
+];
+const FORWARD: Verbs = Verbs { noun: Noun::Forward, columns: COLUMNS };
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Publish an outside address and L4 port onto a port
+    Add(Add),
+    /// List the forwards
+    List,
+    /// Show a forward
+    Show(Name),
+    /// Delete a forward; its flows end
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "fwd forward add [OPTIONS] NAME --listen PROTO:[ADDR]:L4PORT[-L4PORT] --to PORT:L4PORT[-L4PORT]\n       \
+                      fwd forward add [OPTIONS] PROTO [ADDR]:L4PORT[-L4PORT] PORT:L4PORT[-L4PORT]"
+)]
+pub struct Add {
+    /// NAME; or the short form PROTO [ADDR]:L4PORT PORT:L4PORT, which is named PORT-PROTO-L4PORT
+    #[arg(num_args = 1..=3, required = true, value_name = "NAME")]
+    words: Vec<String>,
+    /// Where it listens; no address: every address of the uplinks; IPv6 in brackets
+    #[arg(long, value_name = "PROTO:[ADDR]:L4PORT[-L4PORT]")]
+    listen: Option<String>,
+    /// Where it leads; a range must be as long as the one it listens on
+    #[arg(long, value_name = "PORT:L4PORT[-L4PORT]")]
+    to: Option<String>,
+    /// Take an L4 port on which this host itself listens
+    #[arg(long)]
+    force: bool,
+    /// Succeed if an equal one exists
+    #[arg(long)]
+    may_exist: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl Verb {
+    pub async fn run(self, session: &Session) -> Answered {
+        match self {
+            Self::Add(add) => add.run(session).await,
+            Self::List => FORWARD.list(session).await,
+            Self::Show(name) => FORWARD.show(session, &name.name).await,
+            Self::Delete(delete) => FORWARD.delete(session, &delete).await,
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, session: &Session) -> Answered {
+        let forward = self.forward()?;
+        FORWARD.add(session, Added { object: &forward, may_exist: self.may_exist }, &self.write).await
+    }
+
+    fn forward(&self) -> Result<Forward, ApiError> {
+        let (name, listen, to) = match (self.words.as_slice(), &self.listen, &self.to) {
+            ([name], Some(listen), Some(to)) => (name.clone(), listen.clone(), to.clone()),
+            ([proto, listen, to], None, None) => {
+                let (listen, to) = short_form(proto, listen, to);
+                // The daemon names it.
+                (String::new(), listen, to)
+            }
+            _ => {
+                return Err(ApiError::new(
+                    Code::BadArguments,
+                    "Give NAME with --listen and --to, or PROTO LISTEN TO alone.",
+                )
+                .hint("For example: fwd forward add tcp 203.0.113.10:8080 web1:80"));
+            }
+        };
+        Ok(Forward { name, listen, to, force: self.force })
+    }
+}
+
+/// Listen and target of `tcp 203.0.113.10:8080 web1:80`; the address or `ADDR:` may be left out.
+fn short_form(proto: &str, listen: &str, to: &str) -> (String, String) {
+    let (address, l4) = listen.rsplit_once(':').unwrap_or(("", listen));
+    (format!("{proto}:{address}:{l4}"), to.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_form;
+
+    #[test]
+    fn the_short_form_may_leave_the_address_out() {
+        for (listen, full) in [
+            ("203.0.113.10:8080", "tcp:203.0.113.10:8080"),
+            (":8080", "tcp::8080"),
+            ("8080", "tcp::8080"),
+            ("[2001:db8::1]:8080-8090", "tcp:[2001:db8::1]:8080-8090"),
+        ] {
+            assert_eq!(short_form("tcp", listen, "web1:80"), (full.to_owned(), "web1:80".to_owned()));
+        }
+    }
+}

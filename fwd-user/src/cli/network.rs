@@ -1,0 +1,146 @@
+//! `fwd network`: address spaces that ports belong to.
+
+use std::net::IpAddr;
+
+use clap::{ArgAction, Args, Subcommand};
+use ipnet::IpNet;
+
+use super::{
+    args::{Delete, Name, WriteArgs},
+    session::{Answered, Session},
+    verbs::{Added, Patch, Verbs},
+    view::{Column, column, wide},
+};
+use crate::api::{
+    object::Noun,
+    spec::{DefaultPolicy, Mode, Network},
+};
+
+const COLUMNS: &[Column] = &[
+    column("NAME", "/name"),
+    column("MODE", "/mode"),
+    column("SUBNETS", "/subnets"),
+    column("UPLINK", "/uplink"),
+    column("POLICY", "/default_policy"),
+    column("STATE", "/state"),
+    wide("GATEWAYS", "/gateways"),
+    wide("MTU", "/mtu"),
+    wide("PRIVATE", "/private"),
+    wide("ISOLATED", "/isolate_ports"),
+];
+const NETWORK: Verbs = Verbs { noun: Noun::Network, columns: COLUMNS };
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Add a network
+    Add(Add),
+    /// List the networks
+    List,
+    /// Show a network
+    Show(Name),
+    /// Change a network
+    Set(Set),
+    /// Delete a network that no port belongs to
+    Delete(Delete),
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    name: String,
+    /// What it joins its ports to
+    #[arg(long, value_enum)]
+    mode: Mode,
+    /// Its addresses; repeatable
+    #[arg(long = "subnet", value_name = "CIDR")]
+    subnets: Vec<IpNet>,
+    /// The host's address in it, one for each subnet [default: the first of each subnet]
+    #[arg(long = "gateway", value_name = "ADDR")]
+    gateways: Vec<IpAddr>,
+    /// The interface towards the outside; added as uplink if need be
+    #[arg(long, value_name = "DEVICE")]
+    uplink: Option<String>,
+    /// The largest packet
+    #[arg(long, value_name = "BYTES", default_value_t = 1500)]
+    mtu: u16,
+    /// No frames between its ports
+    #[arg(long)]
+    isolate_ports: bool,
+    /// Its addresses may repeat elsewhere on this host
+    #[arg(long)]
+    private: bool,
+    /// What passes where no rule applies
+    #[arg(long, value_enum, default_value_t)]
+    default_policy: DefaultPolicy,
+    /// Succeed if an equal one exists
+    #[arg(long)]
+    may_exist: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Set {
+    name: String,
+    /// Its addresses; repeatable, replaces those it has
+    #[arg(long = "subnet", value_name = "CIDR")]
+    subnets: Option<Vec<IpNet>>,
+    /// The host's address in it, one for each subnet
+    #[arg(long = "gateway", value_name = "ADDR")]
+    gateways: Option<Vec<IpAddr>>,
+    /// The interface towards the outside
+    #[arg(long, value_name = "DEVICE")]
+    uplink: Option<String>,
+    /// The largest packet
+    #[arg(long, value_name = "BYTES")]
+    mtu: Option<u16>,
+    /// Whether frames between its ports are refused
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    isolate_ports: Option<bool>,
+    /// What passes where no rule applies
+    #[arg(long, value_enum)]
+    default_policy: Option<DefaultPolicy>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl Verb {
+    pub async fn run(self, session: &Session) -> Answered {
+        match self {
+            Self::Add(add) => add.run(session).await,
+            Self::List => NETWORK.list(session).await,
+            Self::Show(name) => NETWORK.show(session, &name.name).await,
+            Self::Set(set) => set.run(session).await,
+            Self::Delete(delete) => NETWORK.delete(session, &delete).await,
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, session: &Session) -> Answered {
+        let network = Network {
+            name: self.name,
+            mode: self.mode,
+            subnets: self.subnets,
+            gateways: self.gateways,
+            uplink: self.uplink,
+            mtu: self.mtu,
+            default_policy: self.default_policy,
+            private: self.private,
+            isolate_ports: self.isolate_ports,
+        };
+        NETWORK.add(session, Added { object: &network, may_exist: self.may_exist }, &self.write).await
+    }
+}
+
+impl Set {
+    async fn run(self, session: &Session) -> Answered {
+        let patch = Patch::default()
+            .field("subnets", self.subnets)
+            .field("gateways", self.gateways)
+            .field("uplink", self.uplink)
+            .field("mtu", self.mtu)
+            .field("isolate_ports", self.isolate_ports)
+            .field("default_policy", self.default_policy);
+        NETWORK.set(session, &self.name, patch, &self.write).await
+    }
+}

@@ -1,0 +1,190 @@
+//! `fwd policy`: rules.
+
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+
+use super::{
+    args::{Delete, Name, WriteArgs},
+    session::{Answered, Session},
+    verbs::{Added, Patch, Verbs},
+    view::{Column, column, wide},
+};
+use crate::api::{
+    error::{ApiError, Code},
+    object::Noun,
+    spec::{Action, Policy},
+};
+
+const COLUMNS: &[Column] = &[
+    column("NAME", "/name"),
+    column("ACTION", "/action"),
+    column("FROM", "/from"),
+    column("TO", "/to"),
+    column("SERVICES", "/services"),
+    column("PRIORITY", "/priority"),
+    column("ENABLED", "/enabled"),
+    wide("REASON", "/reason"),
+];
+const POLICY: Verbs = Verbs { noun: Noun::Policy, columns: COLUMNS };
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Add a rule
+    Add(Add),
+    /// List the rules
+    List,
+    /// Show a rule
+    Show(Name),
+    /// Change a rule
+    Set(Set),
+    /// Delete a rule
+    Delete(Delete),
+    /// Let a rule apply again
+    Enable(Switch),
+    /// Keep a rule, but do not apply it
+    Disable(Switch),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "fwd policy add [OPTIONS] NAME --allow|--deny [--from END]... [--to END]... [--service S]...\n       \
+                      fwd policy add [OPTIONS] allow|deny FROM TO [SERVICE]..."
+)]
+#[command(group = ArgGroup::new("action").args(["allow", "deny"]))]
+pub struct Add {
+    /// NAME; or the short form ACTION FROM TO [SERVICE]..., which is named policy-N
+    #[arg(num_args = 1.., required = true, value_name = "NAME")]
+    words: Vec<String>,
+    /// Permit
+    #[arg(long)]
+    allow: bool,
+    /// Refuse
+    #[arg(long)]
+    deny: bool,
+    #[command(flatten)]
+    ends: Ends,
+    /// The higher wins; at equal priority deny wins
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    priority: u16,
+    /// Why there is this rule
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+    /// Succeed if an equal one exists
+    #[arg(long)]
+    may_exist: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+struct Ends {
+    /// any, outside, host, port:N, group:N, set:N, network:N or a CIDR; repeatable
+    #[arg(long, value_name = "END")]
+    from: Option<Vec<String>>,
+    /// As --from
+    #[arg(long, value_name = "END")]
+    to: Option<Vec<String>>,
+    /// As tcp/80, udp/5000-5003, icmp/echo-request, icmp, proto/47, any, https; repeatable
+    #[arg(long = "service", value_name = "SERVICE")]
+    services: Option<Vec<String>>,
+}
+
+#[derive(Debug, Args)]
+pub struct Set {
+    name: String,
+    /// What it does
+    #[arg(long, value_enum)]
+    action: Option<Action>,
+    #[command(flatten)]
+    ends: Ends,
+    /// The higher wins; at equal priority deny wins
+    #[arg(long, value_name = "N")]
+    priority: Option<u16>,
+    /// Why there is this rule
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Switch {
+    name: String,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+impl Verb {
+    pub async fn run(self, session: &Session) -> Answered {
+        match self {
+            Self::Add(add) => {
+                let policy = add.policy()?;
+                POLICY.add(session, Added { object: &policy, may_exist: add.may_exist }, &add.write).await
+            }
+            Self::List => POLICY.list(session).await,
+            Self::Show(name) => POLICY.show(session, &name.name).await,
+            Self::Set(set) => set.run(session).await,
+            Self::Delete(delete) => POLICY.delete(session, &delete).await,
+            Self::Enable(switch) => switch.run(session, true).await,
+            Self::Disable(switch) => switch.run(session, false).await,
+        }
+    }
+}
+
+impl Add {
+    fn policy(&self) -> Result<Policy, ApiError> {
+        let (name, action, ends) = match self.words.as_slice() {
+            [name] if self.allow || self.deny => {
+                let action = if self.allow { Action::Allow } else { Action::Deny };
+                (name.clone(), action, self.ends.lists())
+            }
+            [action, from, to, services @ ..] if self.is_bare() => {
+                let action = Action::from_str(action, false).map_err(|_| usage())?;
+                (String::new(), action, [vec![from.clone()], vec![to.clone()], services.to_vec()])
+            }
+            _ => return Err(usage()),
+        };
+        let [from, to, services] = ends;
+        let reason = self.reason.clone();
+        Ok(Policy { name, action, from, to, services, priority: self.priority, enabled: true, reason })
+    }
+
+    /// Whether no option says what the short form says.
+    fn is_bare(&self) -> bool {
+        let ends = &self.ends;
+        !(self.allow || self.deny || ends.from.is_some() || ends.to.is_some() || ends.services.is_some())
+    }
+}
+
+impl Ends {
+    fn lists(&self) -> [Vec<String>; 3] {
+        [&self.from, &self.to, &self.services].map(|list| list.clone().unwrap_or_default())
+    }
+}
+
+impl Set {
+    async fn run(self, session: &Session) -> Answered {
+        let patch = Patch::default()
+            .field("action", self.action)
+            .field("from", self.ends.from)
+            .field("to", self.ends.to)
+            .field("services", self.ends.services)
+            .field("priority", self.priority)
+            .field("reason", self.reason);
+        POLICY.set(session, &self.name, patch, &self.write).await
+    }
+}
+
+impl Switch {
+    async fn run(self, session: &Session, enabled: bool) -> Answered {
+        let patch = Patch::default().field("enabled", Some(enabled));
+        POLICY.set(session, &self.name, patch, &self.write).await
+    }
+}
+
+fn usage() -> ApiError {
+    ApiError::new(
+        Code::BadArguments,
+        "Give NAME with --allow or --deny, or ACTION FROM TO [SERVICE]... alone.",
+    )
+    .hint("For example: fwd policy add allow group:web group:db tcp/5432")
+}

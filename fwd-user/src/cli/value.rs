@@ -1,0 +1,55 @@
+//! Values of options that have a spelling of their own.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A CIDR, or an address for its whole length.
+pub fn cidr(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "write ADDRESS/LENGTH, as 198.51.100.0/24".to_owned())
+}
+
+/// `KEY=VALUE`.
+pub fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// A time as `90s`, `5m`, `2h` or `1d`, in seconds.
+pub fn seconds(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => 0,
+    };
+    let seconds = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|_| unit > 0);
+    seconds.ok_or_else(|| "write a number with s, m, h or d, as 5m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(seconds("90"), Ok(90));
+        assert_eq!(seconds("5m"), Ok(300));
+        assert_eq!(seconds("1d"), Ok(86400));
+        for bad in ["", "m", "5w", "-1s", "5 m", "99999999999999999999d"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_cidr_of_its_whole_length() {
+        assert_eq!(cidr("10.0.0.1").map(|c| c.to_string()), Ok("10.0.0.1/32".to_owned()));
+        assert!(cidr("10.0.0").is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! A host out of a file and a datapath in memory: the whole way of an edit without any privilege.
+
+use std::path::Path;
+
+use fwd_common::addr::Mac;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::Ground;
+use crate::{
+    api::{
+        document,
+        error::{ApiError, Code},
+        spec::Document,
+        text::parse_mac,
+    },
+    host::{Device, DeviceKind, Inventory},
+};
+
+/// Host ports get these interface numbers, one after the other.
+const FIRST_HOST_PORT: u32 = 10_000;
+
+/// A host and a datapath that exist in this process only.
+#[derive(Debug, Default)]
+pub struct Memory {
+    inventory: Inventory,
+}
+
+/// The file that describes the host.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HostFile {
+    devices: Vec<DeviceLine>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceLine {
+    name: String,
+    ifindex: u32,
+    kind: Kind,
+    #[serde(default)]
+    mac: Option<String>,
+    #[serde(default)]
+    addresses: Vec<IpNet>,
+    #[serde(default)]
+    master: Option<String>,
+    #[serde(default)]
+    native_xdp: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Tap,
+    Veth,
+    Bridge,
+    Physical,
+}
+
+impl Memory {
+    /// A host with the interfaces of a file; without one, with none.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood.
+    pub fn open(file: Option<&Path>) -> Result<Self, ApiError> {
+        let Some(path) = file else { return Ok(Self::default()) };
+        let fail = |e: &dyn std::fmt::Display| {
+            ApiError::new(Code::IoFailed, format!("Inventory {} cannot be used: {e}.", path.display()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
+        let value = document::yaml_value(&text).map_err(|(_, message)| fail(&message))?;
+        let file: HostFile = document::object(&value, "inventory").map_err(|p| fail(&p.message))?;
+        let mut inventory = Inventory::default();
+        for line in file.devices {
+            let name = line.name.clone();
+            inventory.devices.insert(name, line.device().map_err(|e| fail(&e))?);
+        }
+        Ok(Self { inventory })
+    }
+}
+
+impl DeviceLine {
+    fn device(self) -> Result<Device, String> {
+        let mac = match &self.mac {
+            Some(text) => parse_mac(text).map_err(|e| e.message)?,
+            None => Mac([2, 0, 0, 0, (self.ifindex >> 8) as u8, self.ifindex as u8]),
+        };
+        let kind = match self.kind {
+            Kind::Tap => DeviceKind::Tap { vnet_header: true },
+            Kind::Veth => DeviceKind::Veth,
+            Kind::Bridge => DeviceKind::Bridge,
+            Kind::Physical => DeviceKind::Physical,
+        };
+        Ok(Device {
+            ifindex: self.ifindex,
+            kind,
+            mac,
+            mtu: 1500,
+            is_up: true,
+            addresses: self.addresses,
+            master: self.master,
+            native_xdp: self.native_xdp,
+            xdp_attached: false,
+        })
+    }
+}
+
+impl Ground for Memory {
+    fn inventory(&mut self) -> Result<Inventory, ApiError> {
+        Ok(self.inventory.clone())
+    }
+
+    fn prepare(&mut self, document: &Document) -> Result<(), ApiError> {
+        let ports = document.networks.iter().filter(|n| n.has_host_port()).zip(FIRST_HOST_PORT..);
+        let device = |(network, ifindex): (&crate::api::spec::Network, u32)| {
+            let device = Device {
+                ifindex,
+                kind: DeviceKind::Veth,
+                mac: Mac([2, 0xff, 0, 0, (ifindex >> 8) as u8, ifindex as u8]),
+                mtu: network.mtu.into(),
+                is_up: true,
+                addresses: network.gateway_nets(),
+                master: None,
+                native_xdp: false,
+                xdp_attached: false,
+            };
+            (network.name.clone(), device)
+        };
+        self.inventory.host_ports = ports.map(device).collect();
+        Ok(())
+    }
+
+    fn tear_down(self: Box<Self>) -> Result<(), ApiError> {
+        Ok(())
+    }
+}

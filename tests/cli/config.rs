@@ -1,0 +1,270 @@
+//! `fwd config`.
+
+use expect_test::expect;
+
+use crate::{check, instance::Instance};
+
+const DOCUMENT: &str = r#"api: fwd/v1
+settings: {udp_timeout: 2m}
+uplinks: [{device: eth0}]
+networks: [{name: vmnat, mode: nat, subnets: [10.10.0.0/24, "fd00:10::/64"], uplink: eth0}]
+ports:
+- {name: web1, device: tap0, network: vmnat, mac: "52:54:00:00:00:11", ips: [10.10.0.11], labels: {role: web}}
+forwards: [{name: web-http, listen: "tcp:203.0.113.10:8080", to: "web1:80"}]
+groups: [{name: web, selector: "role=web"}]
+sets: [{name: office, cidrs: [198.51.100.0/24]}]
+policies: [{name: only-office, action: deny, from: outside, to: group:web, services: tcp/22}]
+"#;
+
+#[test]
+fn what_show_prints_apply_accepts() {
+    let instance = Instance::up();
+    instance.file("a.yaml", DOCUMENT);
+    let transcript = instance.transcript(&[
+        "config check DIR/a.yaml",
+        "config diff -f DIR/a.yaml",
+        "config apply -f DIR/a.yaml",
+        "config apply -f DIR/a.yaml",
+        "config show",
+    ]);
+    expect![[r#"
+        $ fwd config check DIR/a.yaml
+        DIR/a.yaml: valid.
+        $ fwd config diff -f DIR/a.yaml
+        + setting/udp_timeout
+        + uplink/eth0
+        + network/vmnat
+        + port/web1
+        + forward/web-http
+        + group/web
+        + set/office
+        + policy/only-office
+        [exit code 20]
+        $ fwd config apply -f DIR/a.yaml
+        Applied setting udp_timeout, uplink eth0, network vmnat, port web1, forward web-http, 3 more (revision 1).
+        $ fwd config apply -f DIR/a.yaml
+        Nothing to change (revision 1).
+        $ fwd config show
+        api: fwd/v1
+        settings:
+          udp_timeout: 120s
+        uplinks:
+          - device: eth0
+            hook: auto
+        networks:
+          - name: vmnat
+            mode: nat
+            subnets:
+              - 10.10.0.0/24
+              - "fd00:10::/64"
+            gateways: []
+            uplink: eth0
+            mtu: 1500
+            default_policy: open
+            private: false
+            isolate_ports: false
+        ports:
+          - name: web1
+            device: tap0
+            network: vmnat
+            mac: "52:54:00:00:00:11"
+            ips:
+              - 10.10.0.11
+            allow_addresses: []
+            labels:
+              role: web
+            hook: auto
+            trust: false
+        forwards:
+          - name: web-http
+            listen: "tcp:203.0.113.10:8080"
+            to: "web1:80"
+        groups:
+          - name: web
+            members: []
+            selector: role=web
+        sets:
+          - name: office
+            cidrs:
+              - 198.51.100.0/24
+        policies:
+          - name: only-office
+            action: deny
+            from:
+              - outside
+            to:
+              - "group:web"
+            services:
+              - tcp/22
+            priority: 1000
+            enabled: true
+            reason: ""
+    "#]]
+    .assert_eq(&transcript);
+    for format in ["yaml", "json"] {
+        let shown = instance.run(&format!("config show -o {format}")).stdout;
+        let shown = String::from_utf8(shown).expect("text");
+        let again = instance.feed("config diff -f -", &shown);
+        assert_eq!(again, "$ fwd config diff -f -\n", "{format}");
+    }
+}
+
+#[test]
+fn every_problem_of_a_document_is_told_with_its_place() {
+    let instance = Instance::up();
+    instance.file(
+        "bad.yaml",
+        r#"api: fwd/v1
+networks:
+- name: a
+  mode: natt
+- name: b
+  mode: isolated
+  colour: red
+ports:
+- {name: web1, device: tap0, network: a}
+- {name: web2, device: tap1, network: c, mac: zz}
+- {name: web2, device: tap2, network: b}
+forwards:
+- {name: f, listen: "tcp:1.2.3.4:99999", to: "web1:80"}
+settings: {udp_timeout: soon}
+"#,
+    );
+    let transcript = instance.transcript(&[
+        "config check DIR/bad.yaml",
+        "config show",
+        "config check DIR/none.yaml",
+        "config check",
+    ]);
+    expect![[r#"
+        $ fwd config check DIR/bad.yaml
+        error: 7 things are wrong; nothing was changed.
+          DIR/bad.yaml:4:9: Network a: natt is not possible here.
+            Write one of nat, routed, bridge, host, isolated.
+          DIR/bad.yaml:7:3: Network b: colour is not known here.
+            Known are name, mode, subnets, gateways, uplink, mtu, default_policy, private, isolate_ports.
+          DIR/bad.yaml:10:39: Port web2: there is no network c.
+            Add it first: fwd network add c --mode nat --subnet CIDR.
+          DIR/bad.yaml:10:47: Port web2: `zz` is not a MAC.
+            A MAC is six hexadecimal bytes such as 52:54:00:12:34:56.
+          DIR/bad.yaml:11:10: Port web2: number 2 of ports has the same name.
+            Rename one of them.
+          DIR/bad.yaml:13:21: Forward f: `99999` is not an L4 port.
+            L4 ports are numbers from 1 to 65535, or ranges such as 5000-5003.
+          DIR/bad.yaml:14:25: Setting udp_timeout: `soon` is not a time from 1s to 86400s.
+            See the range of each setting: docs/operating.md.
+          Mend each of them; they are listed.
+          (FWD-E601; fwd explain FWD-E601)
+        [exit code 6]
+        $ fwd config show
+        api: fwd/v1
+        settings: {}
+        uplinks: []
+        networks: []
+        ports: []
+        forwards: []
+        groups: []
+        sets: []
+        policies: []
+        $ fwd config check DIR/none.yaml
+        error: File DIR/none.yaml does not exist.
+          Look at the path.
+          (FWD-E302; fwd explain FWD-E302)
+        [exit code 3]
+        $ fwd config check
+        error: the following required arguments were not provided:
+          <--file <FILE>|FILE>
+
+        Usage: fwd config check --socket <PATH> <--file <FILE>|FILE>
+
+        For more information, try '--help'.
+        [exit code 2]
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn a_diff_names_objects_and_fields() {
+    let instance = Instance::up();
+    instance.file("a.yaml", DOCUMENT);
+    let other = DOCUMENT.replace("10.10.0.11]", "10.10.0.12]").replace("office", "bureau");
+    instance.file("b.yaml", &other);
+    let transcript = instance.transcript(&[
+        "config apply -f DIR/a.yaml -q",
+        "config diff -f DIR/b.yaml",
+        "config diff -f DIR/a.yaml",
+        "config apply -f DIR/b.yaml --if-revision 7",
+        "config apply -f DIR/b.yaml --if-revision 1",
+    ]);
+    expect![[r#"
+        $ fwd config apply -f DIR/a.yaml -q
+        $ fwd config diff -f DIR/b.yaml
+        + set/bureau
+        + policy/only-bureau
+        ~ port/web1
+            ips: 10.10.0.11 -> 10.10.0.12
+        - set/office
+        - policy/only-office
+        [exit code 20]
+        $ fwd config diff -f DIR/a.yaml
+        $ fwd config apply -f DIR/b.yaml --if-revision 7
+        error: The document has revision 1, not 7; nothing was changed.
+          Look at the change (fwd config show) and try again.
+          (FWD-E501; fwd explain FWD-E501)
+        [exit code 5]
+        $ fwd config apply -f DIR/b.yaml --if-revision 1
+        Applied port web1, set bureau, policy only-bureau, set office, policy only-office (revision 2).
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn settings_are_set_and_taken_back() {
+    check(
+        &[
+            "config set udp_timeout 90s",
+            "config set flow_limit 10",
+            "config set udp_timeou 10",
+            "config show",
+            "config set udp_timeout default",
+            "config show",
+        ],
+        expect![[r#"
+            $ fwd config set udp_timeout 90s
+            Set setting udp_timeout (revision 1).
+            $ fwd config set flow_limit 10
+            error: Setting flow_limit: `10` is not a number from 1024 to 4194304.
+              See the range of each setting: docs/operating.md.
+              (FWD-E615; fwd explain FWD-E615)
+            [exit code 6]
+            $ fwd config set udp_timeou 10
+            error: Setting udp_timeou: there is no setting `udp_timeou`.
+              Did you mean udp_one_way_timeout or udp_timeout?
+              (FWD-E615; fwd explain FWD-E615)
+            [exit code 6]
+            $ fwd config show
+            api: fwd/v1
+            settings:
+              udp_timeout: 90s
+            uplinks: []
+            networks: []
+            ports: []
+            forwards: []
+            groups: []
+            sets: []
+            policies: []
+            $ fwd config set udp_timeout default
+            Set setting udp_timeout (revision 2).
+            $ fwd config show
+            api: fwd/v1
+            settings: {}
+            uplinks: []
+            networks: []
+            ports: []
+            forwards: []
+            groups: []
+            sets: []
+            policies: []
+        "#]],
+    );
+}

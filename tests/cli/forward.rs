@@ -1,0 +1,107 @@
+//! `fwd forward`.
+
+use expect_test::expect;
+
+use crate::check;
+
+const NETWORK: &str = "network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q";
+const PORT: &str = "port add web1 --device tap0 --network vmnat --ip 10.10.0.11 -q";
+
+#[test]
+fn a_forward_is_added_in_both_forms() {
+    check(
+        &[
+            NETWORK,
+            PORT,
+            "forward add tcp 203.0.113.10:8080 web1:80",
+            "forward add tcp :8443 web1:443",
+            "forward add games --listen udp:203.0.113.10:27000-27015 --to web1:27000-27015",
+            "forward list",
+            "forward show games",
+            "forward delete games",
+            "forward list -o name",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add web1 --device tap0 --network vmnat --ip 10.10.0.11 -q
+            $ fwd forward add tcp 203.0.113.10:8080 web1:80
+            Added forward web1-tcp-8080 (revision 3).
+            $ fwd forward add tcp :8443 web1:443
+            Added forward web1-tcp-8443 (revision 4).
+            $ fwd forward add games --listen udp:203.0.113.10:27000-27015 --to web1:27000-27015
+            Added forward games (revision 5).
+            $ fwd forward list
+            NAME           LISTEN                        TO                STATE
+            web1-tcp-8080  tcp:203.0.113.10:8080         web1:80           -
+            web1-tcp-8443  tcp::8443                     web1:443          -
+            games          udp:203.0.113.10:27000-27015  web1:27000-27015  -
+            $ fwd forward show games
+            name:   games
+            listen: udp:203.0.113.10:27000-27015
+            to:     web1:27000-27015
+            $ fwd forward delete games
+            Deleted forward games (revision 6).
+            $ fwd forward list -o name
+            web1-tcp-8080
+            web1-tcp-8443
+        "#]],
+    );
+}
+
+#[test]
+fn bad_forwards_are_refused_with_what_to_do() {
+    check(
+        &[
+            NETWORK,
+            PORT,
+            "forward add web --listen tcp:203.0.113.10:8080",
+            "forward add tcp :8080 web1:80 --to web1:81",
+            "forward add tcp :8080 web2:80",
+            "forward add tpc :8080 web1:80",
+            "forward add tcp :0 web1:80",
+            "forward add tcp :8000-8009 web1:80-85",
+            "forward add tcp :8080 web1:80 -q",
+            "forward add tcp 203.0.113.10:8080 web1:81",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add web1 --device tap0 --network vmnat --ip 10.10.0.11 -q
+            $ fwd forward add web --listen tcp:203.0.113.10:8080
+            error: Give NAME with --listen and --to, or PROTO LISTEN TO alone.
+              For example: fwd forward add tcp 203.0.113.10:8080 web1:80
+              (FWD-E201; fwd explain FWD-E201)
+            [exit code 2]
+            $ fwd forward add tcp :8080 web1:80 --to web1:81
+            error: Give NAME with --listen and --to, or PROTO LISTEN TO alone.
+              For example: fwd forward add tcp 203.0.113.10:8080 web1:80
+              (FWD-E201; fwd explain FWD-E201)
+            [exit code 2]
+            $ fwd forward add tcp :8080 web2:80
+            error: Forward web2-tcp-8080: there is no port web2.
+              Add it first: fwd port add web2 --device TAP --network NETWORK.
+              (FWD-E604; fwd explain FWD-E604)
+            [exit code 6]
+            $ fwd forward add tpc :8080 web1:80
+            error: Forward forward-1: `tpc` is not a protocol.
+              Use tcp, udp or tcp+udp.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd forward add tcp :0 web1:80
+            error: Forward forward-1: `0` is not an L4 port.
+              L4 ports are numbers from 1 to 65535, or ranges such as 5000-5003.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd forward add tcp :8000-8009 web1:80-85
+            error: Forward web1-tcp-8000: it maps 10 L4 ports onto 6.
+              Ranges must have the same length.
+              (FWD-E613; fwd explain FWD-E613)
+            [exit code 6]
+            $ fwd forward add tcp :8080 web1:80 -q
+            $ fwd forward add tcp 203.0.113.10:8080 web1:81
+            error: Forward forward-1: tcp:203.0.113.10:8080 is already taken by forward web1-tcp-8080 (tcp::8080).
+              Choose another address or L4 port, or delete that forward first.
+              (FWD-E612; fwd explain FWD-E612)
+            [exit code 6]
+        "#]],
+    );
+}

@@ -1,0 +1,142 @@
+//! `fwd port`.
+
+use expect_test::expect;
+
+use crate::check;
+
+const NETWORK: &str = "network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q";
+
+#[test]
+fn a_port_is_added_shown_changed_and_deleted() {
+    check(
+        &[
+            NETWORK,
+            "port add web1 --device tap0 --network vmnat --mac 52:54:00:00:00:11 --ip 10.10.0.11 --label role=web",
+            "port list",
+            "port show web1",
+            "port set web1 --ip 10.10.0.12 --ip 10.10.0.13 --trust",
+            "port show web1 -o name",
+            "port list -o csv",
+            "port delete web1",
+            "port list -o name",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add web1 --device tap0 --network vmnat --mac 52:54:00:00:00:11 --ip 10.10.0.11 --label role=web
+            Added port web1 (revision 2).
+            $ fwd port list
+            NAME  DEVICE  NETWORK  MAC                IPS         HOOK  STATE
+            web1  tap0    vmnat    52:54:00:00:00:11  10.10.0.11  auto  -
+            $ fwd port show web1
+            name:            web1
+            device:          tap0
+            network:         vmnat
+            mac:             52:54:00:00:00:11
+            ips:             10.10.0.11
+            allow_addresses: -
+            labels:          role=web
+            hook:            auto
+            trust:           no
+            $ fwd port set web1 --ip 10.10.0.12 --ip 10.10.0.13 --trust
+            Changed port web1 (revision 3).
+            $ fwd port show web1 -o name
+            web1
+            $ fwd port list -o csv
+            NAME,DEVICE,NETWORK,MAC,IPS,HOOK,STATE,LABELS,CONFIGURED-HOOK,TRUST,FLOWS,REASON
+            web1,tap0,vmnat,52:54:00:00:00:11,"10.10.0.12,10.10.0.13",auto,-,role=web,-,yes,-,-
+            $ fwd port delete web1
+            Deleted port web1 (revision 4).
+            $ fwd port list -o name
+        "#]],
+    );
+}
+
+#[test]
+fn a_port_may_come_before_its_device() {
+    check(
+        &[NETWORK, "port add late --device tap7 --network vmnat", "port show late"],
+        expect![[r#"
+        $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+        $ fwd port add late --device tap7 --network vmnat
+        Added port late (revision 2).
+        $ fwd port show late
+        name:            late
+        device:          tap7
+        network:         vmnat
+        mac:             -
+        ips:             -
+        allow_addresses: -
+        labels:          -
+        hook:            auto
+        trust:           no
+    "#]],
+    );
+}
+
+#[test]
+fn bad_ports_are_refused_with_what_to_do() {
+    check(
+        &[
+            NETWORK,
+            "port add web1 --device tap0 --network nope",
+            "port add web1 --device tap0 --network vmnat --mac 52:54:00:00:00",
+            "port add web1 --device tap0 --network vmnat --ip 10.11.0.1",
+            "port add web1 --device tap0 --network vmnat --label role",
+            "port add web1 --network vmnat",
+            "port add web1 --device eth0 --network vmnat",
+            "port add web1 --device tap0 --network vmnat --ip 10.10.0.11 -q",
+            "port add web2 --device tap0 --network vmnat",
+            "port add web2 --device tap1 --network vmnat --ip 10.10.0.11",
+            "port add web2 --device tap9 --network vmnat",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add web1 --device tap0 --network nope
+            error: Port web1: there is no network nope.
+              Add it first: fwd network add nope --mode nat --subnet CIDR.
+              (FWD-E604; fwd explain FWD-E604)
+            [exit code 6]
+            $ fwd port add web1 --device tap0 --network vmnat --mac 52:54:00:00:00
+            error: Port web1: `52:54:00:00:00` is not a MAC.
+              A MAC is six hexadecimal bytes such as 52:54:00:12:34:56.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd port add web1 --device tap0 --network vmnat --ip 10.11.0.1
+            error: Port web1: the address 10.11.0.1 is in none of its network's subnets (10.10.0.0/24).
+              Choose an address of a subnet, or add the subnet to the network.
+              (FWD-E608; fwd explain FWD-E608)
+            [exit code 6]
+            $ fwd port add web1 --device tap0 --network vmnat --label role
+            error: invalid value 'role' for '--label <KEY=VALUE>': write KEY=VALUE
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd port add web1 --network vmnat
+            error: the following required arguments were not provided:
+              --device <DEVICE>
+
+            Usage: fwd port add --device <DEVICE> --network <NETWORK> --socket <PATH> <NAME>
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd port add web1 --device eth0 --network vmnat
+            error: Port web1: the interface eth0 is already used by uplink eth0.
+              Give it another interface, or remove it there first.
+              (FWD-E611; fwd explain FWD-E611)
+            [exit code 6]
+            $ fwd port add web1 --device tap0 --network vmnat --ip 10.10.0.11 -q
+            $ fwd port add web2 --device tap0 --network vmnat
+            error: Port web2: the interface tap0 is already used by port web1.
+              Give it another interface, or remove it there first.
+              (FWD-E611; fwd explain FWD-E611)
+            [exit code 6]
+            $ fwd port add web2 --device tap1 --network vmnat --ip 10.10.0.11
+            error: Port web2: the address 10.10.0.11 is already used by port web1.
+              Give it another address, or remove it there first.
+              (FWD-E606; fwd explain FWD-E606)
+            [exit code 6]
+            $ fwd port add web2 --device tap9 --network vmnat
+            Added port web2 (revision 3).
+        "#]],
+    );
+}
