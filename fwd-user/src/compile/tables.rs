@@ -6,6 +6,7 @@ use fwd_common::{
     fdb::{FdbEntry, FdbKey},
     forward::{Forward, ForwardKey},
     id::{ClassId, NetworkId, PortId, RowId},
+    map,
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Network},
     policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
@@ -41,4 +42,26 @@ pub struct Tables {
     pub rows: BTreeMap<(RowKey, u32), RowVerdict>,
     /// Static ones only.
     pub fdb: BTreeMap<FdbKey, FdbEntry>,
+}
+
+impl Tables {
+    /// How many rows each map has, by the map's name. Arrays that are full from the start are left out.
+    pub fn rows_by_map(&self) -> Vec<(&'static str, u64)> {
+        [
+            (map::PORTS, self.ports.len()),
+            (map::NETWORKS, self.networks.len()),
+            (map::MEMBERS, self.members.len()),
+            (map::NEIGHBORS, self.neighbors.len()),
+            (map::ALLOWED_SOURCES, self.allowed_sources.len()),
+            (map::HOST_ADDRESSES, self.host_addresses.len()),
+            (map::FORWARDS, self.forwards.len()),
+            // Two copies, one for each parity of the epoch.
+            (map::IDENTITIES, 2 * self.classes.len()),
+            (map::POLICIES, self.policies.len()),
+            (map::ROWS, self.rows.len()),
+            (map::FDB, self.fdb.len()),
+        ]
+        .map(|(name, rows)| (name, rows as u64))
+        .to_vec()
+    }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use fwd_common::{id::PortId, map};
+use fwd_common::id::PortId;
 
 use crate::{
     api::{settings::MetricsDetail, status::ObjectState},
-    compile::Tables,
     observe::devices::DeviceCounters,
 };
 
@@ -44,29 +43,9 @@ pub struct Facts {
     pub hooks: Vec<HookFacts>,
     /// By ifindex.
     pub devices: HashMap<u32, DeviceCounters>,
-    /// Rows of the maps that user space writes.
+    /// Rows of the maps that user space writes (`Tables::rows_by_map`).
     pub map_entries: Vec<(&'static str, u64)>,
     pub revisions: Revisions,
     /// Events shed in user space, by consumer.
     pub events_shed: Vec<(&'static str, u64)>,
-}
-
-/// How many rows user space has written to each of its maps. Arrays that are full from the start are left out.
-pub fn map_entries(tables: &Tables) -> Vec<(&'static str, u64)> {
-    [
-        (map::MEMBERS, tables.members.len()),
-        (map::NEIGHBORS, tables.neighbors.len()),
-        (map::ALLOWED_SOURCES, tables.allowed_sources.len()),
-        (map::HOST_ADDRESSES, tables.host_addresses.len()),
-        (map::FORWARDS, tables.forwards.len()),
-        // Two copies, one for each parity of the epoch.
-        (map::IDENTITIES, 2 * tables.classes.len()),
-        (map::POLICIES, tables.policies.len()),
-        (map::ROWS, tables.rows.len()),
-        (map::FDB, tables.fdb.len()),
-        (map::PORTS, tables.ports.len()),
-        (map::NETWORKS, tables.networks.len()),
-    ]
-    .map(|(name, rows)| (name, rows as u64))
-    .to_vec()
 }

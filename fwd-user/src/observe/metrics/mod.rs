@@ -4,6 +4,7 @@
 //! words of an enumeration are there from zero. A family that cannot be read is left out, not zero.
 
 mod datapath;
+mod document;
 mod facts;
 mod families;
 mod flows;
@@ -31,7 +32,8 @@ use crate::api::status::PortCounters;
 
 use self::families::Families;
 pub use self::{
-    facts::{Facts, HookFacts, PortFacts, Revisions, map_entries},
+    document::document,
+    facts::{Facts, HookFacts, PortFacts, Revisions},
     families::MAX_SERIES,
     text::Format,
 };
