@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use fwd_common::addr::Mac;
+use fwd_common::{addr::Mac, nat::L4Range};
 use fwd_tests::{
     frame::Packet,
     lab::Instance,
@@ -17,27 +17,29 @@ use fwd_tests::{
     wire::{Link, Wire},
 };
 use fwd_user::host::{
-    Change, Changes, Device, DeviceKind, Follower, HostPort, Journal, Netlink, connect, datapath_end,
-    host_end, restore,
+    Change, Changes, Device, DeviceKind, Error, Follower, Host, HostPort, Journal, Uplink, Wanted,
+    datapath_end, host_end,
 };
 
-/// Runs a task that talks to the kernel inside a namespace.
+/// Runs a task with the host that a namespace is.
 fn within<T: Send, F: Future<Output = T>>(
     netns: &Netns,
-    task: impl FnOnce(Netlink, Follower) -> F + Send,
+    state: &Path,
+    task: impl FnOnce(Host, Follower) -> F + Send,
 ) -> T {
     netns.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime can be made").block_on(async {
-            let (netlink, follower) = connect().unwrap_or_else(|error| panic!("{error}"));
-            task(netlink, follower).await
+            let (host, follower) = Host::open(state).unwrap_or_else(|error| panic!("{error}"));
+            task(host, follower).await
         })
     })
 }
 
 fn device(netns: &Netns, name: &str) -> Device {
-    let devices = within(netns, |netlink, _| async move { netlink.devices().await });
-    let mut devices = devices.unwrap_or_else(|error| panic!("{error}"));
+    let nowhere = Path::new("/nonexistent");
+    let inventory = within(netns, nowhere, |host, _| async move { host.inventory(&[]).await });
+    let mut devices = inventory.unwrap_or_else(|error| panic!("{error}")).devices;
     devices.remove(name).unwrap_or_else(|| panic!("{name} is not in {devices:?}"))
 }
 
@@ -77,7 +79,7 @@ fn changes_are_told_by_what_they_concern() {
     netns.veth("veth0", &peer, "eth0");
     netns.address("veth0", "10.0.0.1/24");
     let ifindex = netns.ifindex("veth0");
-    within(&netns, |_, mut follower| async move {
+    within(&netns, Path::new("/nonexistent"), |_, mut follower| async move {
         let mut told = async |line: &str| {
             // What is still on its way belongs to the step before.
             while tokio::time::timeout(Duration::from_millis(50), follower.next()).await.is_ok() {}
@@ -110,20 +112,21 @@ fn host_port(network: &str) -> HostPort {
     }
 }
 
-fn ensure(netns: &Netns, state: &Path, wanted: &HostPort) {
-    let made = within(netns, |netlink, _| async move {
-        let mut journal = Journal::open(state)?;
-        netlink.ensure_host_port(wanted, &mut journal).await
-    });
-    made.unwrap_or_else(|error| panic!("{error}"));
+fn prepare(netns: &Netns, state: &Path, wanted: &Wanted) -> Result<(), Error> {
+    within(netns, state, |mut host, _| async move { host.prepare(wanted).await })
 }
 
+#[track_caller]
+fn ensure(netns: &Netns, state: &Path, host_port: &HostPort) {
+    let wanted = Wanted { host_ports: vec![host_port.clone()], ..Wanted::default() };
+    prepare(netns, state, &wanted).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[track_caller]
 fn give_back(netns: &Netns, state: &Path) {
-    let errors = within(netns, |netlink, _| async move {
-        let mut journal = Journal::open(state).expect("the journal is whole");
-        restore(&netlink, &mut journal).await
-    });
+    let errors = within(netns, state, |mut host, _| async move { host.restore().await });
     assert!(errors.is_empty(), "{errors:?}");
+    assert!(!state.join("host-changes.jsonl").exists(), "nothing is noted any more");
 }
 
 /// What `fwd down` must leave as it was.
@@ -221,10 +224,8 @@ fn an_interface_of_somebody_else_is_not_taken() {
     netns.run("ip link set fwp-vmnat alias mine");
     let state = Instance::new();
     let folder = state.folder().to_owned();
-    let made = within(&netns, |netlink, _| async move {
-        let mut journal = Journal::open(&folder)?;
-        netlink.ensure_host_port(&host_port("vmnat"), &mut journal).await
-    });
+    let wanted = Wanted { host_ports: vec![host_port("vmnat")], ..Wanted::default() };
+    let made = prepare(&netns, &folder, &wanted);
     let text = made.expect_err("it is in the way").to_string();
     assert!(text.starts_with("Device fwp-vmnat: it is not fwd's own"), "{text}");
     assert_eq!(device(&netns, "fwp-vmnat").ifindex, netns.ifindex("fwp-vmnat"));
@@ -244,4 +245,70 @@ fn what_a_dead_daemon_noted_is_restored() {
     netns.sysctl("net.ipv6.conf.default.forwarding", "1");
     give_back(&netns, &folder);
     assert_eq!(netns.read_sysctl("net.ipv6.conf.default.forwarding"), "0");
+}
+
+#[test]
+fn what_no_network_needs_any_more_is_removed() {
+    need!(skip::root());
+    let netns = Netns::new("host");
+    let state = Instance::new();
+    let name = format!("fwd-test{}-gone", std::process::id());
+    let private = HostPort { namespace: Some(name.clone()), ..host_port("gone") };
+    let both = Wanted { host_ports: vec![private, host_port("stays")], ..Wanted::default() };
+    prepare(&netns, state.folder(), &both).unwrap_or_else(|error| panic!("{error}"));
+    let ifindex = netns.ifindex("fwp-stays");
+    ensure(&netns, state.folder(), &host_port("stays"));
+    assert_eq!(netns.ifindex("fwp-stays"), ifindex);
+    assert!(netns.try_run("ip link show fwp-gone").is_err());
+    assert!(!PathBuf::from("/run/netns").join(&name).exists());
+}
+
+#[test]
+fn nat_l4_ports_are_reserved_beside_those_of_others() {
+    need!(skip::root());
+    let netns = Netns::new("host");
+    let state = Instance::new();
+    let reserved = || netns.read_sysctl("net.ipv4.ip_local_reserved_ports");
+    let want = |low, high| {
+        let wanted = Wanted { nat_l4_ports: Some(L4Range { low, high }), ..Wanted::default() };
+        prepare(&netns, state.folder(), &wanted).unwrap_or_else(|error| panic!("{error}"));
+        reserved()
+    };
+    netns.sysctl("net.ipv4.ip_local_reserved_ports", "8080,25000-25010");
+    assert_eq!(want(20_000, 32_767), "8080,20000-32767");
+    assert_eq!(want(20_000, 21_000), "8080,20000-21000,25000-25010");
+    // Somebody else adds one meanwhile.
+    netns.sysctl("net.ipv4.ip_local_reserved_ports", "8080,9090,20000-21000,25000-25010");
+    give_back(&netns, state.folder());
+    assert_eq!(reserved(), "8080,9090,25000-25010");
+}
+
+#[test]
+fn a_bridged_uplink_accepts_frames_to_the_macs_behind_it() {
+    need!(skip::root());
+    let (netns, peer) = (Netns::new("host"), Netns::new("peer"));
+    netns.veth("eth0", &peer, "eth0");
+    let state = Instance::new();
+    let view = || (netns.run("bridge fdb show dev eth0"), netns.run("ip -d link show dev eth0"));
+    let before = view();
+    let want = |macs: &[Mac]| {
+        let uplink = Uplink { device: "eth0".into(), xdp: false, bridged_macs: Some(macs.to_vec()) };
+        // An uplink that is not there yet hinders nobody.
+        let missing = Uplink { device: "eth9".into(), xdp: true, bridged_macs: Some(macs.to_vec()) };
+        let wanted = Wanted { uplinks: vec![uplink, missing], ..Wanted::default() };
+        prepare(&netns, state.folder(), &wanted).unwrap_or_else(|error| panic!("{error}"));
+    };
+    let (one, two) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+    want(&[one]);
+    want(&[one, two]);
+    let (filter, link) = view();
+    assert!(
+        filter.contains("02:00:00:00:00:01 self") && filter.contains("02:00:00:00:00:02 self"),
+        "{filter}"
+    );
+    assert!(link.contains("ALLMULTI"), "{link}");
+    want(&[two]);
+    assert!(!view().0.contains("02:00:00:00:00:01"));
+    give_back(&netns, state.folder());
+    assert_eq!(view(), before);
 }

@@ -89,12 +89,33 @@ impl Kernel {
         attach::detach(&self.pins, ifindex, point)
     }
 
-    /// Takes all programs off a device: XDP first, so that nothing is passed up to nobody.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub fn detach_all(&mut self, ifindex: u32) -> Result<()> {
-        Point::ALL.into_iter().try_for_each(|point| self.detach(ifindex, point))
+    /// Brings all devices to the programs that they are to have, and takes them off all others. Goes on
+    /// after errors and returns them by ifindex. On one device TCX comes before XDP, which passes up to it,
+    /// and goes after it.
+    pub fn attach_all(&mut self, wanted: &[(Target, Vec<Point>)]) -> Vec<(u32, Error)> {
+        let mut errors = Vec::new();
+        let attached = match self.attached() {
+            Ok(attached) => attached,
+            Err(error) => return vec![(0, error)],
+        };
+        let is_wanted = |ifindex: u32, point: Point| {
+            wanted.iter().any(|(device, points)| device.ifindex == ifindex && points.contains(&point))
+        };
+        for point in Point::ALL {
+            for (ifindex, _) in
+                attached.iter().filter(|(ifindex, p)| *p == point && !is_wanted(*ifindex, point))
+            {
+                errors.extend(self.detach(*ifindex, point).err().map(|error| (*ifindex, error)));
+            }
+        }
+        for point in Point::ALL.into_iter().rev() {
+            for (device, _) in wanted.iter().filter(|(_, points)| points.contains(&point)) {
+                if !attached.contains(&(device.ifindex, point)) {
+                    errors.extend(self.attach(device, point).err().map(|error| (device.ifindex, error)));
+                }
+            }
+        }
+        errors
     }
 
     /// Which programs are attached, by ifindex.

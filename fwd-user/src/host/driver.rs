@@ -59,14 +59,14 @@ pub(super) fn has_native_xdp(device: &str) -> bool {
 }
 
 /// Whether the NIC takes VLAN tags out of received frames, which hides them from XDP.
-pub fn strips_vlan(device: &str) -> io::Result<bool> {
+pub(super) fn strips_vlan(device: &str) -> io::Result<bool> {
     let mut value = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
     ethtool(device, &mut value)?;
     Ok(value.data & ETH_FLAG_RXVLAN != 0)
 }
 
 /// Sets whether it does.
-pub fn set_strips_vlan(device: &str, on: bool) -> io::Result<()> {
+pub(super) fn set_strips_vlan(device: &str, on: bool) -> io::Result<()> {
     let mut value = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
     ethtool(device, &mut value)?;
     value.command = ETHTOOL_SFLAGS;

@@ -17,10 +17,6 @@ pub enum Error {
     Journal { path: PathBuf, line: usize },
     #[error("Namespace {name}: {action} failed: {source}.")]
     Namespace { name: String, action: &'static str, source: io::Error },
-    #[error(
-        "Device {device}: it belongs to {master}. Release it (ip link set {device} nomaster), or use {master} itself as uplink."
-    )]
-    Enslaved { device: String, master: String },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -42,6 +42,8 @@ pub struct HostPort {
 const NAME_LEN: usize = 15;
 const HOST_END: &str = "fwd-";
 const DATAPATH_END: &str = "fwp-";
+/// Before the network's name.
+const ALIAS: &str = "fwd: network ";
 const DEFAULT_FORWARDING: &str = "net/ipv6/conf/default/forwarding";
 
 /// The name of the end that the host sees.
@@ -75,7 +77,7 @@ fn device_name(prefix: &str, network: &str) -> String {
 }
 
 fn alias_of(network: &str) -> String {
-    format!("fwd: network {network}")
+    format!("{ALIAS}{network}")
 }
 
 impl Netlink {
@@ -83,7 +85,7 @@ impl Netlink {
     ///
     /// # Errors
     /// If an interface of that name is not fwd's, or the kernel refuses a step.
-    pub async fn ensure_host_port(&self, wanted: &HostPort, journal: &mut Journal) -> Result<()> {
+    pub(super) async fn ensure_host_port(&self, wanted: &HostPort, journal: &mut Journal) -> Result<()> {
         let (near, far) = (datapath_end(&wanted.network), host_end(&wanted.network));
         let home = match &wanted.namespace {
             Some(name) => {
@@ -123,22 +125,9 @@ impl Netlink {
         self.configure_near_end(wanted, near_end.header.index).await
     }
 
-    /// Removes a network's pair; one that is not there is as good as removed.
-    ///
-    /// # Errors
-    /// If the kernel refuses.
-    pub async fn remove_host_port(&self, network: &str) -> Result<()> {
-        let name = datapath_end(network);
-        match self.find(&name).await? {
-            Some(found) if link::alias(&found) == Some(&alias_of(network)) => {
-                self.delete(&name, found.header.index).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes every pair that fwd made in this namespace; goes on after errors and returns them.
-    pub async fn remove_all_host_ports(&self) -> Vec<Error> {
+    /// Removes the pairs that fwd made in this namespace, but for those of some networks; goes on after
+    /// errors and returns them.
+    pub(super) async fn remove_host_ports_but(&self, kept: &[&str]) -> Vec<Error> {
         let links = match self.links().await {
             Ok(links) => links,
             Err(e) => return vec![e],
@@ -146,8 +135,8 @@ impl Netlink {
         let mut errors = Vec::new();
         for found in links {
             let name = link::name(&found).unwrap_or_default();
-            let is_own = link::alias(&found).is_some_and(|alias| alias.starts_with(&alias_of("")));
-            if is_own && name.starts_with(DATAPATH_END) {
+            let network = link::alias(&found).and_then(|alias| alias.strip_prefix(ALIAS));
+            if name.starts_with(DATAPATH_END) && network.is_some_and(|network| !kept.contains(&network)) {
                 errors.extend(self.delete(&name, found.header.index).await.err());
             }
         }

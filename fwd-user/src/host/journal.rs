@@ -17,13 +17,21 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 
 /// A change that is to be undone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A sysctl that had this value.
     Sysctl { key: String, was: String },
+    /// L4 ports added to `ip_local_reserved_ports`.
+    ReservedL4Ports { low: u16, high: u16 },
     /// A named network namespace that was made.
     Namespace { name: String },
+    /// A NIC whose removal of VLAN tags was switched off.
+    VlanStripping { device: String },
+    /// A NIC that was made to receive all multicast.
+    AllMulticast { device: String },
+    /// A MAC added to a NIC's receive filter.
+    FilterMac { device: String, mac: [u8; 6] },
 }
 
 /// The notes, in memory and on disk.

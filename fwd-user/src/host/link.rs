@@ -27,6 +27,15 @@ pub(super) fn alias(message: &LinkMessage) -> Option<&str> {
     })
 }
 
+/// Its Ethernet address.
+pub(super) fn mac(message: &LinkMessage) -> Mac {
+    let bytes = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => Some(bytes.as_slice()),
+        _ => None,
+    });
+    bytes.and_then(|bytes| bytes.try_into().ok()).map_or(Mac::NONE, Mac)
+}
+
 /// The interface with its addresses; `names` are those of all interfaces by ifindex.
 pub(super) fn device(message: &LinkMessage, addresses: Vec<IpNet>, names: &BTreeMap<u32, String>) -> Device {
     let kind = kind(message);
@@ -34,7 +43,7 @@ pub(super) fn device(message: &LinkMessage, addresses: Vec<IpNet>, names: &BTree
         ifindex: message.header.index,
         native_xdp: has_native_xdp(&kind, names.get(&message.header.index)),
         kind,
-        mac: Mac::NONE,
+        mac: mac(message),
         mtu: 0,
         is_up: message.header.flags.contains(LinkFlags::Up),
         addresses,
@@ -43,9 +52,6 @@ pub(super) fn device(message: &LinkMessage, addresses: Vec<IpNet>, names: &BTree
     };
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::Address(bytes) => {
-                device.mac = bytes.as_slice().try_into().map_or(Mac::NONE, Mac);
-            }
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::Controller(index) => device.master = names.get(index).cloned(),
             _ => {}

@@ -5,31 +5,38 @@
 //! default routes that other interfaces learnt from router advertisements.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use super::error::{Error, Result};
 
+/// Longer than any setting; a list of L4 ports may have thousands of ranges.
+const LONGEST: usize = 1 << 19;
+
 /// Reads a setting.
 ///
 /// # Errors
 /// If there is no such setting.
-pub fn read(key: &str) -> Result<String> {
-    let text = fs::read_to_string(path(key)).map_err(failed(key, "reading"))?;
-    Ok(text.trim_end().to_owned())
+pub(super) fn read(key: &str) -> Result<String> {
+    // In one piece: a second read of a list finds nothing, so std's first one of 32 bytes would cut it.
+    let mut bytes = vec![0; LONGEST];
+    let read = File::open(path(key)).and_then(|mut file| file.read(&mut bytes));
+    bytes.truncate(read.map_err(failed(key, "reading"))?);
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
 }
 
 /// Writes a setting.
 ///
 /// # Errors
 /// If there is no such setting, or the kernel refuses the value.
-pub fn write(key: &str, value: &str) -> Result<()> {
+pub(super) fn write(key: &str, value: &str) -> Result<()> {
     fs::write(path(key), value).map_err(failed(key, "writing"))
 }
 
 /// Whether this kernel has the setting.
-pub fn exists(key: &str) -> bool {
+pub(super) fn exists(key: &str) -> bool {
     path(key).exists()
 }
 

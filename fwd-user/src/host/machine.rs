@@ -1,0 +1,110 @@
+//! The host as a whole: looked at, brought to what is wanted, and given back.
+
+use std::{collections::BTreeMap, path::Path};
+
+use fwd_common::nat::L4Range;
+
+use super::{
+    Inventory,
+    error::{Error, Result},
+    hostport::{HostPort, datapath_end},
+    journal::{Change, Journal},
+    namespace,
+    netlink::{Follower, Netlink, connect},
+    reserved, sysctl,
+    uplink::Uplink,
+};
+
+/// This host, in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Host {
+    netlink: Netlink,
+    journal: Journal,
+}
+
+/// What the host is to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub host_ports: Vec<HostPort>,
+    pub uplinks: Vec<Uplink>,
+    /// What NAT gives out; `None`: there is no NAT.
+    pub nat_l4_ports: Option<L4Range>,
+}
+
+impl Host {
+    /// Connects to the kernel and reads what was changed before; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If there is no netlink socket, or the notes of changes are damaged.
+    pub fn open(state_dir: &Path) -> Result<(Self, Follower)> {
+        let (netlink, follower) = connect()?;
+        let journal = Journal::open(state_dir)?;
+        Ok((Self { netlink, journal }, follower))
+    }
+
+    /// Interfaces and addresses, with the host ports of some networks told apart.
+    ///
+    /// # Errors
+    /// If the kernel does not answer.
+    pub async fn inventory(&self, networks: &[&str]) -> Result<Inventory> {
+        let mut devices = self.netlink.devices().await?;
+        let take = |network: &&str| Some(((*network).to_owned(), devices.remove(&datapath_end(network))?));
+        let host_ports: BTreeMap<_, _> = networks.iter().filter_map(take).collect();
+        Ok(Inventory { devices, host_ports, learnt: Vec::new() })
+    }
+
+    /// Makes what is wanted and is not there, and gives back what is there and no longer wanted.
+    ///
+    /// # Errors
+    /// Stops at the first step that the host refuses; preparing again goes on from there.
+    pub async fn prepare(&mut self, wanted: &Wanted) -> Result<()> {
+        reserved::reserve(wanted.nat_l4_ports, &mut self.journal)?;
+        let networks: Vec<&str> = wanted.host_ports.iter().map(|port| port.network.as_str()).collect();
+        if let Some(error) = self.netlink.remove_host_ports_but(&networks).await.into_iter().next() {
+            return Err(error);
+        }
+        self.remove_namespaces_but(&wanted.host_ports)?;
+        for port in &wanted.host_ports {
+            self.netlink.ensure_host_port(port, &mut self.journal).await?;
+        }
+        self.netlink.prepare_uplinks(&wanted.uplinks, &mut self.journal).await
+    }
+
+    /// Undoes every noted change, newest first, and removes the interfaces that fwd made. Goes on after
+    /// errors and returns them; what failed stays noted.
+    pub async fn restore(&mut self) -> Vec<Error> {
+        let mut errors = self.netlink.remove_host_ports_but(&[]).await;
+        for change in self.journal.changes().to_vec().into_iter().rev() {
+            match self.undo(&change).await {
+                Ok(()) => errors.extend(self.journal.forget(&change).err()),
+                Err(e) => errors.push(e),
+            }
+        }
+        errors
+    }
+
+    async fn undo(&self, change: &Change) -> Result<()> {
+        match change {
+            Change::Sysctl { key, was } if sysctl::exists(key) => sysctl::write(key, was),
+            // Its interface is gone, and took the setting along.
+            Change::Sysctl { .. } => Ok(()),
+            Change::ReservedL4Ports { low, high } => reserved::give_back(L4Range { low: *low, high: *high }),
+            Change::Namespace { name } => namespace::remove(name),
+            Change::VlanStripping { .. } | Change::AllMulticast { .. } | Change::FilterMac { .. } => {
+                self.netlink.undo_uplink(change).await
+            }
+        }
+    }
+
+    fn remove_namespaces_but(&mut self, kept: &[HostPort]) -> Result<()> {
+        for change in self.journal.changes().to_vec() {
+            if let Change::Namespace { name } = &change
+                && !kept.iter().any(|port| port.namespace.as_ref() == Some(name))
+            {
+                namespace::remove(name)?;
+                self.journal.forget(&change)?;
+            }
+        }
+        Ok(())
+    }
+}
