@@ -109,7 +109,7 @@ settings! {
     fdb_timeout: u32 = 300, Seconds(1, DAY), "A learnt MAC address that was silent for so long is forgotten.";
     mark: u32 = 0x0800_0000, Bit, "The skb mark bit of frames that fwd itself emits; 0 for none.";
     events_per_tick: u32 = 512, Count(0, 65_535), "Most events (drops, flows) that each CPU tells within 134 ms; counters are exact whatever this is.";
-    metrics_detail: MetricsDetail = MetricsDetail::Port, DETAIL, "How much detail /metrics has: totals, by port, or by port and rule.";
+    metrics_detail: MetricsDetail = MetricsDetail::Rule, DETAIL, "How much detail /metrics has: totals, by port and forward, or by rule too.";
     flow_log: bool = true, ON_OFF, "Whether starts and ends of flows are told (fwd flow watch).";
 }
 

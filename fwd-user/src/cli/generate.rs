@@ -6,7 +6,7 @@ use super::{
     args::Cli,
     session::{Answered, Session},
 };
-use crate::api::settings;
+use crate::{api::settings, observe::metrics};
 
 #[derive(Debug, clap::Args)]
 pub struct Generate {
@@ -21,6 +21,7 @@ enum Page {
     DropReasons,
     Settings,
     ErrorCodes,
+    Metrics,
 }
 
 impl Generate {
@@ -31,6 +32,7 @@ impl Generate {
             Page::DropReasons => drop_reasons(),
             Page::Settings => settings_table(),
             Page::ErrorCodes => error_codes(),
+            Page::Metrics => metrics::document(),
         })
     }
 }

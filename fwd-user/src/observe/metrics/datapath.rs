@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 
 use fwd_common::{counter::FlowCounter, drop::DropReason, layout::ABI_VERSION, map};
 
-use crate::observe::ReadError;
+use crate::{
+    api::version::{COMMIT, VERSION},
+    observe::ReadError,
+};
 
 use super::{Source, families::Families, labels, table};
 
-/// The commit that this was built from, where the build knew it.
-const COMMIT: &str = match option_env!("FWD_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
-
 pub fn fill(out: &mut Families, source: &Source<'_>) -> Result<(), ReadError> {
     let view = source.view;
-    out.info(table::BUILD, [labels([env!("CARGO_PKG_VERSION"), COMMIT])]);
+    out.info(table::BUILD, [labels([VERSION, COMMIT])]);
     let generation = view.settings.epoch.to_string();
     out.info(table::DATAPATH, [labels([&ABI_VERSION.to_string(), &generation])]);
     hooks(out, source);
