@@ -22,7 +22,7 @@ pub enum Stage {
     Established = 2,
     /// TCP: reset, or both sides sent FIN.
     Closing = 3,
-    /// Being deleted by the CPU that set this.
+    /// Being deleted by the CPU that set this bit.
     Dead = 4,
 }
 

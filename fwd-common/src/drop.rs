@@ -71,6 +71,8 @@ drop_reasons! {
     38 BadL4Header "bad_l4_header" "A length in the TCP or UDP header is wrong." "Look at the sender: the header is forged.";
     39 RogueServer "rogue_server" "A guest answers DHCP, DHCPv6 or router discovery for the network." "Stop that service in the guest, or --trust the port.";
     40 RouteLoop "route_loop" "The route leads back to where the packet came from." "Look at `ip route get`.";
+    41 ForwardRemoved "forward_removed" "The forward that admitted the flow is gone or leads elsewhere now." "Connect again; if it should still be there: fwd forward list.";
+    42 FdbMoved "fdb_moved" "A MAC that is configured for one port came in on another." "Two guests with one MAC, or a loop.";
 }
 
 impl DropReason {

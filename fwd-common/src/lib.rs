@@ -4,6 +4,7 @@
 //! plain data). Every number that both sides must agree on is defined here once; [`layout`] holds sizes
 //! and offsets, and a change there changes [`layout::ABI_VERSION`].
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(try_trait_v2))]
 
 pub mod addr;
 pub mod conntrack;

@@ -1,0 +1,100 @@
+//! The one exit: a verdict becomes a hook's code and one column of the ledger; a drop is counted by reason
+//! and told.
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use fwd_common::{
+    drop::DropReason,
+    flow::FlowKey,
+    id::PortId,
+    port,
+    verdict::{Action, Outcome, Verdict},
+};
+
+use crate::{
+    frame::{Deliver, Hook},
+    maps::{self, Family},
+    parse::{self, Ether},
+    report::{self, Ingress, Told},
+};
+
+pub const XDP_NEXT: i32 = xdp_action::XDP_PASS as i32;
+pub const XDP_DROP: i32 = xdp_action::XDP_DROP as i32;
+/// TCX_NEXT. TC_ACT_OK would end the chain and hide the programs of others behind this one.
+pub const TCX_NEXT: i32 = TC_ACT_UNSPEC;
+pub const TCX_DROP: i32 = TC_ACT_SHOT as i32;
+
+/// Counts a verdict and turns it into the hook's code.
+#[inline(always)]
+pub fn finish<F: Deliver>(frame: F, ingress: &Ingress, verdict: Outcome<Verdict>) -> i32 {
+    let count = report::size_of_frame(frame);
+    let mark = ingress.settings.mark;
+    if verdict.is_drop() {
+        ingress.count(|l| &mut l.dropped, count);
+        frame.tell(ingress.id, verdict);
+        return F::DROP;
+    }
+    let verdict = verdict.value();
+    match verdict.action {
+        Action::Forward | Action::ForwardByHost => {
+            ingress.count(|l| &mut l.forwarded, count);
+            // A port deleted since the stages saw it: lost behind the egress, like a frame in its queue.
+            let Some(port) = maps::port(verdict.port) else { return F::DROP };
+            if verdict.action == Action::ForwardByHost {
+                frame.redirect_by_host(port, mark)
+            } else if port.has(port::flag::INTO) {
+                frame.redirect_into(port, mark)
+            } else {
+                frame.redirect(verdict.port, port, mark)
+            }
+        }
+        Action::Flooded => {
+            ingress.count(|l| &mut l.forwarded, count);
+            F::DROP
+        }
+        Action::Next => {
+            ingress.count(|l| &mut l.dropped, count);
+            frame.tell(ingress.id, Outcome::dropped(DropReason::Internal));
+            F::DROP
+        }
+        Action::Host | Action::PassUp => {
+            match F::HOOK {
+                Hook::Xdp => ingress.count(|l| &mut l.passed_up, count),
+                Hook::Skb => ingress.count(|l| &mut l.host, count),
+            }
+            F::NEXT
+        }
+    }
+}
+
+/// Counts a drop by reason, port and rule, and tells it.
+#[inline(always)]
+pub fn tell<F: Deliver>(frame: F, port: PortId, outcome: Outcome<Verdict>) {
+    report::dropped(port, outcome.drop(), report::size_of_frame(frame), &told(frame));
+}
+
+/// What can be read of a frame that is dropped.
+#[inline(always)]
+fn told<F: Deliver>(frame: F) -> Told {
+    use fwd_common::{
+        addr::{V4, V6},
+        proto::EtherType,
+    };
+    let Ok(ether) = parse::ether_header(frame) else { return Told::default() };
+    match ether.ether_type {
+        EtherType::IPV4 => told_ip::<F, V4>(frame, &ether),
+        EtherType::IPV6 => told_ip::<F, V6>(frame, &ether),
+        _ => Told { ether_type: ether.ether_type.0, frame_src: ether.src, ..Told::default() },
+    }
+}
+
+#[inline(always)]
+fn told_ip<F: Deliver, A: Family>(frame: F, ether: &Ether) -> Told {
+    let mut told = Told { ether_type: ether.ether_type.0, frame_src: ether.src, ..Told::default() };
+    if let Ok(packet) = parse::packet::<F, A>(frame, Default::default()) {
+        let FlowKey { src, dst, sport, dport, proto, .. } = packet.key;
+        (told.src, told.dst, told.sport, told.dport, told.proto) = (src.ip(), dst.ip(), sport, dport, proto);
+    } else if let Ok((src, dst)) = parse::addresses::<F, A>(frame) {
+        (told.src, told.dst) = (src.ip(), dst.ip());
+    }
+    told
+}

@@ -1,0 +1,180 @@
+//! A frame at TCX or clsact: an skb, which may stand for many frames (GSO) and owe its checksum (partial).
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::{bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_pull_data},
+};
+use fwd_common::{
+    id::PortId,
+    port::{self, Port},
+    verdict::{Outcome, Verdict},
+};
+
+use super::{ChecksumFix, Deliver, Frame, Hook, Refused, packet_pointer};
+use crate::{finish, global::Global, report::Ingress, stage::flood};
+
+/// A frame at TCX. Each program has scratch of its own, by number.
+#[derive(Clone, Copy)]
+pub struct Skb<const PROGRAM: u32>(*mut __sk_buff);
+
+pub type Incoming = Skb<1>;
+pub type Outgoing = Skb<2>;
+pub type Swept = Skb<3>;
+
+impl<const PROGRAM: u32> Skb<PROGRAM> {
+    #[inline(always)]
+    pub fn new(ctx: *mut __sk_buff) -> Self {
+        Self(ctx)
+    }
+
+    #[inline(always)]
+    pub fn raw(self) -> *mut __sk_buff {
+        self.0
+    }
+
+    /// Sends a copy out of a device.
+    #[inline(always)]
+    pub fn clone_to(self, ifindex: u32) -> Result<(), Refused> {
+        // SAFETY: the context outlives the program's run.
+        let code = unsafe { bpf_clone_redirect(self.0, ifindex, 0) };
+        if code == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    /// Sets fwd's mark on the frame and on copies made of it from now on.
+    #[inline(always)]
+    pub fn set_mark(self, mark: u32) {
+        if mark != 0 {
+            // SAFETY: the context outlives the program's run; the verifier lets programs write `mark`.
+            unsafe { (*self.0).mark |= mark }
+        }
+    }
+
+    #[inline(always)]
+    fn mark_for(self, port: &Port, mark: u32) {
+        if port.has(port::flag::MARKED) {
+            self.set_mark(mark);
+        }
+    }
+}
+
+impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
+    const HOOK: Hook = Hook::Skb;
+    const PROGRAM: u32 = PROGRAM;
+    const IS_INGRESS: bool = PROGRAM != 2;
+
+    #[inline(always)]
+    fn data(self) -> *mut u8 {
+        packet_pointer!(self.0, 76)
+    }
+    #[inline(always)]
+    fn data_end(self) -> *mut u8 {
+        packet_pointer!(self.0, 80)
+    }
+    #[inline(always)]
+    fn len(self) -> u32 {
+        // SAFETY: the context outlives the program's run.
+        unsafe { (*self.0).len }
+    }
+    #[inline(always)]
+    fn segments(self) -> u64 {
+        // SAFETY: the context outlives the program's run.
+        let (segments, size) = unsafe { ((*self.0).gso_segs, (*self.0).gso_size) };
+        match (segments, size) {
+            (0, 0) => 1,
+            // A guest's own GSO frames come without a count: headers are 54 bytes and more.
+            (0, size) => (self.len().saturating_sub(54) as u64).div_ceil(size as u64),
+            (n, _) => n as u64,
+        }
+    }
+    #[inline(always)]
+    fn gso_size(self) -> u32 {
+        // SAFETY: the context outlives the program's run.
+        unsafe { (*self.0).gso_size }
+    }
+    #[inline(always)]
+    fn ifindex(self) -> u32 {
+        // SAFETY: the context outlives the program's run.
+        unsafe { (*self.0).ifindex }
+    }
+    #[inline(always)]
+    fn has_vlan_metadata(self) -> bool {
+        // SAFETY: the context outlives the program's run.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+    #[inline(always)]
+    fn pull(self, len: usize) {
+        if self.data().wrapping_add(len) > self.data_end() {
+            // Too short a frame stays as it is, and the window that is asked for next does not exist.
+            // SAFETY: the context outlives the program's run.
+            let _ = unsafe { bpf_skb_pull_data(self.0, len as u32) };
+        }
+    }
+    #[inline(always)]
+    fn take_mark(self, mark: u32) -> bool {
+        // SAFETY: the context outlives the program's run.
+        let old = unsafe { (*self.0).mark };
+        if old & mark == 0 {
+            return false;
+        }
+        // SAFETY: as above; programs may write `mark`.
+        unsafe { (*self.0).mark = old & !mark };
+        true
+    }
+    #[inline(always)]
+    fn fix_checksum(self, fix: ChecksumFix) -> Result<(), Refused> {
+        // With a partial checksum only the pseudo-header's part is in the field: the kernel must know which
+        // change is whose. From 0 by a difference: (from = 0, to = difference, size = 0).
+        let udp = if fix.is_udp { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        let changes = [(fix.addresses, udp | BPF_F_PSEUDO_HDR as u64), (fix.l4_ports, udp)];
+        for (difference, flags) in changes {
+            // SAFETY: the context outlives the program's run.
+            let replace =
+                || unsafe { bpf_l4_csum_replace(self.0, fix.offset as u32, 0, difference as u64, flags) };
+            if difference != 0 && replace() != 0 {
+                return Err(Refused);
+            }
+        }
+        Ok(())
+    }
+    #[inline(always)]
+    fn context(self) -> *mut c_void {
+        self.0.cast()
+    }
+}
+
+impl<const PROGRAM: u32> Deliver for Skb<PROGRAM>
+where
+    Self: Global,
+{
+    const NEXT: i32 = finish::TCX_NEXT;
+    const DROP: i32 = finish::TCX_DROP;
+
+    #[inline(always)]
+    fn can_reach(_: &Port) -> bool {
+        true
+    }
+    #[inline(always)]
+    fn redirect(self, _: PortId, port: &Port, mark: u32) -> i32 {
+        self.mark_for(port, mark);
+        // SAFETY: takes numbers only.
+        unsafe { bpf_redirect(port.ifindex, 0) as i32 }
+    }
+    #[inline(always)]
+    fn redirect_by_host(self, port: &Port, mark: u32) -> i32 {
+        self.mark_for(port, mark);
+        // SAFETY: no parameters: the next hop is looked up by the packet's destination.
+        unsafe { bpf_redirect_neigh(port.ifindex, ptr::null_mut(), 0, 0) as i32 }
+    }
+    #[inline(always)]
+    fn redirect_into(self, port: &Port, mark: u32) -> i32 {
+        self.set_mark(mark);
+        // SAFETY: takes numbers only.
+        unsafe { bpf_redirect(port.ifindex, BPF_F_INGRESS as u64) as i32 }
+    }
+    #[inline(always)]
+    fn flood(self, ingress: &Ingress) -> Outcome<Verdict> {
+        flood::copies(self, ingress)
+    }
+}

@@ -1,0 +1,188 @@
+//! The functions that the verifier checks on their own, once, whoever calls them.
+//!
+//! Verifier: it walks an inlined or a static function again for every state in which it is called; a slow
+//! path that is reached in a thousand states would be walked a thousand times, past the limit of a million
+//! instructions (6.18). A global function takes a context, numbers, and pointers to plain structures, and
+//! returns a number; what else it needs it looks up again. Stacks of callers and callees still add up.
+
+use core::ptr;
+
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use fwd_common::{
+    addr::{V4, V6},
+    drop::DropReason,
+    flow::FlowKey,
+    id::PortId,
+    table::Inserted,
+    verdict::{Outcome, Payload, Verdict},
+};
+
+use crate::{
+    finish,
+    frame::{Incoming, Outgoing, Swept, Xdp},
+    maps::Family,
+    pipeline,
+    report::Ingress,
+    stage::{
+        admit,
+        flow::Revisited,
+        recheck::{self, Kept},
+        reclaim,
+        table::{self, End},
+    },
+};
+
+/// The slow parts of a hook's program; `port` is the one on which the frame came in.
+pub trait Global {
+    /// [`pipeline::other`]
+    fn other(self, port: PortId) -> Outcome<Verdict>;
+    /// [`pipeline::group`]
+    fn group<A: Family>(self, port: PortId) -> Outcome<Verdict>;
+    /// [`pipeline::revisit`]
+    fn revisit<A: Family>(self, port: PortId) -> Outcome<Revisited>;
+    /// [`pipeline::guard`]
+    fn guard<A: Family>(self, port: PortId) -> Outcome<Verdict>;
+    /// [`pipeline::first`]
+    fn first<A: Family>(self, port: PortId) -> Outcome<Verdict>;
+    /// [`admit::admit`]
+    fn admit<A: Family>(self, port: PortId, slot: u32) -> Outcome<Verdict>;
+    /// [`finish::tell`]
+    fn tell(self, port: PortId, dropped: Outcome<Verdict>);
+    /// [`recheck::recheck`]
+    fn recheck<A: Family>(self) -> Outcome<Kept>;
+    /// [`admit::try_l4_port`]
+    fn try_l4_port<A: Family>(self, n: u32) -> Inserted;
+}
+
+macro_rules! global {
+    ($frame:ident($ctx:ident): $other:ident $tell:ident
+     $group4:ident $revisit4:ident $guard4:ident $first4:ident $admit4:ident $recheck4:ident $try4:ident
+     $group6:ident $revisit6:ident $guard6:ident $first6:ident $admit6:ident $recheck6:ident $try6:ident) => {
+        global!(step $frame($ctx) $other: pipeline::other);
+        #[unsafe(no_mangle)]
+        extern "C" fn $tell(ctx: *mut $ctx, port: u32, dropped: u64) -> u32 {
+            finish::tell($frame::new(ctx), PortId(port as u16), Outcome::from_word(dropped));
+            0
+        }
+        global!(of_family $frame($ctx) V4: $group4 $revisit4 $guard4 $first4 $admit4 $recheck4 $try4);
+        global!(of_family $frame($ctx) V6: $group6 $revisit6 $guard6 $first6 $admit6 $recheck6 $try6);
+
+        impl Global for $frame {
+            #[inline(always)]
+            fn other(self, port: PortId) -> Outcome<Verdict> {
+                Outcome::from_word($other(self.raw(), port.0 as u32))
+            }
+            global!(call group $group4 $group6 -> Verdict);
+            global!(call revisit $revisit4 $revisit6 -> Revisited);
+            global!(call guard $guard4 $guard6 -> Verdict);
+            global!(call first $first4 $first6 -> Verdict);
+            #[inline(always)]
+            fn admit<A: Family>(self, port: PortId, slot: u32) -> Outcome<Verdict> {
+                let (ctx, port) = (self.raw(), port.0 as u32);
+                Outcome::from_word(if A::IS_V6 { $admit6(ctx, port, slot) } else { $admit4(ctx, port, slot) })
+            }
+            #[inline(always)]
+            fn tell(self, port: PortId, dropped: Outcome<Verdict>) {
+                $tell(self.raw(), port.0 as u32, dropped.word());
+            }
+            #[inline(always)]
+            fn recheck<A: Family>(self) -> Outcome<Kept> {
+                let ctx = self.raw();
+                Outcome::from_word(if A::IS_V6 { $recheck6(ctx) } else { $recheck4(ctx) })
+            }
+            #[inline(always)]
+            fn try_l4_port<A: Family>(self, n: u32) -> Inserted {
+                let ctx = self.raw();
+                Inserted::from_word(if A::IS_V6 { $try6(ctx, n) } else { $try4(ctx, n) })
+            }
+        }
+    };
+    (of_family $frame:ident($ctx:ident) $family:ident:
+     $group:ident $revisit:ident $guard:ident $first:ident $admit:ident $recheck:ident $try:ident) => {
+        global!(step $frame($ctx) $group: pipeline::group::<_, $family>);
+        global!(step $frame($ctx) $revisit: pipeline::revisit::<_, $family>);
+        global!(step $frame($ctx) $guard: pipeline::guard::<_, $family>);
+        global!(step $frame($ctx) $first: pipeline::first::<_, $family>);
+        #[unsafe(no_mangle)]
+        extern "C" fn $admit(ctx: *mut $ctx, port: u32, slot: u32) -> u64 {
+            let verdict = match Ingress::at::<$frame>(PortId(port as u16)) {
+                Some(ingress) => admit::admit::<_, $family>($frame::new(ctx), &ingress, slot),
+                None => Outcome::dropped(DropReason::Internal),
+            };
+            verdict.word()
+        }
+        #[unsafe(no_mangle)]
+        extern "C" fn $recheck(ctx: *mut $ctx) -> u64 {
+            recheck::recheck::<_, $family>($frame::new(ctx)).word()
+        }
+        #[unsafe(no_mangle)]
+        extern "C" fn $try(ctx: *mut $ctx, n: u32) -> u32 {
+            admit::try_l4_port::<_, $family>($frame::new(ctx), n).to_word()
+        }
+    };
+    (step $frame:ident($ctx:ident) $name:ident: $step:path) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn $name(ctx: *mut $ctx, port: u32) -> u64 {
+            let answer = match Ingress::at::<$frame>(PortId(port as u16)) {
+                Some(ingress) => $step($frame::new(ctx), &ingress),
+                None => Outcome::dropped(DropReason::Internal),
+            };
+            answer.word()
+        }
+    };
+    (call $name:ident $v4:ident $v6:ident -> $answer:ident) => {
+        #[inline(always)]
+        fn $name<A: Family>(self, port: PortId) -> Outcome<$answer> {
+            let (ctx, port) = (self.raw(), port.0 as u32);
+            Outcome::from_word(if A::IS_V6 { $v6(ctx, port) } else { $v4(ctx, port) })
+        }
+    };
+}
+
+global!(Xdp(xdp_md): xdp_other xdp_tell
+    xdp_group4 xdp_revisit4 xdp_guard4 xdp_first4 xdp_admit4 xdp_recheck4 xdp_try_l4_port4
+    xdp_group6 xdp_revisit6 xdp_guard6 xdp_first6 xdp_admit6 xdp_recheck6 xdp_try_l4_port6);
+global!(Incoming(__sk_buff): ingress_other ingress_tell
+    ingress_group4 ingress_revisit4 ingress_guard4 ingress_first4 ingress_admit4 ingress_recheck4 ingress_try_l4_port4
+    ingress_group6 ingress_revisit6 ingress_guard6 ingress_first6 ingress_admit6 ingress_recheck6 ingress_try_l4_port6);
+global!(Outgoing(__sk_buff): egress_other egress_tell
+    egress_group4 egress_revisit4 egress_guard4 egress_first4 egress_admit4 egress_recheck4 egress_try_l4_port4
+    egress_group6 egress_revisit6 egress_guard6 egress_first6 egress_admit6 egress_recheck6 egress_try_l4_port6);
+global!(Swept(__sk_buff): sweep_other sweep_tell
+    sweep_group4 sweep_revisit4 sweep_guard4 sweep_first4 sweep_admit4 sweep_recheck4 sweep_try_l4_port4
+    sweep_group6 sweep_revisit6 sweep_guard6 sweep_first6 sweep_admit6 sweep_recheck6 sweep_try_l4_port6);
+
+#[unsafe(no_mangle)]
+extern "C" fn end4(key: *const FlowKey<V4>, end: u32) -> u32 {
+    // SAFETY: null, or a key that the verifier has seen at every caller.
+    unsafe { key.as_ref() }.is_some_and(|key| table::end_flow(key, End::from_word(end))) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn end6(key: *const FlowKey<V6>, end: u32) -> u32 {
+    // SAFETY: null, or a key that the verifier has seen at every caller.
+    unsafe { key.as_ref() }.is_some_and(|key| table::end_flow(key, End::from_word(end))) as u32
+}
+
+/// Ends a flow by its original direction's key; whether it was this caller that did.
+#[inline(always)]
+pub fn end<A: Family>(key: &FlowKey<A>, end: End) -> bool {
+    let key = ptr::from_ref(key);
+    (if A::IS_V6 { end6(key.cast(), end.to_word()) } else { end4(key.cast(), end.to_word()) }) != 0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn slot4() -> u32 {
+    reclaim::take_slot::<V4>()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn slot6() -> u32 {
+    reclaim::take_slot::<V6>()
+}
+
+/// Takes a free ring slot, or [`reclaim::NONE`].
+#[inline(always)]
+pub fn slot<A: Family>() -> u32 {
+    if A::IS_V6 { slot6() } else { slot4() }
+}

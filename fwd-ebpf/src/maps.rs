@@ -1,0 +1,234 @@
+//! The maps of the object, under the names of `fwd_common::map`, and typed look-ups in them. User space sets
+//! the sizes of the large ones when it loads the object.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, DevMap, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, Queue, RingBuf, lpm_trie::Key},
+};
+use fwd_common::{
+    addr::{Address, Ip, Mac, V4, V6},
+    counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
+    drop::DropReason,
+    fdb::{FdbEntry, FdbKey},
+    flow::{FlowEntry, FlowKey},
+    forward::{Forward, ForwardKey},
+    id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
+    neighbor::{Neighbor, NetworkAddress, SourceKey},
+    network::{MAX_NETWORKS, MemberKey, Network},
+    policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
+    port::{MAX_PORTS, Port, PortKind, PortUse},
+    settings::Settings,
+};
+
+/// Ifindexes below this one are looked up in an array.
+const LOW_DEVICES: u32 = 1 << 16;
+
+#[map]
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+static PORT_OF_DEVICE: Array<PortId> = Array::with_max_entries(LOW_DEVICES, 0);
+#[map]
+static PORT_OF_HIGH_DEVICE: HashMap<u32, PortId> = HashMap::with_max_entries(MAX_PORTS, 0);
+#[map]
+static PORTS: Array<Port> = Array::with_max_entries(MAX_PORTS, 0);
+#[map]
+pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_PORTS, 0);
+#[map]
+static NETWORKS: Array<Network> = Array::with_max_entries(MAX_NETWORKS, 0);
+#[map]
+static MEMBERS: HashMap<MemberKey, PortId> = HashMap::with_max_entries(4 * MAX_PORTS, 0);
+#[map]
+pub static NEIGHBORS: HashMap<NetworkAddress, Neighbor> = HashMap::with_max_entries(65_536, 0);
+#[map]
+static ALLOWED_SOURCES: LpmTrie<SourceKey, u32> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+#[map]
+pub static PORT_MACS: Array<Mac> = Array::with_max_entries(MAX_PORTS, 0);
+#[map]
+static HOST_ADDRESSES: HashMap<NetworkAddress, u32> = HashMap::with_max_entries(16_384, 0);
+#[map]
+static FORWARDS: LpmTrie<ForwardKey, Forward> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+#[map]
+static IDENTITIES: LpmTrie<ClassKey, ClassId> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+#[map]
+static POLICIES: HashMap<PolicyKey, RowId> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+#[map]
+static ROWS: LpmTrie<RowKey, RowVerdict> = LpmTrie::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
+#[map]
+pub static FDB: HashMap<FdbKey, FdbEntry> = HashMap::with_max_entries(131_072, 0);
+#[map]
+static FLOWS4: HashMap<FlowKey<V4>, FlowEntry<V4>> = HashMap::with_max_entries(1 << 19, 0);
+#[map]
+static FLOWS6: HashMap<FlowKey<V6>, FlowEntry<V6>> = HashMap::with_max_entries(1 << 19, 0);
+#[map]
+static RING4: Array<FlowKey<V4>> = Array::with_max_entries(1 << 18, 0);
+#[map]
+static RING6: Array<FlowKey<V6>> = Array::with_max_entries(1 << 18, 0);
+#[map]
+static FREE4: Queue<u32> = Queue::with_max_entries(1 << 18, 0);
+#[map]
+static FREE6: Queue<u32> = Queue::with_max_entries(1 << 18, 0);
+#[map]
+pub static HANDS: PerCpuArray<u32> = PerCpuArray::with_max_entries(2, 0);
+#[map]
+pub static TABLE_USE: Array<TableUse> = Array::with_max_entries(2, 0);
+#[map]
+pub static PORT_USE: Array<PortUse> = Array::with_max_entries(MAX_PORTS, 0);
+#[map]
+pub static LEDGERS: PerCpuArray<Ledger> = PerCpuArray::with_max_entries(MAX_PORTS, 0);
+#[map]
+pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::with_max_entries(16_384, 0);
+#[map]
+pub static DROPS_BY_REASON: PerCpuArray<Count> = PerCpuArray::with_max_entries(DropReason::SLOTS, 0);
+#[map]
+pub static FLOW_COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(FlowCounter::SLOTS, 0);
+#[map]
+pub static RULE_TOTALS: HashMap<RuleId, Totals> = HashMap::with_max_entries(131_072, BPF_F_NO_PREALLOC);
+#[map]
+pub static FORWARD_TOTALS: HashMap<ForwardId, Totals> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+/// The tick and the events sent in it.
+#[map]
+pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static SCRATCH4: PerCpuArray<Pair<V4>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+#[map]
+static SCRATCH6: PerCpuArray<Pair<V6>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+
+/// Programs that may be decided on one CPU at once, each with scratch of its own.
+pub const PROGRAMS: u32 = 4;
+
+/// Both directions of a flow to be admitted: too large for the stack.
+#[repr(C)]
+pub struct Pair<A> {
+    pub key: FlowKey<A>,
+    pub reply_key: FlowKey<A>,
+    pub entry: FlowEntry<A>,
+    pub reply: FlowEntry<A>,
+    /// The first packet's, as it came.
+    pub frame_src: Mac,
+    pub _pad: u16,
+    /// 1: the first packet is one of TCP without SYN.
+    pub is_midstream: u32,
+}
+
+/// An address family with its tables.
+pub trait Family: Address {
+    /// Index into `HANDS` and `TABLE_USE`.
+    const INDEX: u32;
+    fn flows() -> &'static HashMap<FlowKey<Self>, FlowEntry<Self>>;
+    fn ring() -> &'static Array<FlowKey<Self>>;
+    fn free() -> &'static Queue<u32>;
+    fn scratch() -> &'static PerCpuArray<Pair<Self>>;
+}
+
+macro_rules! family {
+    ($family:ty, $index:literal, $flows:ident, $ring:ident, $free:ident, $scratch:ident) => {
+        impl Family for $family {
+            const INDEX: u32 = $index;
+            #[inline(always)]
+            fn flows() -> &'static HashMap<FlowKey<Self>, FlowEntry<Self>> {
+                &$flows
+            }
+            #[inline(always)]
+            fn ring() -> &'static Array<FlowKey<Self>> {
+                &$ring
+            }
+            #[inline(always)]
+            fn free() -> &'static Queue<u32> {
+                &$free
+            }
+            #[inline(always)]
+            fn scratch() -> &'static PerCpuArray<Pair<Self>> {
+                &$scratch
+            }
+        }
+    };
+}
+family!(V4, 0, FLOWS4, RING4, FREE4, SCRATCH4);
+family!(V6, 1, FLOWS6, RING6, FREE6, SCRATCH6);
+
+/// The settings in force.
+#[inline(always)]
+pub fn settings() -> Result<&'static Settings, DropReason> {
+    SETTINGS.get(0).ok_or(DropReason::Internal)
+}
+
+/// A port's row, if there is such a port.
+#[inline(always)]
+pub fn port(id: PortId) -> Option<&'static Port> {
+    PORTS.get(id.0 as u32).filter(|p| !p.is(PortKind::None))
+}
+
+/// The port that has a device.
+#[inline(always)]
+pub fn port_of_device(ifindex: u32) -> Option<PortId> {
+    let id = if ifindex < LOW_DEVICES {
+        *PORT_OF_DEVICE.get(ifindex)?
+    } else {
+        // SAFETY: rows are two bytes, written whole.
+        unsafe { *PORT_OF_HIGH_DEVICE.get(&ifindex)? }
+    };
+    (id != PortId(0)).then_some(id)
+}
+
+#[inline(always)]
+pub fn network(id: NetworkId) -> Result<&'static Network, DropReason> {
+    NETWORKS.get(id.0 as u32).ok_or(DropReason::Internal)
+}
+
+#[inline(always)]
+pub fn member(network: NetworkId, index: u16) -> Option<PortId> {
+    // SAFETY: rows are two bytes, written whole.
+    unsafe { MEMBERS.get(&MemberKey { network, index }).copied() }
+}
+
+/// Who has an address in a network.
+#[inline(always)]
+pub fn neighbor(network: NetworkId, addr: Ip) -> Option<&'static Neighbor> {
+    // SAFETY: a preallocated row may be replaced while it is read: one packet then takes the old owner's
+    // port with the new owner's MAC, which that guest ignores. The edit bumps both ports.
+    unsafe { NEIGHBORS.get(&NetworkAddress { addr, network, _pad: 0 }) }
+}
+
+/// Whether an address is the host's, as a network sees it.
+#[inline(always)]
+pub fn is_host_address(network: NetworkId, addr: Ip) -> bool {
+    HOST_ADDRESSES.get_ptr(&NetworkAddress { addr, network, _pad: 0 }).is_some()
+}
+
+/// Whether a port may send from an address that is not its own.
+#[inline(always)]
+pub fn is_allowed_source(port: PortId, addr: Ip) -> bool {
+    let bits = SourceKey::prefix(128);
+    ALLOWED_SOURCES.get(&Key::new(bits, SourceKey { port, _pad: 0, addr })).is_some()
+}
+
+/// The forward that publishes an address and L4 port (network byte order).
+#[inline(always)]
+pub fn forward(key: ForwardKey) -> Option<&'static Forward> {
+    FORWARDS.get(&Key::new(ForwardKey::prefix(16), key))
+}
+
+/// The class of an address in an epoch.
+#[inline(always)]
+pub fn class(epoch: u32, addr: Ip) -> ClassId {
+    let key = Key::new(ClassKey::prefix(128), ClassKey { epoch: epoch & 1, addr });
+    IDENTITIES.get(&key).copied().unwrap_or_default()
+}
+
+/// The compiled rules in their maps.
+pub struct PolicyMaps;
+
+impl Policies for PolicyMaps {
+    #[inline(always)]
+    fn row(&self, key: &PolicyKey) -> Option<RowId> {
+        // SAFETY: rows are four bytes, written whole.
+        unsafe { POLICIES.get(key).copied() }
+    }
+    #[inline(always)]
+    fn verdict(&self, key: &RowKey) -> Option<RowVerdict> {
+        ROWS.get(&Key::new(RowKey::l4(16), *key)).copied()
+    }
+}

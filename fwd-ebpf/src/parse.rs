@@ -1,0 +1,222 @@
+//! Bytes to typed headers. What cannot be read, or not yet, is a drop reason.
+//!
+//! IPv4 (RFC 791) without options, IPv6 (RFC 8200) without extension headers; TCP (RFC 9293), UDP (RFC 768),
+//! ICMP (RFC 792, RFC 4443). Lengths are checked against the frame, so a later stage reads nothing that the
+//! packet does not have. Header checksums are not: the receiver's stack does.
+
+use fwd_common::{
+    addr::{Address, Mac},
+    drop::DropReason,
+    flow::FlowKey,
+    id::Zone,
+    proto::{EtherType, IpProto, icmp, icmpv6},
+};
+
+use crate::frame::{Frame, Window};
+
+/// Where the L3 header begins.
+pub const L3: usize = 14;
+const IPV4_LEN: usize = 20;
+const IPV6_LEN: usize = 40;
+
+/// Where the L4 header begins.
+#[inline(always)]
+pub const fn l4<A: Address>() -> usize {
+    if A::IS_V6 { L3 + IPV6_LEN } else { L3 + IPV4_LEN }
+}
+
+/// The Ethernet header.
+pub struct Ether {
+    pub dst: Mac,
+    pub src: Mac,
+    pub ether_type: EtherType,
+}
+
+/// What kind of packet this is to the stages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Has L4 ports, or an echo id: can be translated.
+    Ports,
+    /// A protocol without either.
+    Other,
+    /// ICMP error: belongs to the flow of the packet that it quotes.
+    IcmpError,
+    /// Neighbor discovery or multicast listener discovery: belongs to no flow.
+    Neighborhood,
+}
+
+/// A parsed packet.
+pub struct Packet<A> {
+    pub key: FlowKey<A>,
+    /// What rules compare, in network byte order: the destination L4 port, or ICMP's type and code.
+    pub service: u16,
+    pub tcp_flags: u8,
+    pub kind: Kind,
+}
+
+/// The Ethernet header as it stands, whatever follows.
+///
+/// # Errors
+/// `RuntFrame`.
+#[inline(always)]
+pub fn ether_header<F: Frame>(frame: F) -> Result<Ether, DropReason> {
+    frame.pull(L3);
+    let w = frame.window::<14>(0).ok_or(DropReason::RuntFrame)?;
+    let ether_type = EtherType(u16::from_be(w.get(12)));
+    Ok(Ether { dst: w.get(0), src: w.get(6), ether_type })
+}
+
+/// The Ethernet header of an untagged frame.
+///
+/// # Errors
+/// `RuntFrame`, `VlanTagged`.
+#[inline(always)]
+pub fn ether<F: Frame>(frame: F) -> Result<Ether, DropReason> {
+    let ether = ether_header(frame)?;
+    if frame.has_vlan_metadata() || matches!(ether.ether_type, EtherType::VLAN | EtherType::SERVICE_VLAN) {
+        return Err(DropReason::VlanTagged);
+    }
+    Ok(ether)
+}
+
+/// Source and destination of a packet whose other headers may be unreadable.
+///
+/// # Errors
+/// `TruncatedHeader`.
+#[inline(always)]
+pub fn addresses<F: Frame, A: Address>(frame: F) -> Result<(A, A), DropReason> {
+    frame.pull(l4::<A>());
+    if A::IS_V6 {
+        let w = frame.window::<IPV6_LEN>(L3).ok_or(DropReason::TruncatedHeader)?;
+        Ok((w.get(8), w.get(24)))
+    } else {
+        let w = frame.window::<IPV4_LEN>(L3).ok_or(DropReason::TruncatedHeader)?;
+        Ok((w.get(12), w.get(16)))
+    }
+}
+
+/// TTL or hop limit; 0 where there is no header.
+#[inline(always)]
+pub fn ttl<F: Frame, A: Address>(frame: F) -> u8 {
+    let (v4, v6) = (8, 7);
+    frame.window::<1>(L3 + if A::IS_V6 { v6 } else { v4 }).map_or(0, |w| w.get(0))
+}
+
+/// L3 and L4 headers of a packet that came in in a zone.
+///
+/// # Errors
+/// The reason why it cannot be read.
+#[inline(always)]
+pub fn packet<F: Frame, A: Address>(frame: F, zone: Zone) -> Result<Packet<A>, DropReason> {
+    frame.pull(l4::<A>() + 8);
+    let (proto, l4_len) = if A::IS_V6 { ipv6(frame)? } else { ipv4(frame)? };
+    let (src, dst) = addresses::<F, A>(frame)?;
+    let key = FlowKey { src, dst, sport: 0, dport: 0, zone, proto, _pad: 0 };
+    let mut packet = Packet { key, service: 0, tcp_flags: 0, kind: Kind::Other };
+    match proto {
+        IpProto::TCP => tcp(frame, &mut packet, l4_len)?,
+        IpProto::UDP => udp(frame, &mut packet, l4_len)?,
+        p if p == A::ICMP => icmp(frame, &mut packet, l4_len)?,
+        _ => {}
+    }
+    Ok(packet)
+}
+
+/// Protocol, and bytes behind the header.
+#[inline(always)]
+fn ipv4<F: Frame>(frame: F) -> Result<(IpProto, usize), DropReason> {
+    let w = frame.window::<IPV4_LEN>(L3).ok_or(DropReason::TruncatedHeader)?;
+    let version_ihl: u8 = w.get(0);
+    let total = u16::from_be(w.get(2)) as usize;
+    let header = (version_ihl & 0xf) as usize * 4;
+    if version_ihl >> 4 != 4 || header < IPV4_LEN || total < header || L3 + total > frame.len() as usize {
+        return Err(DropReason::BadIpv4Header);
+    }
+    if header != IPV4_LEN {
+        return Err(DropReason::Ipv4Options);
+    }
+    // More fragments, or an offset.
+    if w.get::<u16>(6) & 0x3fff_u16.to_be() != 0 {
+        return Err(DropReason::Fragment);
+    }
+    Ok((w.get(9), total - IPV4_LEN))
+}
+
+/// Protocol, and bytes behind the header.
+#[inline(always)]
+fn ipv6<F: Frame>(frame: F) -> Result<(IpProto, usize), DropReason> {
+    let w = frame.window::<IPV6_LEN>(L3).ok_or(DropReason::TruncatedHeader)?;
+    let payload = u16::from_be(w.get(4)) as usize;
+    if w.get::<u8>(0) >> 4 != 6 || L3 + IPV6_LEN + payload > frame.len() as usize {
+        return Err(DropReason::BadIpv6Header);
+    }
+    let proto: IpProto = w.get(6);
+    if proto == IpProto::FRAGMENT {
+        return Err(DropReason::Fragment);
+    }
+    if proto.is_ipv6_extension() {
+        return Err(DropReason::Ipv6Extension);
+    }
+    Ok((proto, payload))
+}
+
+#[inline(always)]
+fn tcp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> Result<(), DropReason> {
+    frame.pull(l4::<A>() + 20);
+    let w = frame.window::<20>(l4::<A>()).ok_or(DropReason::TruncatedHeader)?;
+    let header = (w.get::<u8>(12) >> 4) as usize * 4;
+    if header < 20 || header > len {
+        return Err(DropReason::BadL4Header);
+    }
+    packet.tcp_flags = w.get(13);
+    ports(packet, w.get(0), w.get(2));
+    Ok(())
+}
+
+#[inline(always)]
+fn udp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> Result<(), DropReason> {
+    let w = frame.window::<8>(l4::<A>()).ok_or(DropReason::TruncatedHeader)?;
+    let udp_len = u16::from_be(w.get(4)) as usize;
+    if udp_len < 8 || udp_len > len {
+        return Err(DropReason::BadL4Header);
+    }
+    ports(packet, w.get(0), w.get(2));
+    Ok(())
+}
+
+#[inline(always)]
+fn ports<A>(packet: &mut Packet<A>, sport: u16, dport: u16) {
+    (packet.key.sport, packet.key.dport, packet.service) = (sport, dport, dport);
+    packet.kind = Kind::Ports;
+}
+
+#[inline(always)]
+fn icmp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> Result<(), DropReason> {
+    let w: Window<8> = frame.window(l4::<A>()).ok_or(DropReason::TruncatedHeader)?;
+    if len < 8 {
+        return Err(DropReason::BadL4Header);
+    }
+    packet.service = w.get(0);
+    let kind: u8 = w.get(0);
+    let (request, reply) = if A::IS_V6 {
+        (icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY)
+    } else {
+        (icmp::ECHO_REQUEST, icmp::ECHO_REPLY)
+    };
+    if kind == request {
+        packet.key.sport = w.get(4);
+        packet.kind = Kind::Ports;
+    } else if kind == reply {
+        packet.key.dport = w.get(4);
+        packet.kind = Kind::Ports;
+    } else if A::IS_V6 {
+        packet.kind = match kind {
+            0..icmpv6::FIRST_INFORMATIONAL => Kind::IcmpError,
+            icmpv6::MLD_QUERY..=icmpv6::REDIRECT | icmpv6::MLDV2_REPORT => Kind::Neighborhood,
+            _ => Kind::Other,
+        };
+    } else if matches!(kind, icmp::UNREACHABLE | 4 | 5 | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM) {
+        packet.kind = Kind::IcmpError;
+    }
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! What is counted and told: received frames, drops, and what happened to flows.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+};
+use fwd_common::{
+    addr::{Ip, Mac},
+    counter::{Count, DropCount, DropKey, FlowCounter, HookLedger, Totals},
+    drop::DropReason,
+    event::{Event, EventKind},
+    flow::{FlowEntry, FlowKey, Tick},
+    id::{ForwardId, PortId, RuleId},
+    port::{self, Port, PortKind},
+    settings::Settings,
+    verdict::{Dropped, Outcome, Verdict},
+};
+
+use crate::{
+    atomic::shared,
+    frame::{Frame, Hook},
+    maps::{self, Family},
+    stage::table::Flows,
+};
+
+/// The port on which a frame came in, with what every stage needs of it.
+pub struct Ingress {
+    pub id: PortId,
+    pub port: &'static Port,
+    /// The port's, read before anything else.
+    pub generation: u32,
+    pub settings: &'static Settings,
+    ledger: *mut HookLedger,
+}
+
+impl Ingress {
+    /// The port of the frame's device; none: the device is not fwd's.
+    #[inline(always)]
+    pub fn of<F: Frame>(frame: F) -> Option<Self> {
+        Self::at::<F>(maps::port_of_device(frame.ifindex())?)
+    }
+
+    /// A port by id.
+    #[inline(always)]
+    pub fn at<F: Frame>(id: PortId) -> Option<Self> {
+        let ledger = maps::LEDGERS.get_ptr_mut(id.0 as u32)?;
+        // SAFETY: a pointer into a per-CPU row, of which only a field's address is taken.
+        let ledger = unsafe {
+            match F::HOOK {
+                Hook::Xdp => &raw mut (*ledger).xdp,
+                Hook::Skb => &raw mut (*ledger).skb,
+            }
+        };
+        let port = maps::port(id)?;
+        Some(Self { id, port, generation: port.generation, settings: maps::settings().ok()?, ledger })
+    }
+
+    #[inline(always)]
+    pub fn is_bridged(&self) -> bool {
+        self.port.has(port::flag::BRIDGED)
+    }
+
+    /// What to do with a frame that cannot be read: an uplink's is the host's affair.
+    #[inline(always)]
+    pub fn unparsed(&self, reason: DropReason) -> Outcome<Verdict> {
+        if self.port.is(PortKind::Uplink) { Outcome::ok(Verdict::HOST) } else { Outcome::dropped(reason) }
+    }
+
+    /// Adds to one column of this CPU's ledger.
+    #[inline(always)]
+    pub fn count(&self, column: impl FnOnce(&mut HookLedger) -> &mut Count, count: Count) {
+        // SAFETY: the row is this CPU's, and programs of one hook do not nest on a port.
+        *column(unsafe { &mut *self.ledger }) += count;
+    }
+}
+
+/// Packets and bytes that a frame stands for.
+#[inline(always)]
+pub fn size_of_frame<F: Frame>(frame: F) -> Count {
+    Count { packets: frame.segments(), bytes: frame.len() as u64 }
+}
+
+#[inline(always)]
+pub fn received<F: Frame>(frame: F, ingress: &Ingress) {
+    ingress.count(|l| &mut l.received, size_of_frame(frame));
+}
+
+/// Now, at the grain of the kernel's tick.
+#[inline(always)]
+pub fn now() -> Tick {
+    // SAFETY: reads a clock.
+    Tick::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
+}
+
+/// Counts a drop by port, reason and rule, and tells it.
+#[inline(always)]
+pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: &Told) {
+    if let Some(all) = maps::DROPS_BY_REASON.get_ptr_mut(dropped.reason as u32) {
+        // SAFETY: this CPU's row.
+        unsafe { *all += count };
+    }
+    let key = DropKey {
+        rule: dropped.rule,
+        port: ingress,
+        reason: dropped.reason as u8,
+        direction: dropped.direction as u8,
+    };
+    // SAFETY: reads a clock.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    if let Some(row) = maps::DROPS.get_ptr_mut(&key) {
+        // SAFETY: this CPU's row; rows of this map are never deleted while the programs run.
+        let row = unsafe { &mut *row };
+        row.count += count;
+        row.last_seen_ns = now_ns;
+    } else if maps::DROPS
+        .insert(&key, &DropCount { count, last_seen_ns: now_ns }, BPF_NOEXIST as u64)
+        .is_err()
+    {
+        // Another CPU made the row just now, or there is no room: once more tells which.
+        match maps::DROPS.get_ptr_mut(&key) {
+            // SAFETY: as above.
+            Some(row) => unsafe { (*row).count += count },
+            None => add(FlowCounter::DropsUnattributed, count.packets),
+        }
+    }
+    event(|| Event {
+        at_ns: now_ns,
+        src: told.src,
+        dst: told.dst,
+        rule: dropped.rule,
+        len: count.bytes as u32,
+        sport: told.sport,
+        dport: told.dport,
+        port: ingress,
+        kind: EventKind::Drop as u8,
+        reason: dropped.reason as u8,
+        proto: told.proto,
+        direction: dropped.direction as u8,
+        frame_src: told.frame_src,
+        ether_type: told.ether_type,
+        _pad: [0; 6],
+    });
+}
+
+/// What an event tells of a packet.
+#[derive(Clone, Copy, Default)]
+pub struct Told {
+    pub src: Ip,
+    pub dst: Ip,
+    pub sport: u16,
+    pub dport: u16,
+    pub ether_type: u16,
+    pub proto: fwd_common::proto::IpProto,
+    pub frame_src: Mac,
+}
+
+/// Sends an event, if this CPU has not sent too many in this tick and the ring has room.
+#[inline(always)]
+pub fn event(event: impl FnOnce() -> Event) {
+    if maps::settings().is_ok_and(|s| within_budget(s.events_per_tick))
+        && let Some(mut record) = maps::EVENTS.reserve::<Event>(0)
+    {
+        record.write(event());
+        return record.submit(0);
+    }
+    add(FlowCounter::EventsLost, 1);
+}
+
+#[inline(always)]
+fn within_budget(limit: u32) -> bool {
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's row.
+    let [tick, sent] = unsafe { &mut *budget };
+    let now = now().0;
+    if *tick != now {
+        (*tick, *sent) = (now, 0);
+    }
+    *sent = sent.wrapping_add(1);
+    *sent <= limit
+}
+
+/// Adds to a counter of what flow tables did.
+#[inline(always)]
+pub fn add(counter: FlowCounter, n: u64) {
+    if let Some(row) = maps::FLOW_COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: this CPU's row.
+        unsafe { *row += n };
+    }
+}
+
+/// Counts a flow that was admitted, by its rule and its forward.
+#[inline(never)]
+pub fn began<A>(entry: &FlowEntry<A>) -> u32 {
+    // SAFETY: reads a clock. A race leaves one of two times a moment apart.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    for totals in [rule(entry.rule), forward(entry.forward)].into_iter().flatten() {
+        shared(&mut totals.flows).add(1);
+        totals.last_hit_ns = now;
+    }
+    0
+}
+
+/// Counts a flow that ends, by its original direction's entry.
+#[inline(never)]
+pub fn ended<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>, is_cut: bool) -> u32 {
+    if entry.rule == RuleId(0) && entry.forward == ForwardId(0) {
+        return 0;
+    }
+    let back = match Flows::get(&Flows::partner(key, entry)) {
+        Some(reply) => Count { packets: reply.packets, bytes: reply.bytes },
+        None => Count::default(),
+    };
+    for totals in [rule(entry.rule), forward(entry.forward)].into_iter().flatten() {
+        shared(&mut totals.cut).add(is_cut as u64);
+        shared(&mut totals.out.packets).add(entry.packets);
+        shared(&mut totals.out.bytes).add(entry.bytes);
+        shared(&mut totals.back.packets).add(back.packets);
+        shared(&mut totals.back.bytes).add(back.bytes);
+    }
+    0
+}
+
+/// What a flow of no rule would insert: on no stack.
+static NONE_YET: Totals = Totals {
+    flows: 0,
+    cut: 0,
+    out: Count { packets: 0, bytes: 0 },
+    back: Count { packets: 0, bytes: 0 },
+    last_hit_ns: 0,
+};
+
+#[inline(always)]
+fn rule(id: RuleId) -> Option<&'static mut Totals> {
+    if id == RuleId(0) {
+        return None;
+    }
+    let _ = maps::RULE_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+    // SAFETY: not preallocated, so the row stays what it is while this program runs.
+    maps::RULE_TOTALS.get_ptr_mut(&id).map(|row| unsafe { &mut *row })
+}
+
+#[inline(always)]
+fn forward(id: ForwardId) -> Option<&'static mut Totals> {
+    if id == ForwardId(0) {
+        return None;
+    }
+    let _ = maps::FORWARD_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+    // SAFETY: as for rules.
+    maps::FORWARD_TOTALS.get_ptr_mut(&id).map(|row| unsafe { &mut *row })
+}

@@ -1,0 +1,113 @@
+//! Changes a frame as a flow entry says: MACs and TTL of routed packets, addresses, L4 ports and checksums of
+//! translated ones (RFC 1624 for the checksums). Sizes never change.
+
+use fwd_common::{
+    addr::{Address, Mac},
+    drop::DropReason,
+    flow::{FlowEntry, flag},
+    proto::IpProto,
+};
+
+use crate::{
+    frame::{ChecksumFix, Frame},
+    parse::{L3, l4},
+};
+
+/// Folds a ones'-complement sum into 16 bits.
+#[inline(always)]
+pub const fn fold(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
+/// A checksum after its data changed by a difference: HC' = ~(~HC + ~m + m') (RFC 1624, eqn. 3).
+#[inline(always)]
+pub const fn adjusted(checksum: u16, difference: u32) -> u16 {
+    !fold(!checksum as u32 + difference)
+}
+
+/// The difference between two addresses.
+#[inline(always)]
+pub fn address_difference<A: Address>(old: A, new: A) -> u32 {
+    // The complement of a sum of n words, as a sum: each word's complement is 0xffff less the word.
+    let words = if A::IS_V6 { 8 } else { 2 };
+    0xffff * words - old.sum() + new.sum()
+}
+
+/// The difference between two 16-bit words.
+#[inline(always)]
+pub const fn word_difference(old: u16, new: u16) -> u32 {
+    !old as u32 + new as u32
+}
+
+/// Applies a flow entry to a frame of that flow.
+///
+/// # Errors
+/// `TruncatedHeader` where the frame shrank since it was parsed, `RewriteFailed` where the kernel refused.
+#[inline(always)]
+pub fn apply<F: Frame, A: Address>(
+    frame: F,
+    proto: IpProto,
+    entry: &FlowEntry<A>,
+    source_mac: Mac,
+) -> Result<(), DropReason> {
+    if entry.has(flag::ROUTED) {
+        let w = frame.window::<14>(0).ok_or(DropReason::TruncatedHeader)?;
+        w.set(0, entry.out_dst);
+        w.set(6, source_mac);
+    }
+    if entry.flags & (flag::ROUTED | flag::TRANSLATED) != 0 {
+        l3(frame, entry)?;
+    }
+    if entry.has(flag::TRANSLATED) {
+        l4_header(frame, proto, entry)?;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn l3<F: Frame, A: Address>(frame: F, entry: &FlowEntry<A>) -> Result<(), DropReason> {
+    let hop = entry.has(flag::ROUTED) as u8;
+    if A::IS_V6 {
+        let w = frame.window::<40>(L3).ok_or(DropReason::TruncatedHeader)?;
+        w.set(7, w.get::<u8>(7) - hop);
+        w.set(8, entry.src);
+        w.set(24, entry.dst);
+    } else {
+        let w = frame.window::<20>(L3).ok_or(DropReason::TruncatedHeader)?;
+        w.set(8, w.get::<u8>(8) - hop);
+        // The TTL is the first byte of its word: one less is a difference of ~0x0100.
+        let hop_difference = if hop != 0 { !0x0100_u16.to_be() as u32 } else { 0 };
+        w.set(10, adjusted(w.get(10), entry.l3_delta as u32 + hop_difference));
+        w.set(12, entry.src);
+        w.set(16, entry.dst);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn l4_header<F: Frame, A: Address>(frame: F, proto: IpProto, entry: &FlowEntry<A>) -> Result<(), DropReason> {
+    let start = l4::<A>();
+    let w = frame.window::<8>(start).ok_or(DropReason::TruncatedHeader)?;
+    let checksum = match proto {
+        IpProto::TCP => 16,
+        IpProto::UDP => 6,
+        _ => 2,
+    };
+    if proto == A::ICMP {
+        // One of the two is the id, the other 0.
+        w.set(4, entry.sport | entry.dport);
+    } else {
+        w.set(0, entry.sport);
+        w.set(2, entry.dport);
+    }
+    // ICMP over IPv4 has no pseudo-header.
+    let has_pseudo_header = A::IS_V6 || proto != IpProto::ICMP;
+    let fix = ChecksumFix {
+        offset: start + checksum,
+        addresses: if has_pseudo_header { entry.l3_delta } else { 0 },
+        l4_ports: entry.l4_delta,
+        is_udp: proto == IpProto::UDP,
+    };
+    frame.fix_checksum(fix).map_err(|_| DropReason::RewriteFailed)
+}

@@ -1,0 +1,277 @@
+//! Admission: both directions of a flow go into the table, after all stages agreed.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use fwd_common::{
+    addr::{Address, Mac},
+    conntrack::Life,
+    counter::FlowCounter,
+    drop::DropReason,
+    event::{Event, EventKind},
+    flow::{FlowEntry, flag},
+    id::{ForwardId, PortId},
+    nat::TRIES,
+    port::{Port, PortKind},
+    proto::{IpProto, tcp},
+    settings,
+    table::{self as pairs, Inserted},
+    verdict::{Outcome, Verdict},
+};
+
+use super::{
+    deliver, nat, reclaim,
+    table::{self, End, Flows},
+};
+use crate::{
+    atomic::shared,
+    frame::Deliver,
+    maps::{self, Family, Pair},
+    parse::{Ether, Packet},
+    report::{self, Ingress},
+    rewrite::{address_difference, fold, word_difference},
+};
+
+/// A flow to be admitted: the original direction's entry in scratch, as if the packet were to be delivered
+/// unchanged to where its frame is addressed. `forward`, `route` and `fdb` change what is otherwise.
+///
+/// # Errors
+/// `TcpMidstream`.
+#[inline(always)]
+pub fn candidate<F: Deliver, A: Family>(
+    _: F,
+    ingress: &Ingress,
+    ether: &Ether,
+    packet: &Packet<A>,
+) -> Result<&'static mut FlowEntry<A>, DropReason> {
+    let key = &packet.key;
+    let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & tcp::SYN == 0;
+    let pair = A::scratch().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
+    // SAFETY: this CPU's and this program's row; nothing that runs until the packet is sent uses it.
+    let pair = unsafe { &mut *pair };
+    pair.key = *key;
+    pair.is_midstream = is_midstream as u32;
+    pair.frame_src = ether.src;
+    // Field by field: a whole entry would be made on the stack first.
+    let entry = &mut pair.entry;
+    entry.generation = ingress.generation;
+    entry.life = Life::NEW;
+    entry.flags = flag::ORIGINAL;
+    entry.forward = ForwardId(0);
+    (entry.src, entry.dst, entry.sport, entry.dport) = (key.src, key.dst, key.sport, key.dport);
+    entry.frame_src = known(ingress.port, ether.src);
+    entry.out_dst = ether.dst;
+    Ok(entry)
+}
+
+/// Sets the port by which a flow to be admitted leaves. Both generations are read before the policy is asked:
+/// an edit in between leaves the flow stale.
+#[inline(always)]
+pub fn leave_by<A: Family>(to: &mut FlowEntry<A>, id: PortId, port: &Port) -> Verdict {
+    to.egress = id;
+    to.generation = to.generation.wrapping_add(port.generation);
+    Verdict::NEXT
+}
+
+/// Routers answer from whatever MAC they like.
+#[inline(always)]
+fn known(port: &Port, mac: Mac) -> Mac {
+    if port.is(PortKind::Uplink) { Mac::NONE } else { mac }
+}
+
+/// Admits the flow in scratch and sends its first packet on its way. `slot` goes back if it is not used.
+///
+/// # Errors
+/// What the packet or a limit forbids.
+#[inline(always)]
+pub fn admit<F: Deliver, A: Family>(frame: F, ingress: &Ingress, slot: u32) -> Outcome<Verdict> {
+    let mut is_used = false;
+    let verdict = admit_in::<F, A>(frame, ingress, slot, &mut is_used);
+    if !is_used && slot != reclaim::NONE {
+        let _ = A::free().push(slot, 0);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn admit_in<F: Deliver, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    slot: u32,
+    is_used: &mut bool,
+) -> Outcome<Verdict> {
+    let pair = A::scratch().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
+    // SAFETY: as in `candidate`, which filled it for this.
+    let pair = unsafe { &mut *pair };
+    let egress = maps::port(pair.entry.egress).ok_or(DropReason::PortDown)?;
+    if !deliver::is_for::<F>(egress, pair.entry.flags) {
+        return Outcome::ok(Verdict::PASS_UP);
+    }
+    deliver::check::<F, A>(frame, egress, pair.entry.flags)?;
+    if pair.is_midstream != 0 && ingress.settings.flags & settings::flag::MIDSTREAM_TCP == 0 {
+        return Outcome::dropped(DropReason::TcpMidstream);
+    }
+    let owner = complete(pair, ingress, egress);
+    limits::<A>(ingress, owner)?;
+    pair.entry.slot = slot;
+    if slot == reclaim::NONE {
+        report::add(FlowCounter::RefusedTableFull, 1);
+        return Outcome::dropped(DropReason::FlowTableFull);
+    }
+    let count = report::size_of_frame(frame);
+    (pair.entry.packets, pair.entry.bytes) = (count.packets, count.bytes);
+    let inserted = insert(frame, pair);
+    *is_used = inserted == Inserted::Won;
+    if *is_used {
+        admitted(pair, owner);
+    }
+    match inserted {
+        Inserted::Won | Inserted::Adopted => deliver::send(frame, pair.key.proto, &pair.entry, egress),
+        Inserted::Lost => {
+            // The winner's translation is the flow's; where it has ended since, the sender tries again.
+            let entry = Flows::get(&pair.key).ok_or(DropReason::NatExhausted)?;
+            deliver::send(frame, pair.key.proto, entry, egress)
+        }
+        Inserted::Taken => {
+            report::add(FlowCounter::RefusedNatExhausted, 1);
+            Outcome::dropped(DropReason::NatExhausted)
+        }
+        Inserted::Full => {
+            report::add(FlowCounter::RefusedTableFull, 1);
+            Outcome::dropped(DropReason::FlowTableFull)
+        }
+    }
+}
+
+/// Fills in what does not depend on a translated L4 port. Returns the port whose quota the flow uses: the VM
+/// that opened it, else the VM that it was opened to.
+#[inline(always)]
+fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> PortId {
+    let now = report::now();
+    if pair.entry.has(flag::UNRESOLVED) {
+        // Stale from the start: looked up again by its next packet.
+        pair.entry.generation = pair.entry.generation.wrapping_sub(1);
+    }
+    pair.entry.last_seen = now;
+    let both = flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED;
+    let (key, reply) = (&pair.key, &mut pair.reply);
+    reply.generation = pair.entry.generation;
+    reply.life = Life::NEW;
+    reply.egress = ingress.id;
+    reply.flags = pair.entry.flags & both;
+    reply.forward = pair.entry.forward;
+    (reply.src, reply.dst, reply.sport, reply.dport) = (key.dst, key.src, key.dport, key.sport);
+    reply.last_seen = now;
+    reply.frame_src = known(egress, pair.entry.out_dst);
+    reply.out_dst = pair.frame_src;
+    reply.rule = pair.entry.rule;
+    (reply.slot, reply.packets, reply.bytes) = (0, 0, 0);
+    finish_translation(pair, egress);
+    if ingress.port.is(PortKind::Vm) || !egress.is(PortKind::Vm) {
+        return ingress.id;
+    }
+    pair.entry.flags |= flag::OWNED_BY_EGRESS;
+    pair.entry.egress
+}
+
+/// Quotas. CPUs that ask at once may all pass: at most one flow each above a limit.
+#[inline(always)]
+fn limits<A: Family>(ingress: &Ingress, owner: PortId) -> Result<(), DropReason> {
+    let port = maps::port(owner).ok_or(DropReason::PortDown)?;
+    let held = table::port_use(owner).ok_or(DropReason::Internal)?;
+    if shared(&mut held.flows).load() >= port.flow_limit {
+        report::add(FlowCounter::RefusedPortLimit, 1);
+        return Err(DropReason::PortFlowLimit);
+    }
+    let all = maps::TABLE_USE.get_ptr_mut(A::INDEX).ok_or(DropReason::Internal)?;
+    // SAFETY: a map row, changed by atomics only.
+    let all = shared(unsafe { &mut (*all).half_open }).load();
+    let own = shared(&mut held.half_open).load();
+    if own >= port.half_open_limit || all >= ingress.settings.half_open_limit {
+        report::add(FlowCounter::RefusedHalfOpen, 1);
+        return Err(DropReason::HalfOpenLimit);
+    }
+    Ok(())
+}
+
+/// The reply's key, and both directions' checksum differences, once the L4 ports are known.
+#[inline(always)]
+fn finish_translation<A: Family>(pair: &mut Pair<A>, egress: &Port) {
+    pair.reply_key = pair.entry.partner_key(pair.key.proto, egress.zone);
+    differences(&pair.key, &mut pair.entry);
+    differences(&pair.reply_key, &mut pair.reply);
+}
+
+#[inline(always)]
+fn differences<A: Address>(key: &fwd_common::flow::FlowKey<A>, entry: &mut FlowEntry<A>) {
+    entry.l3_delta = 0;
+    entry.l4_delta = 0;
+    if (key.src, key.dst) != (entry.src, entry.dst) {
+        entry.l3_delta =
+            fold(address_difference(key.src, entry.src) + address_difference(key.dst, entry.dst));
+    }
+    if (key.sport, key.dport) != (entry.sport, entry.dport) {
+        entry.l4_delta =
+            fold(word_difference(key.sport, entry.sport) + word_difference(key.dport, entry.dport));
+    }
+}
+
+/// Inserts the pair; where the source is translated, under the first L4 port that is free.
+#[inline(always)]
+fn insert<F: Deliver, A: Family>(frame: F, pair: &Pair<A>) -> Inserted {
+    if !pair.entry.has(flag::SOURCE_TRANSLATED) {
+        return attempt(pair);
+    }
+    for n in 0..TRIES {
+        match frame.try_l4_port::<A>(n) {
+            Inserted::Taken => {}
+            inserted => return inserted,
+        }
+    }
+    Inserted::Taken
+}
+
+/// Inserts the pair in scratch under the n-th L4 port that its flow may take.
+#[inline(always)]
+pub fn try_l4_port<F: Deliver, A: Family>(frame: F, n: u32) -> Inserted {
+    let Some(pair) = A::scratch().get_ptr_mut(F::PROGRAM) else { return Inserted::Full };
+    // SAFETY: this CPU's and this program's row, which `admit` filled for this.
+    let pair = unsafe { &mut *pair };
+    let (Ok(settings), Some(egress)) = (maps::settings(), maps::port(pair.entry.egress)) else {
+        return Inserted::Full;
+    };
+    pair.entry.sport = nat::l4_port(settings.nat_l4_ports, &pair.key, n);
+    finish_translation(pair, egress);
+    if nat::is_taken(frame, &pair.reply_key) { Inserted::Taken } else { attempt(pair) }
+}
+
+#[inline(always)]
+fn attempt<A: Family>(pair: &Pair<A>) -> Inserted {
+    let (original, reply) = ((&pair.key, &pair.entry), (&pair.reply_key, &pair.reply));
+    let is_translated = pair.entry.has(flag::TRANSLATED);
+    pairs::insert_pair(&mut Flows::<A>::new(End::Reopened), original, reply, is_translated)
+}
+
+#[inline(never)]
+fn admitted<A: Family>(pair: &Pair<A>, owner: PortId) {
+    table::take::<A>(owner, true, 1);
+    if let Some(slot) = A::ring().get_ptr_mut(pair.entry.slot) {
+        // SAFETY: the slot is this flow's alone.
+        unsafe { *slot = pair.key };
+    }
+    report::add(FlowCounter::Admitted, 1);
+    report::began(&pair.entry);
+    if maps::settings().is_ok_and(|s| s.flags & settings::flag::FLOW_EVENTS != 0) {
+        report::event(|| Event {
+            // SAFETY: reads a clock.
+            at_ns: unsafe { bpf_ktime_get_ns() },
+            kind: EventKind::FlowStart as u8,
+            src: pair.key.src.ip(),
+            dst: pair.key.dst.ip(),
+            sport: pair.key.sport,
+            dport: pair.key.dport,
+            proto: pair.key.proto,
+            rule: pair.entry.rule,
+            port: owner,
+            ..Event::default()
+        });
+    }
+}

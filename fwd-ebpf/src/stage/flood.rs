@@ -1,0 +1,161 @@
+//! Broadcast, multicast and unknown unicast: copies to the members of the network, and to nobody else.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_loop;
+use fwd_common::{
+    addr::Address,
+    counter::{Count, Ledger},
+    drop::DropReason,
+    id::{NetworkId, PortId},
+    network::{MAX_MEMBERS, Mode},
+    port::{self, PortKind},
+    proto::IpProto,
+    verdict::{Outcome, Verdict},
+};
+
+use super::{fdb, neighborhood, policy, source};
+use crate::{
+    frame::{Deliver, Frame, Hook, Skb},
+    maps::{self, Family},
+    parse::{self, Ether, Kind},
+    report::{self, Ingress},
+};
+
+/// A packet to a group MAC. XDP leaves all of them to TCX.
+///
+/// # Errors
+/// What source guard and policy refuse.
+#[inline(always)]
+pub fn group<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<Verdict> {
+    let is_uplink = ingress.port.is(PortKind::Uplink);
+    if is_uplink && (!ingress.is_bridged() || ether.dst.is_bridge_reserved()) {
+        return Outcome::ok(Verdict::HOST);
+    }
+    if F::HOOK == Hook::Xdp {
+        return Outcome::ok(Verdict::PASS_UP);
+    }
+    if ether.dst.is_bridge_reserved() {
+        return Outcome::dropped(DropReason::LinkLocalFrame);
+    }
+    if ingress.port.is(PortKind::Vm) {
+        check::<F, A>(frame, ingress, ether)?;
+    }
+    fdb::learn(ingress, ether.src)?;
+    frame.flood(ingress)
+}
+
+/// Source guard and the sender's rules. What a network cannot do without is exempt from rules: neighbor
+/// discovery and DHCP.
+#[inline(always)]
+fn check<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<()> {
+    source::mac(ingress, ether)?;
+    let epoch = ingress.settings.epoch;
+    let is_open = ingress.port.view(epoch).policy == Default::default();
+    match parse::packet::<F, A>(frame, ingress.port.zone) {
+        Ok(packet) => {
+            source::check(ingress, ether, &packet)?;
+            if packet.kind == Kind::Neighborhood {
+                neighborhood::check_nd(frame, ingress, ether, &packet)?;
+                return Outcome::ok(());
+            }
+            if !is_open && !is_dhcp_request(&packet) {
+                let key = &packet.key;
+                policy::ask_sender(ingress.port, key.dst.ip(), (key.proto, packet.service))?;
+            }
+            Outcome::ok(())
+        }
+        // Membership reports carry a router alert (RFC 3376, RFC 2710); where no rule asks for more, the
+        // addresses are enough.
+        Err(DropReason::Ipv4Options | DropReason::Ipv6Extension) if is_open => {
+            let (src, _) = parse::addresses::<F, A>(frame)?;
+            if src != A::default() {
+                source::address(ingress, ether.src, src.ip(), DropReason::SourceAddressSpoofed)?;
+            }
+            Outcome::ok(())
+        }
+        Err(reason) => Outcome::dropped(reason),
+    }
+}
+
+/// A DHCP or DHCPv6 client's message (RFC 2131, 4.1; RFC 8415, 7.2).
+#[inline(always)]
+fn is_dhcp_request<A: Address>(packet: &parse::Packet<A>) -> bool {
+    const SERVERS: [u16; 2] = [67_u16.to_be(), 547_u16.to_be()];
+    packet.key.proto == IpProto::UDP && packet.key.dport == SERVERS[A::IS_V6 as usize]
+}
+
+/// What the loop over members needs.
+struct Copies<'a> {
+    skb: *mut c_void,
+    ingress: &'a Ingress,
+    network: NetworkId,
+    sent: u32,
+}
+
+/// Copies a frame to all other members of its network. Nothing in scratch is used after this: each copy may
+/// run another program on this CPU.
+#[inline(always)]
+pub fn copies<const P: u32>(frame: Skb<P>, ingress: &Ingress) -> Outcome<Verdict> {
+    let id = ingress.port.network;
+    let network = maps::network(id)?;
+    let count = report::size_of_frame(frame);
+    let mut copies = Copies { skb: frame.context(), ingress, network: id, sent: 0 };
+    let members = network.members.min(MAX_MEMBERS) as u32;
+    // SAFETY: the callback has the signature that the helper calls, and `copies` outlives the call.
+    unsafe { bpf_loop(members, copy_to_member as *mut c_void, (&raw mut copies).cast(), 0) };
+    let mut sent = copies.sent;
+    let is_bridge = network.is(Mode::Bridge);
+    if !is_bridge && network.host_port != ingress.id {
+        sent += copy(frame, network.host_port);
+    }
+    if is_bridge && !ingress.port.is(PortKind::Uplink) && !ingress.port.has(port::flag::INTO) {
+        frame.set_mark(ingress.settings.mark);
+        sent += copy(frame, network.uplink);
+    }
+    count_copies(ingress.id, sent as u64 * count.packets, sent as u64 * count.bytes);
+    if !is_bridge {
+        return Outcome::ok(Verdict::FLOODED);
+    }
+    if ingress.port.is(PortKind::Vm) {
+        // The frame itself goes to the host behind the uplink.
+        return Outcome::ok(match maps::port(network.host_port) {
+            Some(_) => Verdict::forward(network.host_port),
+            None => Verdict::FLOODED,
+        });
+    }
+    // It came from the uplink or from the host, and goes on as it is.
+    Outcome::ok(Verdict::HOST)
+}
+
+#[inline(always)]
+fn copy<const P: u32>(frame: Skb<P>, to: PortId) -> u32 {
+    match maps::port(to) {
+        Some(port) if port.ifindex != 0 => frame.clone_to(port.ifindex).is_ok() as u32,
+        _ => 0,
+    }
+}
+
+extern "C" fn copy_to_member(index: u32, copies: *mut Copies<'_>) -> i64 {
+    // SAFETY: the helper passes back what `copies` passed to it.
+    let copies = unsafe { &mut *copies };
+    let Some(id) = maps::member(copies.network, index as u16) else { return 0 };
+    let Some(port) = maps::port(id) else { return 0 };
+    let is_isolated = port.flags & copies.ingress.port.flags & port::flag::ISOLATED != 0;
+    if id == copies.ingress.id || port.ifindex == 0 || is_isolated {
+        return 0;
+    }
+    // SAFETY: the context of this program's run.
+    let code = unsafe { aya_ebpf::helpers::bpf_clone_redirect(copies.skb.cast(), port.ifindex, 0) };
+    copies.sent += (code == 0) as u32;
+    0
+}
+
+#[inline(always)]
+fn count_copies(port: PortId, packets: u64, bytes: u64) {
+    if let Some(ledger) = maps::LEDGERS.get_ptr_mut(port.0 as u32) {
+        // SAFETY: this CPU's row.
+        let Ledger { copies, .. } = unsafe { &mut *ledger };
+        *copies += Count { packets, bytes };
+    }
+}

@@ -1,0 +1,89 @@
+//! Forwards: an outside address and L4 port lead to a VM port.
+
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use fwd_common::{
+    addr::Ip,
+    drop::DropReason,
+    flow::{FlowEntry, FlowKey, flag},
+    forward::{Forward, ForwardKey},
+    proto::{IpProto, tcp},
+    verdict::{Outcome, Verdict},
+};
+
+use super::{admit, nat};
+use crate::{
+    frame::Frame,
+    maps::{self, Family},
+    parse::Packet,
+    report::Ingress,
+};
+
+/// The forward that takes an outside packet, into `to`; without one it is the host's.
+///
+/// # Errors
+/// `NoNeighbor` where the target's MAC is not known.
+#[inline(never)]
+pub fn find<F: Frame, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    packet: &Packet<A>,
+    to: &mut FlowEntry<A>,
+) -> Outcome<Verdict> {
+    let key = &packet.key;
+    let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return Outcome::ok(Verdict::HOST) };
+    // A connection that a socket of the host has is the host's, also after a forward was added over it.
+    let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
+    if is_midstream && nat::has_socket(frame, key) {
+        return Outcome::ok(Verdict::HOST);
+    }
+    let Some(port) = maps::port(forward.port) else { return Outcome::dropped(DropReason::PortDown) };
+    let neighbor = maps::neighbor(port.network, forward.to).ok_or(DropReason::NoNeighbor)?;
+    if neighbor.port != forward.port || ingress.id == forward.port {
+        return Outcome::dropped(DropReason::NoNeighbor);
+    }
+    let verdict = admit::leave_by(to, forward.port, port);
+    // Once more, after the generation was read: an edit in between shows in one of the two.
+    match live(key.proto, key.dst.ip(), key.dport) {
+        Some(again) if again.id == forward.id => {}
+        _ => return Outcome::ok(Verdict::HOST),
+    }
+    to.flags = flag::ROUTED | flag::TRANSLATED;
+    to.dst = A::from_ip(forward.to);
+    to.dport = target(forward, key.dport);
+    to.out_dst = neighbor.mac;
+    to.forward = forward.id;
+    Outcome::ok(verdict)
+}
+
+/// Whether the forward that admitted a flow still leads where the flow goes. Flows without one pass.
+#[inline(always)]
+pub fn still_leads<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+    if entry.forward.0 == 0 {
+        return true;
+    }
+    live(key.proto, key.dst.ip(), key.dport).is_some_and(|f| {
+        f.id == entry.forward
+            && f.port == entry.egress
+            && A::from_ip(f.to) == entry.dst
+            && target(f, key.dport) == entry.dport
+    })
+}
+
+/// Whether some forward takes this L4 port: it is not for translations to have.
+#[inline(always)]
+pub fn owns(proto: IpProto, addr: Ip, l4_port: u16) -> bool {
+    live(proto, addr, l4_port).is_some()
+}
+
+#[inline(always)]
+fn live(proto: IpProto, addr: Ip, l4_port: u16) -> Option<&'static Forward> {
+    // SAFETY: reads a clock.
+    let is_live = |f: &&Forward| f.expires_ns == 0 || unsafe { bpf_ktime_get_ns() } < f.expires_ns;
+    maps::forward(ForwardKey::new(proto, addr, l4_port)).filter(is_live)
+}
+
+/// The L4 port in the VM, in network byte order.
+#[inline(always)]
+fn target(forward: &Forward, l4_port: u16) -> u16 {
+    u16::from_be(l4_port).wrapping_add(forward.l4_offset).to_be()
+}

@@ -1,0 +1,67 @@
+//! What the host itself sends out of an uplink. On a bridged one its frames to VMs are taken here; on any
+//! other they only end flows that hold a tuple the host uses now: the host wins.
+
+use fwd_common::{
+    addr::{V4, V6},
+    flow::flag,
+    id::PortId,
+    port::PortKind,
+    proto::EtherType,
+};
+
+use super::{
+    fdb,
+    table::{End, Flows},
+};
+use crate::{
+    finish,
+    frame::{Deliver, Frame},
+    global,
+    maps::{self, Family},
+    parse, pipeline,
+    report::{self, Ingress},
+};
+
+/// Every frame that leaves by an uplink. Those that fwd itself sends carry the mark.
+#[inline(always)]
+pub fn run<F: Deliver>(frame: F) -> i32 {
+    let Some(uplink) = Ingress::of(frame) else { return F::NEXT };
+    if frame.take_mark(uplink.settings.mark) {
+        return F::NEXT;
+    }
+    let id = addressee(frame, &uplink);
+    let Some(host) = Ingress::at::<F>(id) else { return F::NEXT };
+    report::received(frame, &host);
+    finish::finish(frame, &host, pipeline::decide(frame, &host))
+}
+
+/// The port that stands for the host on a bridged uplink, if the frame is for a VM or for all; else port 0:
+/// the frame goes on outside and is not counted.
+#[inline(never)]
+fn addressee<F: Deliver>(frame: F, uplink: &Ingress) -> PortId {
+    let Ok(ether) = parse::ether(frame) else { return PortId(0) };
+    if uplink.is_bridged() {
+        let id = uplink.port.network;
+        let Ok(network) = maps::network(id) else { return PortId(0) };
+        let is_for_vm = maps::port(fdb::seen(id, ether.dst)).is_some_and(|port| port.is(PortKind::Vm));
+        return if is_for_vm || ether.dst.is_group() { network.host_port } else { PortId(0) };
+    }
+    match ether.ether_type {
+        EtherType::IPV4 => end_flow_of_host::<F, V4>(frame, uplink),
+        EtherType::IPV6 => end_flow_of_host::<F, V6>(frame, uplink),
+        _ => 0,
+    };
+    PortId(0)
+}
+
+/// Cuts the translated flow whose replies would have the key of replies to this packet of the host; how many.
+#[inline(never)]
+fn end_flow_of_host<F: Frame, A: Family>(frame: F, uplink: &Ingress) -> u32 {
+    let Ok(packet) = parse::packet::<F, A>(frame, uplink.port.zone) else { return 0 };
+    let reply_key = packet.key.reversed(uplink.port.zone);
+    let Some(reply) = Flows::get(&reply_key) else { return 0 };
+    if !reply.has(flag::SOURCE_TRANSLATED) || reply.has(flag::ORIGINAL) {
+        return 0;
+    }
+    global::end(&Flows::partner(&reply_key, reply), End::CutByHostSocket) as u32
+}

@@ -1,0 +1,19 @@
+//! One step of the pipeline each. No stage calls the next one; `table` and `reclaim` serve those that change
+//! the flow table.
+
+pub mod admit;
+pub mod deliver;
+pub mod error;
+pub mod fdb;
+pub mod flood;
+pub mod flow;
+pub mod forward;
+pub mod host;
+pub mod nat;
+pub mod neighborhood;
+pub mod policy;
+pub mod recheck;
+pub mod reclaim;
+pub mod route;
+pub mod source;
+pub mod table;

@@ -1,0 +1,75 @@
+//! The address and L4 port that a masqueraded flow gets.
+
+use core::mem;
+
+use aya_ebpf::{
+    bindings::bpf_sock_tuple,
+    helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
+};
+use fwd_common::{
+    flow::FlowKey,
+    nat::{L4Range, candidate, mix},
+    port::Port,
+    proto::IpProto,
+};
+
+use super::forward;
+use crate::{frame::Frame, maps::Family};
+
+/// BPF_F_CURRENT_NETNS.
+const CURRENT_NETNS: u64 = u64::MAX;
+
+/// What masqueraded flows get as source on an uplink; the default address: no translation.
+#[inline(always)]
+pub fn address<A: Family>(uplink: &Port) -> A {
+    A::from_ip(if A::IS_V6 { uplink.nat6 } else { uplink.nat4 })
+}
+
+/// The L4 port (network byte order) of try `n`.
+#[inline(always)]
+pub fn l4_port<A: Family>(range: L4Range, key: &FlowKey<A>, n: u32) -> u16 {
+    let l4_ports = (key.sport as u32) << 16 | key.dport as u32;
+    let seed = mix(mix(mix(key.src.sum(), key.dst.sum()), l4_ports), key.zone.0 as u32);
+    // Echo ids are not kept: the host's own cannot be kept out of the way.
+    let own = if key.proto == A::ICMP { 0 } else { u16::from_be(key.sport) };
+    candidate(range, own, seed, n).to_be()
+}
+
+/// Whether a reply with this key would belong to the host: to one of its sockets, or to a forward.
+#[inline(always)]
+pub fn is_taken<F: Frame, A: Family>(frame: F, reply: &FlowKey<A>) -> bool {
+    forward::owns(reply.proto, reply.dst.ip(), reply.dport) || has_socket(frame, reply)
+}
+
+/// Whether a socket of the host would receive a packet with this key.
+#[inline(never)]
+pub fn has_socket<F: Frame, A: Family>(frame: F, key: &FlowKey<A>) -> bool {
+    // SAFETY: a union of integers.
+    let mut tuple: bpf_sock_tuple = unsafe { mem::zeroed() };
+    let (src, dst) = (key.src.ip().0, key.dst.ip().0);
+    // SAFETY: both variants are integers.
+    let len = unsafe {
+        if A::IS_V6 {
+            let v6 = &mut tuple.__bindgen_anon_1.ipv6;
+            (v6.saddr, v6.daddr, v6.sport, v6.dport) = (src, dst, key.sport, key.dport);
+            size_of_val(v6)
+        } else {
+            let v4 = &mut tuple.__bindgen_anon_1.ipv4;
+            (v4.saddr, v4.daddr, v4.sport, v4.dport) = (src[3], dst[3], key.sport, key.dport);
+            size_of_val(v4)
+        }
+    };
+    // SAFETY: the context is this program's; a socket that was found is released at once.
+    unsafe {
+        let socket = match key.proto {
+            IpProto::TCP => bpf_skc_lookup_tcp(frame.context(), &mut tuple, len as u32, CURRENT_NETNS, 0),
+            IpProto::UDP => bpf_sk_lookup_udp(frame.context(), &mut tuple, len as u32, CURRENT_NETNS, 0),
+            _ => return false,
+        };
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket.cast());
+    }
+    true
+}

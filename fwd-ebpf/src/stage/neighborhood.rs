@@ -1,0 +1,168 @@
+//! What belongs to no flow: ARP (RFC 826), neighbor and multicast listener discovery (RFC 4861, RFC 2710),
+//! ICMP errors, and frames that are not IP.
+
+use fwd_common::{
+    addr::{Address, Ip, Mac, V4},
+    drop::DropReason,
+    network::Mode,
+    port::{self, PortKind},
+    proto::{EtherType, icmpv6},
+    verdict::{Outcome, Verdict},
+};
+
+use super::{
+    fdb::{self, Target},
+    source,
+};
+use crate::{
+    frame::{Deliver, Frame, Hook},
+    maps::{self, Family},
+    parse::{self, Ether, L3, Packet},
+    report::Ingress,
+};
+
+/// Ethernet and IPv4, six and four bytes.
+const ARP_FORMAT: u64 = u64::from_be_bytes([0, 1, 8, 0, 6, 4, 0, 0]);
+
+/// Places a frame that is not IP.
+///
+/// # Errors
+/// What source guard and the network's mode refuse.
+#[inline(always)]
+pub fn place<F: Deliver>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<Verdict> {
+    let is_uplink = ingress.port.is(PortKind::Uplink);
+    if is_uplink && (!ingress.is_bridged() || ether.dst.is_bridge_reserved()) {
+        return Outcome::ok(Verdict::HOST);
+    }
+    if ether.dst.is_bridge_reserved() {
+        return Outcome::dropped(DropReason::LinkLocalFrame);
+    }
+    let is_arp = ether.ether_type == EtherType::ARP;
+    if !is_arp && !maps::network(ingress.port.network)?.is(Mode::Bridge) {
+        return Outcome::dropped(DropReason::EtherTypeUnsupported);
+    }
+    if ingress.port.is(PortKind::Vm) {
+        source::mac(ingress, ether)?;
+        if is_arp {
+            check_arp(frame, ingress, ether)?;
+        }
+    }
+    switch(frame, ingress, ether)
+}
+
+/// Places a unicast packet of neighbor discovery.
+///
+/// # Errors
+/// What source guard refuses.
+#[inline(always)]
+pub fn unicast<F: Deliver, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    ether: &Ether,
+    packet: &Packet<A>,
+) -> Outcome<Verdict> {
+    if ingress.port.is(PortKind::Uplink) && !ingress.is_bridged() {
+        return Outcome::ok(Verdict::HOST);
+    }
+    if ingress.port.is(PortKind::Vm) {
+        check_nd(frame, ingress, ether, packet)?;
+    }
+    switch(frame, ingress, ether)
+}
+
+/// To where the FDB says, without a flow.
+#[inline(never)]
+pub fn switch<F: Deliver>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<Verdict> {
+    by_fdb(frame, ingress, ether)
+}
+
+#[inline(always)]
+fn by_fdb<F: Deliver>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<Verdict> {
+    if ether.dst.is_group() {
+        if F::HOOK == Hook::Xdp {
+            return Outcome::ok(Verdict::PASS_UP);
+        }
+        fdb::learn(ingress, ether.src)?;
+        return frame.flood(ingress);
+    }
+    let id = match fdb::target(ingress, ether)? {
+        Target::Port(id) => id,
+        Target::Host => return Outcome::ok(Verdict::HOST),
+        Target::Unknown => return frame.flood(ingress),
+    };
+    let port = maps::port(id).filter(|p| p.ifindex != 0).ok_or(DropReason::PortDown)?;
+    if port.flags & ingress.port.flags & port::flag::ISOLATED != 0 {
+        return Outcome::dropped(DropReason::ModeForbids);
+    }
+    Outcome::ok(if F::can_reach(port) { Verdict::forward(id) } else { Verdict::PASS_UP })
+}
+
+#[inline(always)]
+fn check_arp<F: Frame>(frame: F, ingress: &Ingress, ether: &Ether) -> Result<(), DropReason> {
+    frame.pull(L3 + 28);
+    let w = frame.window::<28>(L3).ok_or(DropReason::TruncatedHeader)?;
+    if w.get::<u64>(0) & u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 0, 0]) != ARP_FORMAT.to_be() {
+        return Err(DropReason::BadArp);
+    }
+    if ingress.port.has(port::flag::TRUSTED) {
+        return Ok(());
+    }
+    if w.get::<Mac>(8) != ether.src {
+        return Err(DropReason::ArpSpoofed);
+    }
+    let sender: V4 = w.get(14);
+    // A probe asks in nobody's name (RFC 5227, 2.1.1).
+    if sender == V4::default() {
+        return Ok(());
+    }
+    source::address(ingress, ether.src, sender.ip(), DropReason::ArpSpoofed)
+}
+
+/// Checks that a guest's neighbor discovery speaks for itself.
+///
+/// # Errors
+/// `NdSpoofed`, `RogueServer`.
+#[inline(never)]
+pub fn check_nd<F: Frame, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    ether: &Ether,
+    packet: &Packet<A>,
+) -> Result<(), DropReason> {
+    if !A::IS_V6 || ingress.port.has(port::flag::TRUSTED) {
+        return Ok(());
+    }
+    let start = parse::l4::<A>();
+    match packet.service.to_ne_bytes()[0] {
+        icmpv6::ROUTER_ADVERTISEMENT => Err(DropReason::RogueServer),
+        icmpv6::REDIRECT => Err(DropReason::NdSpoofed),
+        icmpv6::ROUTER_SOLICITATION => check_options(frame, ether, start + 8),
+        icmpv6::NEIGHBOR_SOLICITATION => check_options(frame, ether, start + 24),
+        icmpv6::NEIGHBOR_ADVERTISEMENT => {
+            frame.pull(start + 24);
+            let w = frame.window::<24>(start).ok_or(DropReason::TruncatedHeader)?;
+            source::address(ingress, ether.src, Ip(w.get(8)), DropReason::NdSpoofed)?;
+            check_options(frame, ether, start + 24)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Link-layer address options (RFC 4861, 4.6.1) must name the frame's own source. Of the options the first
+/// two of eight bytes are looked at, which is all that these messages carry; more of them are refused.
+#[inline(always)]
+fn check_options<F: Frame>(frame: F, ether: &Ether, start: usize) -> Result<(), DropReason> {
+    let len = frame.len() as usize;
+    if len > start + 16 {
+        return Err(DropReason::NdSpoofed);
+    }
+    frame.pull(len.min(start + 16));
+    for option in [start, start + 8] {
+        let Some(w) = frame.window::<8>(option) else { return Ok(()) };
+        let is_address = matches!(w.get::<u8>(0), 1 | 2);
+        if w.get::<u8>(1) != 1 || (is_address && w.get::<Mac>(2) != ether.src) {
+            return Err(DropReason::NdSpoofed);
+        }
+    }
+    Ok(())
+}

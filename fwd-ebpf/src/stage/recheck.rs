@@ -1,0 +1,140 @@
+//! A flow admitted before an edit is decided anew: permitted still, it keeps its entries and its translation;
+//! else it is cut. Needs no packet, so sweeps use it too.
+
+use fwd_common::{
+    addr::Mac,
+    conntrack::Stage,
+    counter::FlowCounter,
+    drop::DropReason,
+    flow::{FlowEntry, FlowKey, flag},
+    id::PortId,
+    port::{self, Port, PortKind},
+    proto::{icmp, icmpv6},
+    verdict::{Outcome, Payload},
+};
+
+use super::{
+    fdb, forward, nat, policy, route,
+    table::{End, Flows},
+};
+use crate::{
+    frame::Frame,
+    global,
+    maps::{self, Family, Pair},
+    report,
+};
+
+/// What became of the flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Yes,
+    /// It goes another way now: its entries are gone, and its packet is a first one.
+    DecideAsNew,
+}
+
+impl Payload for Kept {
+    #[inline(always)]
+    fn to_word(self) -> u32 {
+        (self == Self::Yes) as u32
+    }
+    #[inline(always)]
+    fn from_word(word: u32) -> Self {
+        if word != 0 { Self::Yes } else { Self::DecideAsNew }
+    }
+}
+
+/// Decides a flow anew, by its original direction's key in scratch.
+///
+/// # Errors
+/// The flow was cut; the drop names the rule.
+#[inline(always)]
+pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
+    report::add(FlowCounter::Rechecked, 1);
+    let scratch = A::scratch().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
+    // SAFETY: this CPU's and this program's row, into which the caller wrote the key.
+    let Pair { key, reply_key, .. } = unsafe { &mut *scratch };
+    let key: &FlowKey<A> = key;
+    let Some(entry) = Flows::get(key) else { return Outcome::ok(Kept::DecideAsNew) };
+    *reply_key = Flows::partner(key, entry);
+    let Some(reply) = Flows::get(reply_key) else { return as_new(key) };
+    if entry.life.stage() == Stage::Dead {
+        return Outcome::ok(Kept::DecideAsNew);
+    }
+    let (Some(from), Some(to)) = (maps::port(reply.egress), maps::port(entry.egress)) else {
+        return as_new(key);
+    };
+    // Read before anything it stands for: an edit in between leaves the flow stale.
+    let generation = from.generation.wrapping_add(to.generation);
+    if !forward::still_leads(key, entry) {
+        global::end(key, End::CutByRoute);
+        return Outcome::dropped(DropReason::ForwardRemoved);
+    }
+    let asked = policy::ask((from, to), (key.src.ip(), entry.dst.ip()), (key.proto, service(key, entry)));
+    if asked.is_drop() {
+        global::end(key, End::CutByPolicy);
+        return Outcome::dropped(asked.drop());
+    }
+    entry.rule = asked.value();
+    if !reroute(frame, key, entry, (from, to)) {
+        return as_new(key);
+    }
+    let stale = entry.has(flag::UNRESOLVED) as u32;
+    entry.generation = generation.wrapping_sub(stale);
+    reply.generation = entry.generation;
+    Outcome::ok(Kept::Yes)
+}
+
+#[inline(always)]
+fn as_new<A: Family>(key: &FlowKey<A>) -> Outcome<Kept> {
+    global::end(key, End::CutByRoute);
+    Outcome::ok(Kept::DecideAsNew)
+}
+
+/// What rules compare, as the flow's first packet had it.
+#[inline(always)]
+fn service<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> u16 {
+    if key.proto != A::ICMP {
+        return entry.dport;
+    }
+    match (A::IS_V6, key.sport != 0) {
+        (false, true) => u16::from_ne_bytes([icmp::ECHO_REQUEST, 0]),
+        (false, false) => u16::from_ne_bytes([icmp::ECHO_REPLY, 0]),
+        (true, true) => u16::from_ne_bytes([icmpv6::ECHO_REQUEST, 0]),
+        (true, false) => u16::from_ne_bytes([icmpv6::ECHO_REPLY, 0]),
+    }
+}
+
+/// Looks the next hop up again; whether the flow still goes out by the same port under the same address.
+#[inline(always)]
+fn reroute<F: Frame, A: Family>(
+    frame: F,
+    key: &FlowKey<A>,
+    entry: &mut FlowEntry<A>,
+    (from, to): (&Port, &Port),
+) -> bool {
+    if to.is(PortKind::Vm) && entry.has(flag::ROUTED) {
+        let Some(neighbor) = maps::neighbor(to.network, entry.dst.ip()) else { return false };
+        entry.out_dst = neighbor.mac;
+        return neighbor.port == entry.egress;
+    }
+    if !entry.has(flag::ROUTED) {
+        let seen = fdb::seen(to.network, entry.out_dst);
+        return to.has(port::flag::INTO) || seen == entry.egress || seen == PortId(0);
+    }
+    if entry.forward.0 != 0 {
+        return true;
+    }
+    let Ok(network) = maps::network(from.network) else { return false };
+    let mut hop = route::Hop::default();
+    if route::lookup(frame, network.fib_ifindex, (&key.src, &key.dst), &mut hop).is_err() {
+        return false;
+    }
+    if hop.egress != entry.egress
+        || (entry.has(flag::SOURCE_TRANSLATED) && nat::address::<A>(to) != entry.src)
+    {
+        return false;
+    }
+    entry.out_dst = hop.mac;
+    entry.flags = entry.flags & !flag::UNRESOLVED | if hop.mac == Mac::NONE { flag::UNRESOLVED } else { 0 };
+    true
+}

@@ -1,0 +1,123 @@
+//! Routes: where a packet to the gateway's MAC goes. Outside next hops are the host's: the kernel's FIB
+//! decides, asked in the name of a device whose forwarding is on.
+
+use core::mem;
+
+use aya_ebpf::{
+    bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup},
+    helpers::bpf_fib_lookup,
+};
+use fwd_common::{
+    addr::Mac,
+    drop::DropReason,
+    flow::{FlowEntry, flag},
+    id::{NetworkId, PortId},
+    network::{self, Mode},
+    port::PortKind,
+    verdict::{Outcome, Verdict},
+};
+
+use super::{admit, nat};
+use crate::{
+    frame::Frame,
+    maps::{self, Family},
+    parse::{Kind, Packet},
+    report::Ingress,
+};
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// A next hop outside.
+#[derive(Default)]
+pub struct Hop {
+    pub egress: PortId,
+    /// None: not known to the host.
+    pub mac: Mac,
+}
+
+/// The way of a packet that a VM sent to its gateway's MAC, into `to`.
+///
+/// # Errors
+/// The reason why there is none.
+#[inline(always)]
+pub fn find<F: Frame, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    packet: &Packet<A>,
+    to: &mut FlowEntry<A>,
+) -> Outcome<Verdict> {
+    let (id, key) = (ingress.port.network, &packet.key);
+    let network = maps::network(id)?;
+    let is_private = network.has(network::flag::PRIVATE);
+    if maps::is_host_address(id, key.dst.ip())
+        || (!is_private && maps::is_host_address(NetworkId(0), key.dst.ip()))
+    {
+        let host = maps::port(network.host_port).ok_or(DropReason::PortDown)?;
+        return Outcome::ok(admit::leave_by(to, network.host_port, host));
+    }
+    if let Some(neighbor) = maps::neighbor(id, key.dst.ip()) {
+        to.out_dst = neighbor.mac;
+        to.flags = flag::ROUTED;
+        let port = maps::port(neighbor.port).ok_or(DropReason::PortDown)?;
+        return Outcome::ok(admit::leave_by(to, neighbor.port, port));
+    }
+    if !network.is(Mode::Nat) {
+        return Outcome::dropped(DropReason::ModeForbids);
+    }
+    // An echo reply answers nothing here: its request would be a flow.
+    if packet.kind != Kind::Ports || (key.proto == A::ICMP && key.sport == 0 && key.dport != 0) {
+        return Outcome::dropped(DropReason::ProtocolUnsupported);
+    }
+    let mut hop = Hop::default();
+    lookup::<F, A>(frame, network.fib_ifindex, (&key.src, &key.dst), &mut hop)?;
+    let uplink = maps::port(hop.egress).ok_or(DropReason::NoRoute)?;
+    to.src = nat::address::<A>(uplink);
+    if to.src == A::default() {
+        return Outcome::dropped(DropReason::NoRoute);
+    }
+    to.out_dst = hop.mac;
+    to.flags = flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED;
+    if hop.mac == Mac::NONE {
+        to.flags |= flag::UNRESOLVED;
+    }
+    Outcome::ok(admit::leave_by(to, hop.egress, uplink))
+}
+
+/// The next hop to an outside address, into `hop`.
+///
+/// # Errors
+/// `NoRoute`, also where the route does not leave through an uplink.
+#[inline(never)]
+pub fn lookup<F: Frame, A: Family>(
+    frame: F,
+    ifindex: u32,
+    (src, dst): (&A, &A),
+    hop: &mut Hop,
+) -> Result<(), DropReason> {
+    // SAFETY: integers and unions of integers.
+    let mut fib: FibLookup = unsafe { mem::zeroed() };
+    fib.ifindex = ifindex;
+    let (src, dst) = (src.ip().0, dst.ip().0);
+    if A::IS_V6 {
+        fib.family = AF_INET6;
+        fib.__bindgen_anon_3.ipv6_src = src;
+        fib.__bindgen_anon_4.ipv6_dst = dst;
+    } else {
+        fib.family = AF_INET;
+        fib.__bindgen_anon_3.ipv4_src = src[3];
+        fib.__bindgen_anon_4.ipv4_dst = dst[3];
+    }
+    // SAFETY: the context is this program's, and the length is the structure's.
+    let code = unsafe { bpf_fib_lookup(frame.context(), &mut fib, size_of::<FibLookup>() as i32, 0) };
+    let is_resolved = code == BPF_FIB_LKUP_RET_SUCCESS as i64;
+    if !is_resolved && code != BPF_FIB_LKUP_RET_NO_NEIGH as i64 {
+        return Err(DropReason::NoRoute);
+    }
+    hop.egress = maps::port_of_device(fib.ifindex).ok_or(DropReason::NoRoute)?;
+    hop.mac = if is_resolved { Mac(fib.dmac) } else { Mac::NONE };
+    match maps::port(hop.egress) {
+        Some(port) if port.is(PortKind::Uplink) => Ok(()),
+        _ => Err(DropReason::NoRoute),
+    }
+}

@@ -1,0 +1,109 @@
+//! Changes flow tables on behalf of user space, so that the kernel stays their only writer.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_loop;
+use fwd_common::{
+    addr::{V4, V6},
+    flow::FlowKey,
+    sweep::{Command, MAX_SLOTS, Op},
+};
+
+use crate::{
+    frame::Deliver,
+    global,
+    maps::{self, Family},
+    report,
+    stage::{
+        reclaim,
+        table::{End, Flows},
+    },
+};
+
+const OK: i32 = 0;
+const BAD_COMMAND: i32 = 1;
+
+/// Runs the command at the start of the frame and writes the answer over it.
+#[inline(always)]
+pub fn run<F: Deliver>(frame: F) -> i32 {
+    frame.pull(size_of::<Command>());
+    let Some(window) = frame.window::<{ size_of::<Command>() }>(0) else { return BAD_COMMAND };
+    let mut command: Command = window.get(0);
+    match command.family {
+        0 => sweep::<F, V4>(frame, &mut command),
+        1 => sweep::<F, V6>(frame, &mut command),
+        _ => return BAD_COMMAND,
+    }
+    let Some(window) = frame.window::<{ size_of::<Command>() }>(0) else { return BAD_COMMAND };
+    window.set(0, command);
+    OK
+}
+
+#[inline(always)]
+fn sweep<F: Deliver, A: Family>(frame: F, command: &mut Command) {
+    const RECLAIM: u32 = Op::Reclaim as u32;
+    const RECHECK: u32 = Op::Recheck as u32;
+    const DELETE: u32 = Op::Delete as u32;
+    match command.op {
+        RECLAIM => each_slot(frame, command, reclaim_slot::<F, A> as *mut c_void),
+        RECHECK => each_slot(frame, command, recheck_slot::<F, A> as *mut c_void),
+        DELETE => {
+            let key = FlowKey {
+                src: A::from_ip(command.src),
+                dst: A::from_ip(command.dst),
+                sport: command.sport,
+                dport: command.dport,
+                zone: command.zone,
+                proto: command.proto,
+                _pad: 0,
+            };
+            command.cut = global::end(&key, End::CutByDelete) as u32;
+        }
+        _ => {}
+    }
+}
+
+struct Walk<'a, F> {
+    frame: F,
+    command: &'a mut Command,
+}
+
+#[inline(always)]
+fn each_slot<F: Deliver>(frame: F, command: &mut Command, step: *mut c_void) {
+    let slots = command.slots.min(MAX_SLOTS);
+    let mut walk = Walk { frame, command };
+    // SAFETY: the callback has the signature that the helper calls, and `walk` outlives the call.
+    unsafe { bpf_loop(slots, step, (&raw mut walk).cast(), 0) };
+}
+
+extern "C" fn reclaim_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
+    // SAFETY: the helper passes back what `each_slot` passed to it.
+    let command = unsafe { &mut *(*walk).command };
+    let Some(key) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    let Ok(settings) = maps::settings() else { return 1 };
+    command.inspected += 1;
+    command.expired += reclaim::end_if_expired(settings, key, report::now()) as u32;
+    0
+}
+
+extern "C" fn recheck_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
+    // SAFETY: the helper passes back what `each_slot` passed to it.
+    let (frame, command) = unsafe { ((*walk).frame, &mut *(*walk).command) };
+    let Some(key) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    command.inspected += 1;
+    let Some(scratch) = A::scratch().get_ptr_mut(F::PROGRAM) else { return 1 };
+    // SAFETY: this CPU's and this program's row.
+    unsafe { (*scratch).key = *key };
+    if is_stale(key) && frame.recheck::<A>().is_drop() {
+        command.cut += 1;
+    }
+    0
+}
+
+#[inline(always)]
+fn is_stale<A: Family>(key: &FlowKey<A>) -> bool {
+    let Some(entry) = Flows::get(key) else { return false };
+    let Some(reply) = Flows::get(&Flows::partner(key, entry)) else { return false };
+    let (Some(from), Some(to)) = (maps::port(reply.egress), maps::port(entry.egress)) else { return true };
+    entry.generation != from.generation.wrapping_add(to.generation)
+}
