@@ -46,9 +46,16 @@ fn cli() -> String {
     out
 }
 
+/// A command's help and that of its verbs. Options that all commands have are in the first one's only.
 fn page(command: &mut clap::Command, path: &str, out: &mut String) {
+    let is_root = path.is_empty();
     let path = format!("{path}{}", command.get_name());
-    let help = command.render_long_help().to_string();
+    let mut shown = command.clone().mut_args(|arg| {
+        let is_elsewhere = arg.is_global_set() || ["help", "version"].contains(&arg.get_id().as_str());
+        let is_hidden = arg.is_hide_set() || is_elsewhere && !is_root;
+        arg.hide_env_values(true).hide(is_hidden)
+    });
+    let help = shown.render_long_help().to_string();
     let help: Vec<_> = help.lines().map(str::trim_end).collect();
     *out += &format!("\n## `{path}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
     for sub in command.get_subcommands_mut() {

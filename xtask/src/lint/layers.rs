@@ -27,9 +27,8 @@ const CRATES: [Crate; 1] = [Crate {
     layers: &[
         ("main", &["cli"]),
         ("lib", &[]),
-        ("build", &[]),
         // Of observe only the table of metrics, which it prints as a document.
-        ("cli", &["api", "api::client", "build", "daemon", "observe"]),
+        ("cli", &["api", "api::client", "daemon", "observe"]),
         (
             "daemon",
             &["api", "api::server", "compile", "datapath", "host", "observe", "plan", "state", "store"],
@@ -45,7 +44,7 @@ const CRATES: [Crate; 1] = [Crate {
         ("datapath", &["api", "compile", "plan"]),
         ("host", &["api", "host::inventory"]),
         ("host::inventory", &[]),
-        ("observe", &["api", "build", "datapath", "state"]),
+        ("observe", &["api", "compile", "datapath", "state"]),
     ],
 }];
 
