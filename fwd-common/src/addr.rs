@@ -5,7 +5,10 @@ use core::fmt;
 
 /// An Ethernet address. Aligned to two bytes, so that the datapath loads and compares it by halfwords.
 #[repr(C, align(2))]
-#[allow(clippy::derived_hash_with_manual_eq, reason = "PartialEq is the derived one's equality, by halfwords")]
+#[allow(
+    clippy::derived_hash_with_manual_eq,
+    reason = "PartialEq is the derived one's equality, by halfwords"
+)]
 #[derive(Clone, Copy, Default, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 

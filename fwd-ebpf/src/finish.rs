@@ -21,7 +21,7 @@ pub const XDP_NEXT: i32 = xdp_action::XDP_PASS as i32;
 pub const XDP_DROP: i32 = xdp_action::XDP_DROP as i32;
 /// TCX_NEXT. TC_ACT_OK would end the chain and hide the programs of others behind this one.
 pub const TCX_NEXT: i32 = TC_ACT_UNSPEC;
-pub const TCX_DROP: i32 = TC_ACT_SHOT as i32;
+pub const TCX_DROP: i32 = TC_ACT_SHOT;
 
 /// Counts a verdict and turns it into the hook's code.
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::bindings::xdp_md;
 use fwd_common::{
     id::PortId,
     port::{self, Port},
@@ -96,7 +96,7 @@ impl Deliver for Xdp {
     fn redirect(self, id: PortId, _: &Port, _: u32) -> i32 {
         // The flags are the action where the slot is empty: dropped, and counted as such by the kernel's
         // xdp_redirect_err tracepoint.
-        match maps::DEVICES.redirect(id.0 as u32, xdp_action::XDP_DROP as u64) {
+        match maps::DEVICES.redirect(id.0 as u32, finish::XDP_DROP as u64) {
             Ok(action) | Err(action) => action as i32,
         }
     }
