@@ -6,11 +6,21 @@
 
 mod addresses;
 mod attachment;
+mod classes;
 mod forwards;
 mod hook;
+mod identities;
+mod intern;
+mod lookup;
 mod neighbors;
 mod networks;
+mod number;
+mod policies;
+#[cfg(test)]
+mod policy_tests;
 mod ports;
+mod rows;
+mod rules;
 mod settings;
 mod tables;
 #[cfg(test)]
@@ -19,12 +29,13 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use fwd_common::{id::PortId, port::View};
+use fwd_common::id::PortId;
 
 use crate::{api::status::ObjectState, host::inventory::Inventory, state::Desired};
 
 pub use attachment::{Attachment, Programs};
 pub use networks::gateway_mac;
+pub use policies::implicit_services;
 pub use tables::Tables;
 use world::World;
 
@@ -53,10 +64,11 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
     let members = networks::members(&world, &attachments);
     let ports = ports::compile(&world, &attachments);
     let (forwards, forward_states) = forwards::compile(&world);
-    let _ = previous;
+    let policies = policies::compile(&world, previous);
+    let view = |id: &PortId| (*id, policies.views.get(id).copied().unwrap_or_default());
     let tables = Tables {
         settings: settings::compile(&world.settings),
-        views: ports.keys().map(|id| (*id, View::default())).collect(),
+        views: ports.keys().map(view).collect(),
         port_of_device: ports::devices(&ports),
         devices: ports::xdp_targets(&ports),
         networks: networks::compile(&world, &members, &attachments),
@@ -65,9 +77,11 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
         allowed_sources: neighbors::allowed_sources(&world),
         host_addresses: addresses::compile(&world),
         fdb: neighbors::fdb(&ports),
+        classes: policies.classes.rows(),
+        policies: policies.policies,
+        rows: policies.rows,
         forwards,
         ports,
-        ..Tables::default()
     };
     Compiled { tables, ports: attachments, forwards: forward_states }
 }

@@ -1,0 +1,239 @@
+//! Policies: what each VM port's rules come to, by direction and peer.
+//!
+//! Ports that the same rules are about share a policy, and peers to whom the same rules apply share a row.
+//! What no end of a rule tells apart from everybody has no entry of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fwd_common::{
+    id::{Identity, PolicyId, PortId, RowId},
+    policy::{Direction, PolicyKey, RowKey, RowVerdict},
+    port::View,
+};
+
+use super::{
+    Tables, World,
+    classes::Classes,
+    identities::Identities,
+    intern::Interned,
+    rows::{self, Entry, by_default},
+    rules::{EndId, Rank, Rule, Rules, Side},
+    world::VmPort,
+};
+use crate::api::{
+    spec::DefaultPolicy,
+    text::{Match, Service},
+};
+
+/// Rows of policies, and what each VM port has of them.
+pub(super) struct Policies {
+    pub views: BTreeMap<PortId, View>,
+    pub policies: BTreeMap<PolicyKey, RowId>,
+    pub rows: BTreeMap<(RowKey, u32), RowVerdict>,
+    pub classes: Classes,
+}
+
+/// Services of its gateway that a guest reaches in a closed network too: DHCP, DHCPv6 and DNS.
+pub fn implicit_services() -> Vec<Service> {
+    let texts = ["udp/67", "udp/547", "udp/53", "tcp/53"];
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+pub(super) fn compile(world: &World<'_>, previous: &Tables) -> Policies {
+    let rules = Rules::of(world);
+    let classes = Classes::of(world, &rules);
+    let identities = Identities::of(world, &rules, &classes);
+    let mut compiler = Compiler::new(&rules, &identities, previous);
+    let mut views = BTreeMap::new();
+    for VmPort { id, network, .. } in &world.ports {
+        let subject = Subject {
+            ends: &identities.ports[id],
+            default: by_default(network.default_policy == DefaultPolicy::Open),
+            has_gateway: network.has_gateway(),
+        };
+        let view = View { policy: compiler.policy(&subject), identity: identities.of_port(*id) };
+        views.insert(*id, view);
+    }
+    let Compiler { policies, rows, .. } = compiler;
+    Policies { views, policies: policy_rows(policies), rows: service_rows(rows), classes }
+}
+
+fn policy_rows(policies: Interned<PolicyContent>) -> BTreeMap<PolicyKey, RowId> {
+    let of_one = |(content, id): (PolicyContent, u32)| {
+        let rows = content.into_iter();
+        rows.map(move |((direction, peer), row)| (PolicyKey::new(PolicyId(id), direction, peer), row))
+    };
+    policies.into_used().flat_map(of_one).collect()
+}
+
+fn service_rows(rows: Interned<rows::Content>) -> BTreeMap<(RowKey, u32), RowVerdict> {
+    let of_one = |(content, id): (rows::Content, u32)| {
+        let rows = content.into_iter();
+        rows.map(move |((key, bits), verdict)| ((RowKey { row: RowId(id), ..key }, bits), verdict))
+    };
+    rows.into_used().flat_map(of_one).collect()
+}
+
+/// Whose policy is compiled.
+struct Subject<'a> {
+    ends: &'a BTreeSet<EndId>,
+    default: RowVerdict,
+    /// Whether the implicit services are there to be reached.
+    has_gateway: bool,
+}
+
+/// A policy without its id: the row of each direction and peer.
+type PolicyContent = BTreeMap<(Direction, Identity), RowId>;
+
+/// What a row is made of: rules in order, the implicit services behind them or not, and the default.
+type RowSource = (Vec<Rank>, bool, RowVerdict);
+
+/// Rules by the ends that they speak for in one direction.
+struct Speakers {
+    for_anyone: BTreeSet<Rank>,
+    for_end: BTreeMap<EndId, BTreeSet<Rank>>,
+}
+
+impl Speakers {
+    /// `own`: the side that a rule speaks for, if it speaks in this direction.
+    fn of(rules: &Rules, own: impl Fn(&Rule) -> Option<&Side>) -> Self {
+        let mut speakers = Self { for_anyone: BTreeSet::new(), for_end: BTreeMap::new() };
+        for (rank, rule) in rules.ranked() {
+            match own(rule) {
+                None => {}
+                Some(Side::Anyone) => _ = speakers.for_anyone.insert(rank),
+                Some(Side::Named(ends)) => {
+                    for end in ends {
+                        speakers.for_end.entry(*end).or_default().insert(rank);
+                    }
+                }
+            }
+        }
+        speakers
+    }
+
+    /// Rules that speak for whom these ends name, the one that wins first.
+    fn rules_for(&self, ends: &BTreeSet<EndId>) -> Vec<Rank> {
+        let by_end = ends.iter().filter_map(|end| self.for_end.get(end)).flatten();
+        let ranks: BTreeSet<Rank> = self.for_anyone.iter().chain(by_end).copied().collect();
+        ranks.into_iter().collect()
+    }
+}
+
+struct Compiler<'a> {
+    rules: &'a Rules,
+    identities: &'a Identities,
+    senders: Speakers,
+    receivers: Speakers,
+    /// Indices of the peers that an end names.
+    named_by: BTreeMap<EndId, Vec<usize>>,
+    implicit: Vec<Match>,
+    policies: Interned<PolicyContent>,
+    rows: Interned<rows::Content>,
+    known_rows: BTreeMap<RowSource, RowId>,
+    known_policies: BTreeMap<(Vec<Rank>, Vec<Rank>, bool, RowVerdict), PolicyId>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(rules: &'a Rules, identities: &'a Identities, previous: &Tables) -> Self {
+        let mut named_by: BTreeMap<EndId, Vec<usize>> = BTreeMap::new();
+        for (index, peer) in identities.peers.iter().enumerate() {
+            for end in &peer.ends {
+                named_by.entry(*end).or_default().push(index);
+            }
+        }
+        let mut policies: BTreeMap<u32, PolicyContent> = BTreeMap::new();
+        for (key, row) in &previous.policies {
+            let direction =
+                if key.direction == Direction::Egress as u8 { Direction::Egress } else { Direction::Ingress };
+            policies.entry(key.policy.0).or_default().insert((direction, key.peer), *row);
+        }
+        let mut rows: BTreeMap<u32, rows::Content> = BTreeMap::new();
+        for ((key, bits), verdict) in &previous.rows {
+            let content = rows.entry(key.row.0).or_default();
+            content.insert((RowKey { row: RowId(0), ..*key }, *bits), *verdict);
+        }
+        Self {
+            rules,
+            identities,
+            senders: Speakers::of(rules, |rule| rule.is_for_sender.then_some(&rule.from)),
+            receivers: Speakers::of(rules, |rule| rule.is_for_receiver.then_some(&rule.to)),
+            named_by,
+            implicit: implicit_services().into_iter().flat_map(Service::matches).collect(),
+            policies: Interned::after(policies),
+            rows: Interned::after(rows),
+            known_rows: BTreeMap::new(),
+            known_policies: BTreeMap::new(),
+        }
+    }
+
+    fn policy(&mut self, subject: &Subject<'_>) -> PolicyId {
+        let egress = self.senders.rules_for(subject.ends);
+        let ingress = self.receivers.rules_for(subject.ends);
+        if egress.is_empty() && ingress.is_empty() && subject.default.permit != 0 {
+            return PolicyId::OPEN;
+        }
+        let key = (egress, ingress, subject.has_gateway, subject.default);
+        if let Some(id) = self.known_policies.get(&key) {
+            return *id;
+        }
+        let (egress, ingress, ..) = &key;
+        let mut content = self.direction(subject, Direction::Egress, egress);
+        content.extend(self.direction(subject, Direction::Ingress, ingress));
+        let id = PolicyId(self.policies.id(content));
+        self.known_policies.insert(key, id);
+        id
+    }
+
+    /// Entries of one direction: for any peer, and for those to whom other rules apply.
+    fn direction(&mut self, subject: &Subject<'_>, direction: Direction, ranks: &[Rank]) -> PolicyContent {
+        let mut for_all = BTreeSet::new();
+        let mut for_peer: BTreeMap<usize, BTreeSet<Rank>> = BTreeMap::new();
+        for rank in ranks {
+            let rule = self.rules.rule(*rank);
+            let side = if direction == Direction::Egress { &rule.to } else { &rule.from };
+            match side {
+                Side::Anyone => _ = for_all.insert(*rank),
+                Side::Named(ends) => {
+                    for peer in ends.iter().filter_map(|end| self.named_by.get(end)).flatten() {
+                        for_peer.entry(*peer).or_default().insert(*rank);
+                    }
+                }
+            }
+        }
+        let is_closed = subject.default.permit == 0;
+        let has_implicit = is_closed && subject.has_gateway && direction == Direction::Egress;
+        let identities = self.identities;
+        if has_implicit {
+            let hosts = identities.peers.iter().enumerate().filter(|(_, peer)| peer.is_host);
+            hosts.for_each(|(index, _)| _ = for_peer.entry(index).or_default());
+        }
+        let any = self.row((for_all.iter().copied().collect(), false, subject.default));
+        let mut content = PolicyContent::from([((direction, Identity::ANY), any)]);
+        for (index, own) in for_peer {
+            let peer = &identities.peers[index];
+            let ranks: Vec<Rank> = for_all.union(&own).copied().collect();
+            let row = self.row((ranks, has_implicit && peer.is_host, subject.default));
+            if row != any {
+                content.insert((direction, peer.identity), row);
+            }
+        }
+        content
+    }
+
+    fn row(&mut self, source: RowSource) -> RowId {
+        if let Some(id) = self.known_rows.get(&source) {
+            return *id;
+        }
+        let (ranks, has_implicit, default) = &source;
+        let rules = ranks.iter().map(|rank| self.rules.rule(*rank));
+        let mut list: Vec<Entry<'_>> =
+            rules.map(|rule| Entry { verdict: rule.verdict, matches: &rule.matches }).collect();
+        if *has_implicit {
+            list.push(Entry { verdict: by_default(true), matches: &self.implicit });
+        }
+        let id = RowId(self.rows.id(rows::compile(&list, *default)));
+        self.known_rows.insert(source, id);
+        id
+    }
+}

@@ -1,0 +1,487 @@
+//! Compiled policies against a naive evaluator that walks the rules as they were written. The two share
+//! types only: ends and services are parsed by the same parsers, and decided each by its own.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use fwd_common::{
+    id::{Identity, PortId, RuleId},
+    policy::{Direction, decide},
+    proto::IpProto,
+};
+use ipnet::IpNet;
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{select, subsequence},
+};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    api::{
+        spec::{Action, DefaultPolicy, Document, Group, Network, Policy, Port, Set},
+        text::{End, Service},
+    },
+    host::inventory::Learnt,
+    state::{Edit, accept},
+};
+
+/// Who is at the other side of a packet.
+#[derive(Clone, Debug)]
+enum Peer {
+    Vm(String),
+    Outside(IpAddr),
+    Host(IpAddr),
+}
+
+const PORTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+/// Addresses of all places that CIDRs below tell apart.
+const ADDRESSES: [&str; 9] = [
+    "10.1.2.3",
+    "10.1.9.9",
+    "10.200.0.1",
+    "192.0.2.7",
+    "192.0.2.200",
+    "8.8.8.8",
+    "2001:db8::1",
+    "2001:db8:1::1",
+    "fd00::1",
+];
+const CIDRS: [&str; 10] = [
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "10.1.2.3/32",
+    "192.0.2.0/24",
+    "192.0.2.128/25",
+    "0.0.0.0/0",
+    "::/0",
+    "2001:db8::/32",
+    "2001:db8:1::/48",
+    "::/16",
+];
+const ENDS: [&str; 18] = [
+    "any",
+    "outside",
+    "host",
+    "port:a",
+    "port:b",
+    "port:f",
+    "group:named",
+    "group:web",
+    "group:both",
+    "network:open",
+    "network:closed",
+    "network:lan",
+    "set:few",
+    "set:all4",
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "::/0",
+    "192.0.2.128/25",
+];
+const SERVICES: [&str; 11] = [
+    "any",
+    "tcp/80",
+    "tcp/80-90",
+    "tcp/1-65535",
+    "udp/53",
+    "udp/50-60",
+    "icmp",
+    "icmp/echo-request",
+    "proto/47",
+    "tcp",
+    "tcp/443",
+];
+
+fn port(index: usize, web: bool, ips: Vec<&str>) -> Value {
+    let network = ["open", "closed", "lan"][index % 3];
+    let labels = if web { json!({"role": "web"}) } else { json!({}) };
+    json!({"name": PORTS[index], "device": format!("tap{index}"), "network": network, "labels": labels,
+           "mac": format!("52:54:00:00:00:{index:02x}"), "ips": ips})
+}
+
+fn ports() -> impl Strategy<Value = Value> {
+    // Addresses of bridge networks are free; the others' stay in their subnets.
+    let lan = subsequence(vec!["10.1.2.3", "10.200.0.1", "2001:db8::1"], 0..3);
+    (vec(any::<bool>(), 6), lan, any::<bool>()).prop_map(|(web, lan, has_v6)| {
+        let v6 = |addr| if has_v6 { vec![addr] } else { vec![] };
+        let ips = [
+            [vec!["10.1.0.10"], v6("2001:db8:1::a")].concat(),
+            vec!["192.0.2.130"],
+            lan,
+            vec![],
+            vec!["192.0.2.10"],
+            vec![],
+        ];
+        ips.into_iter().enumerate().map(|(n, ips)| port(n, web[n], ips)).collect()
+    })
+}
+
+fn policies() -> impl Strategy<Value = Value> {
+    let ends = || subsequence(ENDS.to_vec(), 0..4);
+    let services = subsequence(SERVICES.to_vec(), 0..4);
+    let rule = (any::<bool>(), ends(), ends(), services, select(vec![10, 1000, 2000]), 0..8);
+    vec(rule, 0..8).prop_map(|rules| {
+        let rule = |(n, (allow, from, to, services, priority, dice))| {
+            let action = if allow { "allow" } else { "deny" };
+            json!({"name": format!("r{n}"), "action": action, "from": from, "to": to, "services": services,
+                   "priority": priority, "enabled": dice != 0i32})
+        };
+        rules.into_iter().enumerate().map(rule).collect()
+    })
+}
+
+fn documents() -> impl Strategy<Value = Document> {
+    let set = || subsequence(CIDRS.to_vec(), 0..4);
+    let closed = || any::<bool>().prop_map(|closed| if closed { "closed" } else { "open" });
+    (ports(), policies(), set(), closed(), closed()).prop_map(|(ports, policies, few, first, second)| {
+        let document = json!({
+            "uplinks": [{"device": "eth0"}, {"device": "eth1"}],
+            "networks": [
+                {"name": "open", "mode": "nat", "subnets": ["10.1.0.0/24", "2001:db8:1::/64"],
+                 "default_policy": first},
+                {"name": "closed", "mode": "nat", "subnets": ["192.0.2.0/24"], "default_policy": "closed"},
+                {"name": "lan", "mode": "bridge", "uplink": "eth1", "default_policy": second},
+            ],
+            "ports": ports,
+            "groups": [
+                {"name": "named", "members": ["a", "c"]},
+                {"name": "web", "selector": "role=web"},
+                {"name": "both", "members": ["f"], "selector": "role=web"},
+            ],
+            "sets": [{"name": "few", "cidrs": few}, {"name": "all4", "cidrs": ["0.0.0.0/0"]}],
+            "policies": policies,
+        });
+        serde_json::from_value(document).expect("a document")
+    })
+}
+
+fn accepted(current: &Desired, document: Document) -> Desired {
+    accept(current, Edit::Replace(document), None, &BTreeMap::new()).expect("a valid document").desired
+}
+
+/// Port f (bridged, without configured addresses) was seen with this one.
+const SEEN: &str = "10.1.9.9";
+
+fn inventory(desired: &Desired) -> Inventory {
+    let learnt = Learnt {
+        network: desired.numbers.networks["lan"],
+        port: desired.numbers.ports["f"],
+        mac: fwd_common::addr::Mac([2; 6]),
+        addr: Some(SEEN.parse().expect("an address")),
+    };
+    Inventory { learnt: vec![learnt], ..Inventory::default() }
+}
+
+/// The rules as they were written.
+struct Naive<'a> {
+    desired: &'a Desired,
+    rules: Vec<Written<'a>>,
+}
+
+/// An enabled rule with its texts parsed.
+struct Written<'a> {
+    rule: &'a Policy,
+    id: RuleId,
+    from: Vec<End>,
+    to: Vec<End>,
+    services: Vec<Service>,
+}
+
+impl<'a> Naive<'a> {
+    fn new(desired: &'a Desired) -> Self {
+        let ends = |texts: &[String]| texts.iter().map(|text| text.parse().expect("an end")).collect();
+        let written = |rule: &'a Policy| Written {
+            rule,
+            id: desired.numbers.rules[&rule.name],
+            from: ends(&rule.from),
+            to: ends(&rule.to),
+            services: rule.services.iter().map(|text| text.parse().expect("a service")).collect(),
+        };
+        let enabled = desired.document.policies.iter().filter(|rule| rule.enabled);
+        Self { desired, rules: enabled.map(written).collect() }
+    }
+
+    fn port(&self, name: &str) -> &Port {
+        self.desired.document.find(name).expect("a port of the document")
+    }
+
+    fn addresses(&self, peer: &Peer) -> Vec<IpAddr> {
+        match peer {
+            Peer::Outside(addr) | Peer::Host(addr) => vec![*addr],
+            Peer::Vm(name) if name == "f" => vec![SEEN.parse().expect("an address")],
+            Peer::Vm(name) => self.port(name).ips.clone(),
+        }
+    }
+
+    fn is_in(&self, peer: &Peer, net: IpNet) -> bool {
+        self.addresses(peer).iter().any(|addr| net.contains(addr))
+    }
+
+    fn names(&self, end: &End, peer: &Peer) -> bool {
+        let document = &self.desired.document;
+        match (end, peer) {
+            (End::Any, _) | (End::Outside, Peer::Outside(_)) | (End::Host, Peer::Host(_)) => true,
+            (End::Cidr(net), peer) => self.is_in(peer, *net),
+            (End::Set(name), peer) => {
+                let set: &Set = document.find(name).expect("a set");
+                set.cidrs.iter().any(|net| self.is_in(peer, *net))
+            }
+            (End::Port(name), Peer::Vm(vm)) => name == vm,
+            (End::Network(name), Peer::Vm(vm)) => self.port(vm).network == *name,
+            (End::Group(name), Peer::Vm(vm)) => {
+                let group: &Group = document.find(name).expect("a group");
+                let role = self.port(vm).labels.get("role").map(String::as_str);
+                group.members.contains(vm) || (group.selector.is_some() && role == Some("web"))
+            }
+            _ => false,
+        }
+    }
+
+    fn one_of(&self, ends: &[End], peer: &Peer) -> bool {
+        ends.is_empty() || ends.iter().any(|end| self.names(end, peer))
+    }
+
+    /// Whether a rule says anything of a packet, at the port where it is asked.
+    fn applies(&self, rule: &Written<'_>, subject: &str, direction: Direction, peer: &Peer) -> bool {
+        let own = Peer::Vm(subject.to_owned());
+        let both_left_out = rule.from.is_empty() && rule.to.is_empty();
+        match direction {
+            Direction::Egress => {
+                (both_left_out || !rule.from.is_empty())
+                    && self.one_of(&rule.from, &own)
+                    && self.one_of(&rule.to, peer)
+            }
+            Direction::Ingress => {
+                (both_left_out || !rule.to.is_empty())
+                    && self.one_of(&rule.to, &own)
+                    && self.one_of(&rule.from, peer)
+            }
+        }
+    }
+
+    fn serves(rule: &Written<'_>, proto: IpProto, l4_port: u16) -> bool {
+        let kind = l4_port >> 8;
+        let one = |service: &Service| match *service {
+            Service::Any => true,
+            Service::Proto(wanted) => wanted == proto,
+            Service::L4 { proto: wanted, low, high } => wanted == proto && l4_port >= low && l4_port <= high,
+            Service::Icmp => proto == IpProto::ICMP || proto == IpProto::ICMPV6,
+            Service::IcmpMessage(_) => {
+                (proto == IpProto::ICMP && kind == 8) || (proto == IpProto::ICMPV6 && kind == 128)
+            }
+        };
+        rule.services.is_empty() || rule.services.iter().any(one)
+    }
+
+    /// The rule that decides (0: none) and whether the packet passes.
+    fn decide(
+        &self,
+        subject: &str,
+        direction: Direction,
+        peer: &Peer,
+        (proto, l4_port): (IpProto, u16),
+    ) -> (RuleId, bool) {
+        let applies = |rule: &&Written<'_>| {
+            self.applies(rule, subject, direction, peer) && Self::serves(rule, proto, l4_port)
+        };
+        let mut best: Option<&Written<'_>> = None;
+        for rule in self.rules.iter().filter(applies) {
+            let wins = best.is_none_or(|other| {
+                if rule.rule.priority != other.rule.priority {
+                    rule.rule.priority > other.rule.priority
+                } else if rule.rule.action != other.rule.action {
+                    rule.rule.action == Action::Deny
+                } else {
+                    rule.id < other.id
+                }
+            });
+            if wins {
+                best = Some(rule);
+            }
+        }
+        if let Some(rule) = best {
+            return (rule.id, rule.rule.action == Action::Allow);
+        }
+        let network: &Network = self.desired.document.find(&self.port(subject).network).expect("a network");
+        let is_served_by_gateway = network.name != "lan"
+            && matches!(peer, Peer::Host(_))
+            && direction == Direction::Egress
+            && matches!((proto.0, l4_port), (17, 67 | 547 | 53) | (6, 53));
+        (RuleId(0), network.default_policy == DefaultPolicy::Open || is_served_by_gateway)
+    }
+}
+
+/// What the compiled tables say of the same packet.
+fn compiled_decision(
+    tables: &Tables,
+    desired: &Desired,
+    (subject, direction, peer): (&str, Direction, &Peer),
+    (proto, l4_port): (IpProto, u16),
+) -> (RuleId, bool) {
+    let view = |name: &str| tables.views[&desired.numbers.ports[name]];
+    let class = |addr: &IpAddr| tables.class_of((*addr).into());
+    let identity = match peer {
+        Peer::Vm(name) => view(name).identity,
+        Peer::Outside(addr) => Identity::outside(class(addr)),
+        Peer::Host(addr) => Identity::host(class(addr)),
+    };
+    match decide(tables, view(subject).policy, direction, identity, (proto, l4_port.to_be())) {
+        Ok(rule) => (rule, true),
+        Err(denied) => (denied.rule, false),
+    }
+}
+
+fn all_peers() -> Vec<Peer> {
+    let addresses = || ADDRESSES.iter().map(|text| text.parse::<IpAddr>().expect("an address"));
+    let vms = PORTS.iter().map(|name| Peer::Vm((*name).to_owned()));
+    vms.chain(addresses().map(Peer::Outside)).chain(addresses().map(Peer::Host)).collect()
+}
+
+const PACKETS: [(IpProto, u16); 15] = [
+    (IpProto::TCP, 80),
+    (IpProto::TCP, 85),
+    (IpProto::TCP, 443),
+    (IpProto::TCP, 53),
+    (IpProto::TCP, 0),
+    (IpProto::TCP, u16::MAX),
+    (IpProto::UDP, 53),
+    (IpProto::UDP, 67),
+    (IpProto::UDP, 60),
+    (IpProto::UDP, 547),
+    (IpProto::ICMP, 0x0800),
+    (IpProto::ICMP, 0x0300),
+    (IpProto::ICMPV6, 0x8000),
+    (IpProto(47), 0),
+    (IpProto(132), 9),
+];
+
+fn check(desired: &Desired, tables: &Tables) -> Result<(), TestCaseError> {
+    let naive = Naive::new(desired);
+    for subject in PORTS {
+        for direction in Direction::ALL {
+            for peer in all_peers() {
+                for packet in PACKETS {
+                    prop_assert_eq!(
+                        compiled_decision(tables, desired, (subject, direction, &peer), packet),
+                        naive.decide(subject, direction, &peer, packet),
+                        "{} {:?} {:?} {:?}",
+                        subject,
+                        direction,
+                        peer,
+                        packet
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    // Each case asks 4,320 questions.
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Invariant: compiled rules say what the rules say, for every port, direction, peer and packet.
+    #[test]
+    fn compiled_rules_say_what_was_written(document in documents()) {
+        let desired = accepted(&Desired::default(), document);
+        let compiled = compile(&desired, &inventory(&desired), &Tables::default());
+        check(&desired, &compiled.tables)?;
+    }
+
+    /// Invariant: what stands under a policy's or row's id never changes, whatever the edit; and compiling
+    /// is the same whatever was there before, but for the ids.
+    #[test]
+    fn an_edit_changes_nothing_under_an_id(first in documents(), second in documents()) {
+        let before = accepted(&Desired::default(), first);
+        let old = compile(&before, &inventory(&before), &Tables::default()).tables;
+        let after = accepted(&before, second);
+        let new = compile(&after, &inventory(&after), &old).tables;
+        check(&after, &new)?;
+        for (key, row) in &new.policies {
+            let was_used = old.policies.keys().any(|other| other.policy == key.policy);
+            prop_assert!(!was_used || old.policies.get(key) == Some(row));
+        }
+        for ((key, bits), verdict) in &new.rows {
+            let was_used = old.rows.keys().any(|(other, _)| other.row == key.row);
+            prop_assert!(!was_used || old.rows.get(&(*key, *bits)) == Some(verdict));
+        }
+        prop_assert_eq!(compile(&after, &inventory(&after), &new).tables, new);
+    }
+}
+
+fn lab(policies: Value) -> Desired {
+    let ips = |n: usize| json!([format!("10.1.0.{}", 10 + n)]);
+    let port =
+        |n: usize| json!({"name": PORTS[n], "device": format!("tap{n}"), "network": "n", "ips": ips(n)});
+    let document = json!({
+        "networks": [{"name": "n", "mode": "nat", "subnets": ["10.1.0.0/24"]}],
+        "ports": (0..6).map(port).collect::<Vec<_>>(),
+        "groups": [{"name": "web", "members": ["a", "b"]}, {"name": "db", "members": ["c", "d"]}],
+        "policies": policies,
+    });
+    accepted(&Desired::default(), serde_json::from_value(document).expect("a document"))
+}
+
+fn tables(desired: &Desired, previous: &Tables) -> Tables {
+    compile(desired, &Inventory::default(), previous).tables
+}
+
+#[test]
+fn without_rules_an_open_network_asks_nothing() {
+    let desired = lab(json!([]));
+    let tables = tables(&desired, &Tables::default());
+    assert!(tables.policies.is_empty() && tables.rows.is_empty() && tables.classes.is_empty());
+    assert!(tables.views.values().all(|view| *view == Default::default()));
+}
+
+#[test]
+fn ports_under_the_same_rules_share_a_policy() {
+    let rule = json!([{"name": "r", "action": "deny", "from": "group:web", "to": "group:db", "services": "tcp/5432"}]);
+    let desired = lab(rule);
+    let tables = tables(&desired, &Tables::default());
+    let policy = |name: &str| tables.views[&desired.numbers.ports[name]].policy;
+    assert_eq!((policy("a"), policy("c")), (policy("b"), policy("d")));
+    assert_ne!(policy("a"), policy("c"));
+    assert_eq!(policy("e"), fwd_common::id::PolicyId::OPEN);
+    // Two ports that no end tells apart are one peer.
+    let identity = |name: &str| tables.views[&desired.numbers.ports[name]].identity;
+    assert_eq!((identity("a"), identity("e")), (identity("b"), Identity::ANY));
+}
+
+#[test]
+fn an_edit_touches_only_what_it_changed() {
+    let first = json!({"name": "r", "action": "deny", "from": "group:web", "to": "group:db"});
+    let second =
+        json!({"name": "s", "action": "deny", "from": "port:e", "to": "port:f", "services": "udp/9"});
+    let before = lab(json!([first]));
+    let old = tables(&before, &Tables::default());
+    let mut document = before.document.clone();
+    document.policies.push(serde_json::from_value(second).expect("a rule"));
+    let after = accepted(&before, document);
+    let new = tables(&after, &old);
+    let changed: Vec<PortId> =
+        new.views.iter().filter(|(id, view)| old.views[id] != **view).map(|(id, _)| *id).collect();
+    assert_eq!(changed, [after.numbers.ports["e"], after.numbers.ports["f"]]);
+    assert!(old.policies.iter().all(|row| new.policies.get(row.0) == Some(row.1)));
+    let plan = crate::plan::diff(&old, &new);
+    let bumps = plan.iter().filter(|op| matches!(op, crate::plan::MapOp::Bump(_))).count();
+    assert_eq!(bumps, 2);
+}
+
+#[test]
+fn what_rules_take_grows_with_rules_not_with_their_product() {
+    let rule = |n: usize| {
+        json!({"name": format!("r{n}"), "action": "allow", "from": "group:web", "to": "group:db",
+               "services": format!("tcp/{}", 2 * n + 1)})
+    };
+    let rows = |count: usize| {
+        let desired = lab((0..count).map(rule).collect());
+        let tables = tables(&desired, &Tables::default());
+        (tables.policies.len(), tables.rows.len())
+    };
+    let (few, many) = (rows(10), rows(100));
+    assert_eq!(few.0, many.0);
+    assert!(many.1 <= 11 * few.1, "{few:?} {many:?}");
+}

@@ -1,0 +1,166 @@
+//! One list of services with their verdicts: overlaps and priorities resolved into prefixes of which the
+//! longest that matches is right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fwd_common::{
+    forward::range_prefixes,
+    id::{RowId, RuleId},
+    policy::{RowKey, RowVerdict},
+    proto::IpProto,
+};
+
+use crate::api::text::Match;
+
+/// Rows under `RowId(0)`, with the prefix length in bits.
+pub(super) type Content = BTreeMap<(RowKey, u32), RowVerdict>;
+
+/// What one rule says, for those that are not rules too.
+pub(super) struct Entry<'a> {
+    pub verdict: RowVerdict,
+    pub matches: &'a [Match],
+}
+
+/// What a rule-less default says.
+pub(super) const fn by_default(permit: bool) -> RowVerdict {
+    RowVerdict { rule: RuleId(0), permit: permit as u32 }
+}
+
+/// The rows of a list, in which the first entry that matches wins, then the default.
+pub(super) fn compile(list: &[Entry<'_>], default: RowVerdict) -> Content {
+    let all = || list.iter().flat_map(|entry| entry.matches.iter().map(|m| (m, entry.verdict)));
+    let general = all().find(|(m, _)| m.proto.is_none()).map_or(default, |(_, verdict)| verdict);
+    let mut content = Content::from([((RowKey::new(RowId(0), IpProto(0), 0), RowKey::ANY), general)]);
+    let protos: BTreeSet<IpProto> = all().filter_map(|(m, _)| m.proto).collect();
+    for proto in protos {
+        let segments = segments(list, default, proto);
+        let common = commonest(&segments, general);
+        if common != general {
+            content.insert((RowKey::new(RowId(0), proto, 0), RowKey::PROTO), common);
+        }
+        for segment in segments.iter().filter(|s| s.verdict != common) {
+            for (first, bits) in range_prefixes(segment.low, segment.high) {
+                content
+                    .insert((RowKey::new(RowId(0), proto, first.to_be()), RowKey::l4(bits)), segment.verdict);
+            }
+        }
+    }
+    content
+}
+
+/// L4 ports of one protocol that share a verdict.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    low: u16,
+    high: u16,
+    verdict: RowVerdict,
+}
+
+/// All L4 ports of a protocol, in order: at each place the first of the entries that are open there.
+fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto) -> Vec<Segment> {
+    let mut opens: BTreeMap<u32, Vec<usize>> = BTreeMap::from([(0, Vec::new())]);
+    let mut closes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (rank, entry) in list.iter().enumerate() {
+        for m in entry.matches.iter().filter(|m| m.proto.is_none_or(|p| p == proto)) {
+            opens.entry(m.low.into()).or_default().push(rank);
+            let after = u32::from(m.high) + 1;
+            closes.entry(after).or_default().push(rank);
+            opens.entry(after).or_default();
+        }
+    }
+    let mut open: BTreeMap<usize, u32> = BTreeMap::new();
+    let mut segments: Vec<Segment> = Vec::new();
+    for (at, ranks) in opens.range(..=u32::from(u16::MAX)) {
+        for rank in ranks {
+            *open.entry(*rank).or_default() += 1;
+        }
+        for rank in closes.get(at).into_iter().flatten() {
+            let count = open.entry(*rank).or_default();
+            *count -= 1;
+            if *count == 0 {
+                open.remove(rank);
+            }
+        }
+        let verdict = open.keys().next().map_or(default, |rank| list[*rank].verdict);
+        let low = *at as u16;
+        match segments.last_mut() {
+            Some(last) if last.verdict == verdict => {}
+            Some(last) => {
+                last.high = low - 1;
+                segments.push(Segment { low, high: u16::MAX, verdict });
+            }
+            None => segments.push(Segment { low, high: u16::MAX, verdict }),
+        }
+    }
+    segments
+}
+
+/// The verdict whose segments would take the most rows: it becomes the protocol's. Of equals the general one.
+fn commonest(segments: &[Segment], general: RowVerdict) -> RowVerdict {
+    let mut rows: BTreeMap<RowVerdict, usize> = BTreeMap::new();
+    for segment in segments {
+        *rows.entry(segment.verdict).or_default() += range_prefixes(segment.low, segment.high).count();
+    }
+    let most = rows.into_iter().max_by_key(|(verdict, count)| (*count, *verdict == general));
+    most.map_or(general, |(verdict, _)| verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(rule: u32, permit: u32, matches: &[Match]) -> Entry<'_> {
+        Entry { verdict: RowVerdict { rule: RuleId(rule), permit }, matches }
+    }
+
+    fn tcp(low: u16, high: u16) -> Match {
+        Match { proto: Some(IpProto::TCP), low, high }
+    }
+
+    #[test]
+    fn a_list_takes_few_rows() {
+        let web = [tcp(80, 80)];
+        assert_eq!(compile(&[entry(1, 1, &web)], by_default(false)).len(), 2);
+        assert_eq!(compile(&[], by_default(true)).len(), 1);
+        // All of TCP but one L4 port: the protocol's row and one more.
+        let (one, all) = ([tcp(22, 22)], [tcp(0, u16::MAX)]);
+        let rows = compile(&[entry(1, 0, &one), entry(2, 1, &all)], by_default(false));
+        assert_eq!(rows.len(), 3);
+    }
+
+    fn lookup(content: &Content, proto: IpProto, l4_port: u16) -> RowVerdict {
+        let tables = crate::compile::Tables { rows: content.clone(), ..Default::default() };
+        let key = RowKey::new(RowId(0), proto, l4_port.to_be());
+        fwd_common::policy::Policies::verdict(&tables, &key).expect("every row has a default")
+    }
+
+    fn matches() -> impl Strategy<Value = Match> {
+        let proto = prop_oneof![Just(None), Just(Some(IpProto::TCP)), Just(Some(IpProto::UDP))];
+        (proto, 0u16..40, 0u16..40).prop_map(|(proto, a, b)| match proto {
+            None => Match { proto, low: 0, high: u16::MAX },
+            Some(_) => Match { proto, low: a.min(b), high: a.max(b) },
+        })
+    }
+
+    proptest! {
+        /// Invariant: the longest prefix carries the verdict of the first entry that matches.
+        #[test]
+        fn rows_say_what_the_list_says(
+            lists in proptest::collection::vec((any::<bool>(), proptest::collection::vec(matches(), 1..4)), 0..6),
+            default: bool,
+        ) {
+            let list: Vec<Entry<'_>> = lists.iter().enumerate()
+                .map(|(n, (permit, matches))| entry(n as u32 + 1, u32::from(*permit), matches)).collect();
+            let content = compile(&list, by_default(default));
+            for proto in [IpProto::TCP, IpProto::UDP, IpProto(47)] {
+                for l4_port in (0..45).chain([1000, u16::MAX]) {
+                    let hits = |m: &Match| m.proto.is_none_or(|p| p == proto) && (m.low..=m.high).contains(&l4_port);
+                    let wanted = list.iter().find(|e| e.matches.iter().any(hits));
+                    let wanted = wanted.map_or(by_default(default), |e| e.verdict);
+                    prop_assert_eq!(lookup(&content, proto, l4_port), wanted);
+                }
+            }
+        }
+    }
+}
