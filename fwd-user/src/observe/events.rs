@@ -121,7 +121,7 @@ pub fn row(names: &Names, now: Moment, event: &Event) -> Option<EventRow> {
     let is_ip = !event.src.is_none() || !event.dst.is_none();
     let is_icmp = matches!(event.proto, IpProto::ICMP | IpProto::ICMPV6);
     Some(EventRow {
-        time: now.text_of(event.at_ns.max(1))?,
+        time: now.text_of(if event.at_ns == 0 { now.boot_ns } else { event.at_ns })?,
         event: match kind {
             EventKind::Drop => EventName::Drop,
             EventKind::FlowStart => EventName::FlowStart,
@@ -196,6 +196,14 @@ mod tests {
         let row = row(&names(), now(), &event).expect("a known kind");
         assert_eq!((row.source.as_str(), row.destination), ("02:00:00:00:00:01", None));
         assert_eq!(row.protocol, "0x88cc");
+    }
+
+    #[test]
+    fn an_event_without_a_time_is_of_now() {
+        let event = Event { kind: EventKind::Learnt as u8, at_ns: 0, ..denied() };
+        let row = row(&names(), now(), &event).expect("a known kind");
+        assert_eq!((row.event, row.time.as_str()), (EventName::Learnt, "2023-11-14T22:13:20Z"));
+        assert_eq!(row.reason, None);
     }
 
     #[tokio::test]
