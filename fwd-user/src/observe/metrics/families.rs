@@ -82,7 +82,7 @@ impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for family in &self.families {
             let (name, unit) = family.metric.family();
-            let kind = family.metric.kind.metric_type();
+            let kind = family.metric.metric_type();
             let encoder = encoder.encode_descriptor(name, family.metric.help, unit.as_ref(), kind)?;
             family.encode(encoder)?;
         }
@@ -97,6 +97,10 @@ impl Family {
             let labels: Vec<(&str, &str)> = names.zip(series.labels.iter().map(String::as_str)).collect();
             match series.value {
                 Value::Info => encoder.encode_info(&labels)?,
+                // As a gauge's: no suffix is added.
+                Value::Counter(n) if self.metric.is_shadowed() => {
+                    encoder.encode_family(&labels)?.encode_gauge(&(n as f64))?;
+                }
                 Value::Counter(n) if labels.is_empty() => {
                     encoder.encode_counter::<NoLabelSet, _, f64>(&n, None)?
                 }

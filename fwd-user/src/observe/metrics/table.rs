@@ -36,15 +36,6 @@ impl MetricKind {
         }
     }
 
-    pub(super) const fn metric_type(self) -> MetricType {
-        match self {
-            Self::Counter => MetricType::Counter,
-            Self::Gauge => MetricType::Gauge,
-            Self::Info => MetricType::Info,
-            Self::Histogram => MetricType::Histogram,
-        }
-    }
-
     /// What samples have behind the family's name (OpenMetrics 1.0, "Suffixes").
     const fn suffix(self) -> &'static str {
         match self {
@@ -56,8 +47,29 @@ impl MetricKind {
 }
 
 impl MetricDoc {
+    /// A counter's family is called as its samples, but without `_total`. Where a gauge has that name already,
+    /// OpenMetrics forbids the second family; the counter is then written under its samples' name, and as of
+    /// unknown type, which scrapers treat alike.
+    pub(super) fn is_shadowed(&self) -> bool {
+        let family = self.name.strip_suffix("_total");
+        family.is_some_and(|family| ALL.iter().any(|other| other.name == family))
+    }
+
+    pub(super) fn metric_type(&self) -> MetricType {
+        match self.kind {
+            _ if self.is_shadowed() => MetricType::Unknown,
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Gauge => MetricType::Gauge,
+            MetricKind::Info => MetricType::Info,
+            MetricKind::Histogram => MetricType::Histogram,
+        }
+    }
+
     /// The family's name without its unit, and the unit.
     pub(super) fn family(&self) -> (&'static str, Option<Unit>) {
+        if self.is_shadowed() {
+            return (self.name, None);
+        }
         let name = self.name.strip_suffix(self.kind.suffix()).unwrap_or(self.name);
         if let Some(base) = name.strip_suffix("_bytes") {
             (base, Some(Unit::Bytes))
@@ -157,6 +169,7 @@ mod tests {
         assert_eq!(family(PORT_RECEIVED_BYTES), ("fwd_port_received", Some("bytes".to_owned())));
         assert_eq!(family(APPLY_SECONDS), ("fwd_config_apply", Some("seconds".to_owned())));
         assert_eq!(family(BUILD), ("fwd_build", None));
+        assert_eq!(family(FORWARD_FLOWS_TOTAL), ("fwd_forward_flows_total", None));
         assert_eq!(family(FLOWS), ("fwd_flows", None));
     }
 }

@@ -53,6 +53,8 @@ fn classic(openmetrics: &str) -> String {
             let (suffix, kind) = match kind {
                 "counter" => ("_total", "counter"),
                 "info" => ("_info", "gauge"),
+                // A counter beside a gauge of the same name.
+                "unknown" => ("", "counter"),
                 other => ("", other),
             };
             if let Some(help) = help.take() {
