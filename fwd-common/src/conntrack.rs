@@ -69,18 +69,15 @@ pub enum Way {
     Reply,
 }
 
-/// The stage of the flow after a packet. `original` and `other` are the words of the original direction
-/// and of the direction opposite to the packet; the returned word is the packet's own direction's.
+/// The stage of the flow after a packet. `own` is the word of the packet's direction, and what becomes of it
+/// is returned; `other` is the word of the direction opposite to it.
 #[inline(always)]
-pub fn step(
-    original: Life,
-    own: Life,
-    other: Life,
-    way: Way,
-    proto: IpProto,
-    tcp_flags: u8,
-) -> (Stage, Life) {
+pub fn step(own: Life, other: Life, way: Way, proto: IpProto, tcp_flags: u8) -> (Stage, Life) {
     let is_tcp = proto == IpProto::TCP;
+    let original = match way {
+        Way::Original => own,
+        Way::Reply => other,
+    };
     let own = if is_tcp && tcp_flags & tcp::FIN != 0 { Life(own.0 | FIN) } else { own };
     let stage = match (original.stage(), way) {
         (Stage::Dead, _) => Stage::Dead,
@@ -141,7 +138,7 @@ mod tests {
         let (mut o, mut r) = (Life::NEW, Life::NEW);
         for &(way, flags) in packets {
             let (own, other) = if way == Way::Original { (o, r) } else { (r, o) };
-            let (stage, own) = step(o, own, other, way, proto, flags);
+            let (stage, own) = step(own, other, way, proto, flags);
             (o, r) = match way {
                 Way::Original => (own, r.with_stage(stage)),
                 Way::Reply => (o.with_stage(stage), own),

@@ -140,8 +140,7 @@ fn step<A: Family>(packet: &Packet<A>, own: &mut FlowEntry<A>, other: &mut FlowE
     }
     let is_original = own.has(flag::ORIGINAL);
     let (way, original) = if is_original { (Way::Original, own.life) } else { (Way::Reply, other.life) };
-    let (stage, new) =
-        conntrack::step(original, own.life, other.life, way, packet.key.proto, packet.tcp_flags);
+    let (stage, new) = conntrack::step(own.life, other.life, way, packet.key.proto, packet.tcp_flags);
     let owner = if is_original { table::owner(own, other) } else { table::owner(other, own) };
     let other_new = other.life.with_stage(stage);
     let own_changed = replace(&mut own.life, new);

@@ -71,26 +71,25 @@ impl Packet {
         let target = v6(target);
         let [.., a, b, c] = target.octets();
         let group = format!("ff02::1:ff{a:02x}:{b:02x}{c:02x}");
-        Self::nd(sender, &group, 135, [0; 4], &target.octets(), options)
+        Self::nd(sender, &group, (135, [0; 4]), &target.octets(), options)
             .macs(sender_mac, [0x33, 0x33, 0xff, a, b, c])
     }
 
     /// "`target` is at …" to `receiver`; solicited and override are set, the source is the target.
     pub fn neighbor_advertisement(target: &str, receiver: &str, options: &[NdOption]) -> Self {
-        Self::nd(target, receiver, 136, [0x60, 0, 0, 0], &v6(target).octets(), options)
+        Self::nd(target, receiver, (136, [0x60, 0, 0, 0]), &v6(target).octets(), options)
     }
 
     /// A router advertisement to all nodes, with hop limit 64 and a lifetime of 1800 s.
     pub fn router_advertisement(router_mac: impl Into<Mac>, router: &str, options: &[NdOption]) -> Self {
-        Self::nd(router, "ff02::1", 134, [64, 0, 7, 8], &[0; 8], options)
+        Self::nd(router, "ff02::1", (134, [64, 0, 7, 8]), &[0; 8], options)
             .macs(router_mac, [0x33, 0x33, 0, 0, 0, 1])
     }
 
     fn nd(
         source: &str,
         destination: &str,
-        kind: u8,
-        rest: [u8; 4],
+        (kind, rest): (u8, [u8; 4]),
         body: &[u8],
         options: &[NdOption],
     ) -> Self {
