@@ -32,13 +32,15 @@ fn a_forward_is_added_in_both_forms() {
             Added forward games (revision 5).
             $ fwd forward list
             NAME           LISTEN                        TO                STATE
-            web1-tcp-8080  tcp:203.0.113.10:8080         web1:80           -
-            web1-tcp-8443  tcp::8443                     web1:443          -
-            games          udp:203.0.113.10:27000-27015  web1:27000-27015  -
+            web1-tcp-8080  tcp:203.0.113.10:8080         web1:80           pending
+            web1-tcp-8443  tcp::8443                     web1:443          pending
+            games          udp:203.0.113.10:27000-27015  web1:27000-27015  pending
             $ fwd forward show games
-            name:   games
-            listen: udp:203.0.113.10:27000-27015
-            to:     web1:27000-27015
+            name:         games
+            listen:       udp:203.0.113.10:27000-27015
+            to:           web1:27000-27015
+            state:        pending
+            state_reason: The MAC of port web1 is not known yet.
             $ fwd forward delete games
             Deleted forward games (revision 6).
             $ fwd forward list -o name

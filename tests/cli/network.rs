@@ -22,10 +22,10 @@ fn a_network_is_added_shown_changed_and_deleted() {
             Added uplink eth0, network vmnat (revision 1).
             $ fwd network list
             NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE
-            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    -
+            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready
             $ fwd network list -o wide
             NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE  GATEWAYS  MTU   PRIVATE  ISOLATED
-            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    -      -         1500  no       no
+            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready  -         1500  no       no
             $ fwd network show vmnat
             name:           vmnat
             mode:           nat
@@ -36,6 +36,9 @@ fn a_network_is_added_shown_changed_and_deleted() {
             default_policy: open
             private:        no
             isolate_ports:  no
+            state:          ready
+            state_reason:   -
+            ports:          0
             $ fwd network set vmnat --mtu 9000 --default-policy closed --isolate-ports
             Changed network vmnat (revision 2).
             $ fwd network show vmnat -o json
@@ -53,7 +56,10 @@ fn a_network_is_added_shown_changed_and_deleted() {
               "mtu": 9000,
               "default_policy": "closed",
               "private": false,
-              "isolate_ports": true
+              "isolate_ports": true,
+              "state": "ready",
+              "state_reason": null,
+              "ports": 0
             }
             $ fwd network delete vmnat
             Deleted network vmnat (revision 3).

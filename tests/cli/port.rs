@@ -26,24 +26,47 @@ fn a_port_is_added_shown_changed_and_deleted() {
             Added port web1 (revision 2).
             $ fwd port list
             NAME  DEVICE  NETWORK  MAC                IPS         HOOK  STATE
-            web1  tap0    vmnat    52:54:00:00:00:11  10.10.0.11  auto  -
+            web1  tap0    vmnat    52:54:00:00:00:11  10.10.0.11  tcx   ready
             $ fwd port show web1
-            name:            web1
-            device:          tap0
-            network:         vmnat
-            mac:             52:54:00:00:00:11
-            ips:             10.10.0.11
-            allow_addresses: -
-            labels:          role=web
-            hook:            auto
-            trust:           no
+            name:                        web1
+            device:                      tap0
+            network:                     vmnat
+            mac:                         52:54:00:00:00:11
+            ips:                         10.10.0.11
+            labels:                      role=web
+            trust:                       no
+            hook:                        tcx
+            configured_hook:             auto
+            hook_reason:                 The tap has a vnet header, so its guest may send GSO frames, which XDP cannot carry.
+            state:                       ready
+            state_reason:                -
+            ifindex:                     4
+            mtu:                         1500
+            counters.xdp.received:       packets=0,bytes=0
+            counters.xdp.forwarded:      packets=0,bytes=0
+            counters.xdp.host:           packets=0,bytes=0
+            counters.xdp.answered:       packets=0,bytes=0
+            counters.xdp.dropped:        packets=0,bytes=0
+            counters.xdp.passed_up:      packets=0,bytes=0
+            counters.skb.received:       packets=0,bytes=0
+            counters.skb.forwarded:      packets=0,bytes=0
+            counters.skb.host:           packets=0,bytes=0
+            counters.skb.answered:       packets=0,bytes=0
+            counters.skb.dropped:        packets=0,bytes=0
+            counters.skb.passed_up:      packets=0,bytes=0
+            counters.copies:             packets=0,bytes=0
+            counters.lost_between_hooks: 0
+            counters.egress_lost:        0
+            counters.unaccounted:        0
+            counters.flows:              0
+            counters.half_open:          0
             $ fwd port set web1 --ip 10.10.0.12 --ip 10.10.0.13 --trust
             Changed port web1 (revision 3).
             $ fwd port show web1 -o name
             web1
             $ fwd port list -o csv
             NAME,DEVICE,NETWORK,MAC,IPS,HOOK,STATE,LABELS,CONFIGURED-HOOK,TRUST,FLOWS,REASON
-            web1,tap0,vmnat,52:54:00:00:00:11,"10.10.0.12,10.10.0.13",auto,-,role=web,-,yes,-,-
+            web1,tap0,vmnat,52:54:00:00:00:11,"10.10.0.12,10.10.0.13",tcx,ready,role=web,auto,yes,0,"The tap has a vnet header, so its guest may send GSO frames, which XDP cannot carry."
             $ fwd port delete web1
             Deleted port web1 (revision 4).
             $ fwd port list -o name
@@ -56,20 +79,43 @@ fn a_port_may_come_before_its_device() {
     check(
         &[NETWORK, "port add late --device tap7 --network vmnat", "port show late"],
         expect![[r#"
-        $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
-        $ fwd port add late --device tap7 --network vmnat
-        Added port late (revision 2).
-        $ fwd port show late
-        name:            late
-        device:          tap7
-        network:         vmnat
-        mac:             -
-        ips:             -
-        allow_addresses: -
-        labels:          -
-        hook:            auto
-        trust:           no
-    "#]],
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add late --device tap7 --network vmnat
+            Added port late (revision 2).
+            $ fwd port show late
+            name:                        late
+            device:                      tap7
+            network:                     vmnat
+            mac:                         -
+            ips:                         -
+            labels:                      -
+            trust:                       no
+            hook:                        -
+            configured_hook:             auto
+            hook_reason:                 There is no device yet.
+            state:                       pending
+            state_reason:                The interface tap7 does not exist yet.
+            ifindex:                     -
+            mtu:                         -
+            counters.xdp.received:       packets=0,bytes=0
+            counters.xdp.forwarded:      packets=0,bytes=0
+            counters.xdp.host:           packets=0,bytes=0
+            counters.xdp.answered:       packets=0,bytes=0
+            counters.xdp.dropped:        packets=0,bytes=0
+            counters.xdp.passed_up:      packets=0,bytes=0
+            counters.skb.received:       packets=0,bytes=0
+            counters.skb.forwarded:      packets=0,bytes=0
+            counters.skb.host:           packets=0,bytes=0
+            counters.skb.answered:       packets=0,bytes=0
+            counters.skb.dropped:        packets=0,bytes=0
+            counters.skb.passed_up:      packets=0,bytes=0
+            counters.copies:             packets=0,bytes=0
+            counters.lost_between_hooks: 0
+            counters.egress_lost:        0
+            counters.unaccounted:        0
+            counters.flows:              0
+            counters.half_open:          0
+        "#]],
     );
 }
 

@@ -97,6 +97,41 @@ fn the_first_up_says_what_it_sees_and_what_to_type_next() {
 }
 
 #[test]
+fn up_with_a_document_applies_it() {
+    let instance = Instance::new();
+    instance.file("a.yaml", "api: fwd/v1\nnetworks: [{name: a, mode: isolated}]\n");
+    instance.file("bad.yaml", "api: fwd/v1\nnetworks: [{name: a, mode: b}]\n");
+    let refused = instance.transcript(&[&format!("{UP} --config DIR/bad.yaml"), "status"]);
+    expect![[r#"
+        $ fwd up --datapath memory --inventory DIR/host.yaml --metrics off --config DIR/bad.yaml
+        error: DIR/bad.yaml:2:28: Network a: b is not possible here.
+          Write one of nat, routed, bridge, host, isolated.
+          (FWD-E617; fwd explain FWD-E617)
+        [exit code 6]
+        $ fwd status
+        error: The daemon is not running: nobody answers on DIR/fwd.sock.
+          Start it: sudo fwd up.
+          (FWD-E901; fwd explain FWD-E901)
+        [exit code 9]
+    "#]]
+    .assert_eq(&refused);
+    assert!(instance.run(&format!("{UP} --config DIR/a.yaml")).status.success());
+    assert_eq!(instance.transcript(&["network list -o name"]), "$ fwd network list -o name\na\n");
+}
+
+#[test]
+fn down_leaves_the_state_and_purge_does_not() {
+    let instance = Instance::up();
+    instance.run("network add a --mode isolated");
+    assert_eq!(instance.transcript(&["down"]), "$ fwd down\nfwd is down.\n");
+    assert!(!instance.folder().join("fwd.sock").exists());
+    assert!(instance.run(UP).status.success());
+    assert_eq!(instance.transcript(&["network list -o name"]), "$ fwd network list -o name\na\n");
+    assert_eq!(instance.transcript(&["down --purge"]), "$ fwd down --purge\nfwd is down.\n");
+    assert!(!instance.folder().join("state").exists());
+}
+
+#[test]
 fn a_stale_socket_is_no_hindrance() {
     let instance = Instance::new();
     drop(std::os::unix::net::UnixListener::bind(instance.folder().join("fwd.sock")).expect("a socket"));

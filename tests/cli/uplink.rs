@@ -23,21 +23,172 @@ fn an_uplink_is_added_shown_changed_and_deleted() {
             $ fwd uplink add eth1 --hook tcx
             Added uplink eth1 (revision 2).
             $ fwd uplink list
-            DEVICE  HOOK  NETWORK  ADDRESSES  STATE
-            eth0    auto  -        -          -
-            eth1    tcx   -        -          -
+            DEVICE  HOOK  NETWORK  ADDRESSES                        STATE
+            eth0    xdp   -        203.0.113.10/24,2001:db8::10/64  ready
+            eth1    tcx   -        198.51.100.10/24                 ready
             $ fwd uplink show eth0
-            device: eth0
-            hook:   auto
+            name:                        eth0
+            device:                      eth0
+            network:                     -
+            mac:                         02:00:00:00:00:02
+            ips:                         203.0.113.10/24,2001:db8::10/64
+            labels:                      -
+            trust:                       no
+            hook:                        xdp
+            configured_hook:             auto
+            hook_reason:                 The NIC's driver runs XDP natively.
+            state:                       ready
+            state_reason:                -
+            ifindex:                     2
+            mtu:                         1500
+            counters.xdp.received:       packets=0,bytes=0
+            counters.xdp.forwarded:      packets=0,bytes=0
+            counters.xdp.host:           packets=0,bytes=0
+            counters.xdp.answered:       packets=0,bytes=0
+            counters.xdp.dropped:        packets=0,bytes=0
+            counters.xdp.passed_up:      packets=0,bytes=0
+            counters.skb.received:       packets=0,bytes=0
+            counters.skb.forwarded:      packets=0,bytes=0
+            counters.skb.host:           packets=0,bytes=0
+            counters.skb.answered:       packets=0,bytes=0
+            counters.skb.dropped:        packets=0,bytes=0
+            counters.skb.passed_up:      packets=0,bytes=0
+            counters.copies:             packets=0,bytes=0
+            counters.lost_between_hooks: 0
+            counters.egress_lost:        0
+            counters.unaccounted:        0
+            counters.flows:              0
+            counters.half_open:          0
             $ fwd uplink set eth0 --hook xdp
             Changed uplink eth0 (revision 3).
             $ fwd uplink list -o yaml
             api: fwd/v1
             items:
-              - device: eth0
+              - name: eth0
+                device: eth0
+                network: ~
+                mac: "02:00:00:00:00:02"
+                ips:
+                  - 203.0.113.10/24
+                  - "2001:db8::10/64"
+                labels: {}
+                trust: false
                 hook: xdp
-              - device: eth1
+                configured_hook: xdp
+                hook_reason: It was asked for.
+                state: ready
+                state_reason: ~
+                ifindex: 2
+                mtu: 1500
+                counters:
+                  xdp:
+                    received:
+                      packets: 0
+                      bytes: 0
+                    forwarded:
+                      packets: 0
+                      bytes: 0
+                    host:
+                      packets: 0
+                      bytes: 0
+                    answered:
+                      packets: 0
+                      bytes: 0
+                    dropped:
+                      packets: 0
+                      bytes: 0
+                    passed_up:
+                      packets: 0
+                      bytes: 0
+                  skb:
+                    received:
+                      packets: 0
+                      bytes: 0
+                    forwarded:
+                      packets: 0
+                      bytes: 0
+                    host:
+                      packets: 0
+                      bytes: 0
+                    answered:
+                      packets: 0
+                      bytes: 0
+                    dropped:
+                      packets: 0
+                      bytes: 0
+                    passed_up:
+                      packets: 0
+                      bytes: 0
+                  copies:
+                    packets: 0
+                    bytes: 0
+                  lost_between_hooks: 0
+                  egress_lost: 0
+                  unaccounted: 0
+                  flows: 0
+                  half_open: 0
+              - name: eth1
+                device: eth1
+                network: ~
+                mac: "02:00:00:00:00:03"
+                ips:
+                  - 198.51.100.10/24
+                labels: {}
+                trust: false
                 hook: tcx
+                configured_hook: tcx
+                hook_reason: It was asked for.
+                state: ready
+                state_reason: ~
+                ifindex: 3
+                mtu: 1500
+                counters:
+                  xdp:
+                    received:
+                      packets: 0
+                      bytes: 0
+                    forwarded:
+                      packets: 0
+                      bytes: 0
+                    host:
+                      packets: 0
+                      bytes: 0
+                    answered:
+                      packets: 0
+                      bytes: 0
+                    dropped:
+                      packets: 0
+                      bytes: 0
+                    passed_up:
+                      packets: 0
+                      bytes: 0
+                  skb:
+                    received:
+                      packets: 0
+                      bytes: 0
+                    forwarded:
+                      packets: 0
+                      bytes: 0
+                    host:
+                      packets: 0
+                      bytes: 0
+                    answered:
+                      packets: 0
+                      bytes: 0
+                    dropped:
+                      packets: 0
+                      bytes: 0
+                    passed_up:
+                      packets: 0
+                      bytes: 0
+                  copies:
+                    packets: 0
+                    bytes: 0
+                  lost_between_hooks: 0
+                  egress_lost: 0
+                  unaccounted: 0
+                  flows: 0
+                  half_open: 0
             $ fwd uplink delete eth0
             Deleted uplink eth0 (revision 4).
             $ fwd uplink list -o name

@@ -1,4 +1,3 @@
 //! The datapath and its daemon among real interfaces, in namespaces of the test's own.
 
-mod datapath;
 mod host;

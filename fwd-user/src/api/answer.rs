@@ -65,9 +65,9 @@ pub struct MapWrites {
     pub map: String,
     pub puts: u64,
     pub deletes: u64,
-    /// Rows afterwards.
-    pub entries: u64,
-    pub capacity: u64,
+    /// Rows afterwards, and the most there may be; null where that is not counted.
+    pub entries: Option<u64>,
+    pub capacity: Option<u64>,
 }
 
 /// An accepted edit.
@@ -76,9 +76,8 @@ pub struct Revision {
     pub revision: u64,
     /// RFC 3339, UTC.
     pub time: String,
-    /// Who asked, by the socket's peer credentials; null: fwd itself.
-    pub uid: Option<u32>,
-    pub pid: Option<i32>,
+    /// Who asked, by the socket's peer credentials: a user's name or number.
+    pub author: String,
     /// `KIND/NAME` of what was added, changed or deleted, with `+`, `~` or `-` in front.
     pub changes: Vec<String>,
 }

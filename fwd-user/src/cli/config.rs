@@ -9,7 +9,7 @@ use super::{
     args::WriteArgs,
     file::File,
     session::{self, Answered, Done, Session},
-    view::{self, Column, Format, column, wide},
+    view::{self, Column, Format, column},
 };
 use crate::api::{
     answer::Written,
@@ -19,8 +19,7 @@ use crate::api::{
 const HISTORY: &[Column] = &[
     column("REVISION", "/revision"),
     column("TIME", "/time"),
-    column("UID", "/uid"),
-    wide("PID", "/pid"),
+    column("AUTHOR", "/author"),
     column("CHANGES", "/changes"),
 ];
 

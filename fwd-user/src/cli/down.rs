@@ -46,7 +46,7 @@ impl Down {
             }
             Err(error) if error.code == Code::NotRunning && self.keep_datapath => "fwd was not up.\n",
             Err(error) if error.code == Code::NotRunning => {
-                daemon::tear_down(&self.instance.state_dir, &self.instance.bpffs)?;
+                daemon::tear_down(&self.instance.state_dir, &self.instance.bpffs).await?;
                 "fwd was not up; nothing of it is left.\n"
             }
             Err(error) => return Err(error),

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{args::WriteArgs, session::Session};
 use crate::api::{
     document::{MAX_BYTES, Text},
-    error::{ApiError, Code, Problem},
+    error::{ApiError, Code},
 };
 
 /// A document as it was read.
@@ -56,25 +56,6 @@ impl File {
         query.dry_run |= !self.text.problems.is_empty();
         let body = serde_json::to_value(&self.text.document).expect("documents are plain data");
         let answer = session.client.put("/v1/config", &query, &body).await;
-        let theirs = match &answer {
-            Err(error) if !error.problems.is_empty() => error.problems.clone(),
-            Err(error) if self.text.problems.is_empty() => return Err(error.clone()),
-            _ => Vec::new(),
-        };
-        let mut problems = self.text.problems.clone();
-        problems.extend(self.text.in_text(theirs));
-        if problems.is_empty() { answer } else { Err(self.placed(problems)) }
-    }
-
-    /// One error for all problems, in the order of the text.
-    fn placed(&self, problems: Vec<Problem>) -> ApiError {
-        let mut placed: Vec<_> = problems.into_iter().map(|p| (self.text.place(&p.path), p)).collect();
-        placed.sort_by(|a, b| (a.0, &a.1.path).cmp(&(b.0, &b.1.path)));
-        placed.dedup();
-        let problems = placed.into_iter().map(|(place, problem)| Problem {
-            message: format!("{}:{}:{}: {}", self.name, place.line, place.column, problem.message),
-            ..problem
-        });
-        ApiError::from_problems(problems.collect())
+        self.text.outcome(&self.name, answer)
     }
 }

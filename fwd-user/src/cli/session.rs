@@ -123,14 +123,9 @@ fn plan_text(plan: &PlanSummary) -> String {
         return out + "No map is written.\n";
     }
     let head = ["MAP", "PUTS", "DELETES", "ENTRIES", "CAPACITY"].map(str::to_owned).to_vec();
+    let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let rows = plan.map_writes.iter().map(|m| {
-        vec![
-            m.map.clone(),
-            m.puts.to_string(),
-            m.deletes.to_string(),
-            m.entries.to_string(),
-            m.capacity.to_string(),
-        ]
+        vec![m.map.clone(), m.puts.to_string(), m.deletes.to_string(), count(m.entries), count(m.capacity)]
     });
     out + &view::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }

@@ -1,32 +1,55 @@
 //! What the daemon acts on: this host and the datapath in its kernel, or memory.
 
+use std::collections::BTreeMap;
+
+use fwd_common::id::PortId;
+
 use crate::{
-    api::{error::ApiError, spec::Document},
-    host::Inventory,
+    api::error::ApiError,
+    compile::{Attachment, Tables},
+    host::{Inventory, Wanted},
+    plan::MapOp,
 };
 
+mod kernel;
 mod memory;
 
-pub use memory::Memory;
+pub use kernel::{KernelGround, tear_down};
+pub use memory::MemoryGround;
 
 /// The host and its datapath, as the writer needs them.
 pub trait Ground: Send {
-    /// What the host looks like at the moment.
+    /// What the host looks like at the moment, with the host ports of these networks told apart.
     ///
     /// # Errors
-    /// Netlink cannot be asked.
-    fn inventory(&mut self) -> Result<Inventory, ApiError>;
+    /// The kernel does not answer.
+    fn inventory(&mut self, networks: &[&str]) -> Result<Inventory, ApiError>;
 
-    /// Makes what a document needs of the host itself (veths, addresses, sysctls), and removes what none
-    /// needs any more.
+    /// Makes what is wanted of the host itself, and gives back what no longer is.
     ///
     /// # Errors
-    /// The host refuses; what was made before stays, and is made good by preparing for the old document.
-    fn prepare(&mut self, document: &Document) -> Result<(), ApiError>;
+    /// The host refuses a step; preparing for what was wanted before makes it good.
+    fn prepare(&mut self, wanted: &Wanted) -> Result<(), ApiError>;
+
+    /// Brings every device to the programs that it is to have. Goes on after failures and returns them by
+    /// ifindex.
+    fn attach(&mut self, ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)>;
+
+    /// Writes rows.
+    ///
+    /// # Errors
+    /// The kernel refuses; the rows are then those of [`Self::tables`].
+    fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError>;
+
+    /// The rows that are there.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    fn tables(&self) -> Result<Tables, ApiError>;
 
     /// Gives the host back as it was.
     ///
     /// # Errors
-    /// All that could not be undone, in one sentence; the rest is done.
+    /// All that could not be undone; the rest is done.
     fn tear_down(self: Box<Self>) -> Result<(), ApiError>;
 }

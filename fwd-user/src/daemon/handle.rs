@@ -1,14 +1,26 @@
-//! The daemon as the server sees it: writes become jobs of the writer, reads look at its last picture.
+//! The daemon as the server sees it: writes become jobs of the writer, reads look at its last picture and at
+//! the maps.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::{Options, summary, world::World, writer::Job};
+use super::{
+    Options, facts,
+    failure::{of_query, of_read},
+    observed::{Sight, not_found},
+    summary,
+    world::World,
+    writer::Job,
+};
 use crate::{
     api::{
-        answer::{DaemonStatus, Interface, Revision, RevisionState, Written},
+        answer::{DaemonStatus, Revision, RevisionState, Written},
         error::{ApiError, Code},
         object::Noun,
         query::{DropQuery, FlowQuery},
@@ -18,7 +30,14 @@ use crate::{
         status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow},
         version::{COMMIT, VERSION},
     },
-    host::{Device, DeviceKind},
+    observe::{
+        Observer, QueryError, View,
+        devices::{self, DeviceCounters},
+        drops,
+        flows::{self, Which},
+        ledger,
+        metrics::Format,
+    },
     state::Edit,
 };
 
@@ -27,15 +46,16 @@ use crate::{
 pub struct Handle {
     pub jobs: mpsc::UnboundedSender<Job>,
     pub world: watch::Receiver<Arc<World>>,
-    pub events: broadcast::Sender<Arc<EventRow>>,
+    pub observer: Arc<Observer>,
     pub fixed: Arc<Fixed>,
 }
 
 /// What does not change while the daemon runs.
-#[derive(Debug)]
 pub struct Fixed {
     pub options: Options,
     pub started: SystemTime,
+    /// Where devices' counters are asked for; none where there are no devices.
+    pub links: Option<rtnetlink::Handle>,
 }
 
 impl Handle {
@@ -49,6 +69,34 @@ impl Handle {
         self.jobs.send(job(reply)).map_err(|_| ended())?;
         answer.await.map_err(|_| ended())?
     }
+
+    /// Looks at the maps, which may take a while, aside from the server's own thread.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&World, &View<'_>) -> Answer<T> + Send + 'static,
+    ) -> Answer<T> {
+        let (world, observer) = (self.world(), Arc::clone(&self.observer));
+        let looked = tokio::task::spawn_blocking(move || observer.view(|view| look(&world, view)));
+        looked
+            .await
+            .map_err(|e| ApiError::new(Code::Internal, format!("A look at the datapath failed: {e}.")))?
+            .map_err(|e| of_read(&e))?
+    }
+
+    async fn query<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&View<'_>) -> Result<T, QueryError> + Send + 'static,
+    ) -> Answer<T> {
+        self.look(|_, view| ask(view).map_err(|e| of_query(&e))).await
+    }
+
+    async fn devices(&self) -> HashMap<u32, DeviceCounters> {
+        match &self.fixed.links {
+            // Without the devices' own counters only `egress_lost` is not known.
+            Some(links) => devices::read(links).await.unwrap_or_default(),
+            None => HashMap::new(),
+        }
+    }
 }
 
 impl Service for Handle {
@@ -61,20 +109,19 @@ impl Service for Handle {
     }
 
     async fn list(&self, noun: Noun) -> Answer<Vec<Value>> {
-        let world = self.world();
-        let objects = world.desired.document.objects();
-        let objects = objects.into_iter().filter(|o| o.noun() == noun);
-        objects.map(|o| o.to_json().map_err(internal)).collect()
+        let devices = self.devices().await;
+        self.look(move |world, view| {
+            let sight = Sight { world, view, devices: &devices };
+            let objects = world.desired.document.objects();
+            objects.iter().filter(|o| o.noun() == noun).map(|o| sight.show(o)).collect()
+        })
+        .await
     }
 
     async fn show(&self, noun: Noun, name: &str) -> Answer<Value> {
-        let world = self.world();
-        let object = world.desired.document.object(noun, name).ok_or_else(|| {
-            ApiError::new(Code::NoSuchObject, format!("There is no {noun} {name}."))
-                .about(format!("{noun} {name}"))
-                .hint(format!("List them: fwd {noun} list."))
-        })?;
-        object.to_json().map_err(internal)
+        let object = self.world().desired.document.object(noun, name).ok_or_else(|| not_found(noun, name))?;
+        let devices = self.devices().await;
+        self.look(move |world, view| Sight { world, view, devices: &devices }.show(&object)).await
     }
 
     async fn revisions(&self) -> Answer<Vec<Revision>> {
@@ -83,12 +130,12 @@ impl Service for Handle {
 
     async fn status(&self) -> Answer<DaemonStatus> {
         let world = self.world();
-        let document = &world.desired.document;
         let mut objects: BTreeMap<String, u64> = Noun::ALL.iter().map(|n| (n.list().to_owned(), 0)).collect();
-        for object in document.objects() {
+        for object in world.desired.document.objects() {
             *objects.entry(object.noun().list().to_owned()).or_default() += 1;
         }
-        let Fixed { options, started } = &*self.fixed;
+        let totals = self.query(|view| Ok(facts::totals(view)?)).await?;
+        let Fixed { options, started, .. } = &*self.fixed;
         Ok(DaemonStatus {
             api: API.to_owned(),
             kind: "status".to_owned(),
@@ -101,79 +148,58 @@ impl Service for Handle {
             revision: RevisionState { accepted: world.desired.revision, applied: world.applied },
             options: options.shown(),
             objects,
-            flows: 0,
-            flows_limit: 0,
-            dropped_packets: 0,
-            interfaces: interfaces(&world),
-            problems: world.problems.clone(),
+            flows: totals.flows,
+            flows_limit: totals.flows_limit,
+            dropped_packets: totals.dropped,
+            interfaces: facts::interfaces(&world),
+            problems: facts::problems(&world),
         })
     }
 
     async fn check(&self) -> Answer<Check> {
-        Ok(Check { exact: true, ..Check::default() })
+        let devices = self.devices().await;
+        self.query(move |view| Ok(ledger::check(view, &devices)?)).await
     }
 
-    async fn flows(&self, _query: FlowQuery) -> Answer<Vec<FlowRow>> {
-        Ok(Vec::new())
+    async fn flows(&self, query: FlowQuery) -> Answer<Vec<FlowRow>> {
+        self.query(move |view| flows::list(view, Which::All, &query)).await
     }
 
-    async fn translations(&self, _query: FlowQuery) -> Answer<Vec<FlowRow>> {
-        Ok(Vec::new())
+    async fn translations(&self, query: FlowQuery) -> Answer<Vec<FlowRow>> {
+        self.query(move |view| flows::list(view, Which::Translated, &query)).await
     }
 
-    async fn flow_count(&self, _query: FlowQuery) -> Answer<FlowCount> {
-        Ok(FlowCount::default())
+    async fn flow_count(&self, query: FlowQuery) -> Answer<FlowCount> {
+        self.query(move |view| flows::count(view, &query)).await
     }
 
-    async fn drops(&self, _query: DropQuery) -> Answer<Vec<DropRow>> {
-        Ok(Vec::new())
+    async fn drops(&self, query: DropQuery) -> Answer<Vec<DropRow>> {
+        self.query(move |view| drops::list(view, &query)).await
     }
 
     async fn drop_reasons(&self) -> Answer<Vec<DropReasonRow>> {
-        Ok(Vec::new())
+        self.query(|view| Ok(drops::reasons(view.maps)?)).await
     }
 
-    async fn metrics(&self) -> Answer<String> {
-        Ok("# EOF\n".to_owned())
+    async fn metrics(&self, format: Format) -> Answer<String> {
+        let facts = facts::of(&self.world(), &self.observer, self.devices().await);
+        let observer = Arc::clone(&self.observer);
+        let scraped = tokio::task::spawn_blocking(move || observer.scrape(&facts, format));
+        scraped
+            .await
+            .map_err(|e| ApiError::new(Code::Internal, format!("The metrics cannot be made: {e}.")))?
+            .map_err(|e| of_read(&e))
     }
 
     fn events(&self) -> broadcast::Receiver<Arc<EventRow>> {
-        self.events.subscribe()
+        self.observer.events.watch()
+    }
+
+    fn missed(&self, events: u64) {
+        self.observer.events.missed(events);
     }
 
     async fn down(&self, keep_datapath: bool) -> Answer<()> {
         self.job(|reply| Job::Down { keep_datapath, reply }).await
-    }
-}
-
-fn internal(error: serde_json::Error) -> ApiError {
-    ApiError::new(Code::Internal, format!("An object cannot be written as JSON: {error}."))
-}
-
-/// The host's interfaces, and what fwd does with each.
-fn interfaces(world: &World) -> Vec<Interface> {
-    let document = &world.desired.document;
-    let used_as = |name: &str, device: &Device| {
-        let port = document.ports.iter().find(|p| p.device == name).map(|p| format!("port {}", p.name));
-        let uplink = || document.uplinks.iter().any(|u| u.device == name).then(|| "uplink".to_owned());
-        port.or_else(uplink).or_else(|| device.master.as_ref().map(|m| format!("member of {m}")))
-    };
-    let row = |(name, device): (&String, &Device)| Interface {
-        device: name.clone(),
-        kind: kind_name(&device.kind).to_owned(),
-        up: device.is_up,
-        addresses: device.addresses.iter().map(ToString::to_string).collect(),
-        used_as: used_as(name, device),
-    };
-    world.inventory.devices.iter().map(row).collect()
-}
-
-fn kind_name(kind: &DeviceKind) -> &str {
-    match kind {
-        DeviceKind::Tap { .. } => "tap",
-        DeviceKind::Veth => "veth",
-        DeviceKind::Bridge => "bridge",
-        DeviceKind::Physical => "physical",
-        DeviceKind::Other(name) => name,
     }
 }

@@ -1,22 +1,62 @@
-//! Edits in the words of answers: what was changed, and what a plan would do.
+//! Edits in the words of answers: what was changed, by whom, and what a plan would do.
 
-use std::time::SystemTime;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
+use fwd_common::map;
+use nix::unistd::{Uid, User};
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     api::{
-        answer::{Altered, FieldChange, PlanSummary, Revision},
+        answer::{Altered, FieldChange, MapWrites, PlanSummary, Revision},
         request::Author,
     },
-    state::{Accepted, Change},
+    observe::Names,
+    plan::{MapOp, Row, RowKeyOf},
+    state::Change,
+    store::{self, Stamp},
 };
+
+/// How full maps are: rows that user space has written, and the most there may be.
+pub struct Room {
+    pub entries: Vec<(&'static str, u64)>,
+    pub capacities: Vec<(&'static str, u32)>,
+}
 
 /// A moment as answers write it: RFC 3339, UTC, to the second.
 pub fn time_text(at: SystemTime) -> String {
     let at = OffsetDateTime::from(at).replace_nanosecond(0).expect("0 is a nanosecond");
     at.format(&Rfc3339).expect("years have four digits")
+}
+
+/// Who made an edit, and when.
+pub fn stamp(author: Option<Author>, now: SystemTime) -> Stamp {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let name = |author: Author| match User::from_uid(Uid::from_raw(author.uid)) {
+        Ok(Some(user)) => user.name,
+        _ => author.uid.to_string(),
+    };
+    Stamp { at_secs: since.as_secs().cast_signed(), author: author.map_or_else(|| "fwd".to_owned(), name) }
+}
+
+/// An edit as the history shows it.
+pub fn revision(kept: &store::Revision) -> Revision {
+    let sign = |c: &Change| match (&c.before, &c.after) {
+        (None, _) => '+',
+        (_, None) => '-',
+        _ => '~',
+    };
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(kept.at_secs.try_into().unwrap_or(0));
+    Revision {
+        revision: kept.revision,
+        time: time_text(at),
+        author: kept.author.clone(),
+        changes: kept.changes.iter().map(|c| format!("{}{}", sign(c), name(c))).collect(),
+    }
 }
 
 /// `KIND/NAME` of each change.
@@ -28,8 +68,8 @@ fn name(change: &Change) -> String {
     format!("{}/{}", change.kind, change.name)
 }
 
-/// What an edit would do to the objects.
-pub fn plan(changes: &[Change]) -> PlanSummary {
+/// What an edit would do.
+pub fn plan(changes: &[Change], ops: &[MapOp], ports: &Names, room: &Room) -> PlanSummary {
     let mut plan = PlanSummary::default();
     for change in changes {
         match (&change.before, &change.after) {
@@ -40,7 +80,69 @@ pub fn plan(changes: &[Change]) -> PlanSummary {
             }
         }
     }
+    let mut writes: BTreeMap<&str, MapWrites> = BTreeMap::new();
+    for op in ops {
+        let (map, is_delete) = written(op);
+        let row = writes.entry(map).or_insert_with(|| map_writes(map, room));
+        *(if is_delete { &mut row.deletes } else { &mut row.puts }) += 1;
+        if let MapOp::Bump(port) = op {
+            plan.rechecked.extend(ports.port(*port));
+        }
+    }
+    plan.map_writes = writes.into_values().collect();
     plan
+}
+
+fn map_writes(map: &str, room: &Room) -> MapWrites {
+    let entries = room.entries.iter().find(|(name, _)| *name == map).map(|(_, n)| *n);
+    let capacity = room.capacities.iter().find(|(name, _)| *name == map).map(|(_, n)| u64::from(*n));
+    MapWrites { map: map.to_owned(), entries, capacity, ..MapWrites::default() }
+}
+
+/// The map that a step writes, and whether it deletes there.
+const fn written(op: &MapOp) -> (&'static str, bool) {
+    match op {
+        MapOp::Put(row) => (put(row), false),
+        MapOp::StageView(..) | MapOp::Bump(_) => (map::PORTS, false),
+        MapOp::StageClass(_, _, class) => (map::IDENTITIES, class.is_none()),
+        MapOp::Commit => (map::SETTINGS, false),
+        MapOp::Delete(key) => (deleted(key), true),
+    }
+}
+
+const fn put(row: &Row) -> &'static str {
+    match row {
+        Row::Settings(_) => map::SETTINGS,
+        Row::Port(..) => map::PORTS,
+        Row::PortOfDevice(..) => map::PORT_OF_DEVICE,
+        Row::Device(..) => map::DEVICES,
+        Row::Network(..) => map::NETWORKS,
+        Row::Member(..) => map::MEMBERS,
+        Row::Neighbor(..) => map::NEIGHBORS,
+        Row::AllowedSource(..) => map::ALLOWED_SOURCES,
+        Row::HostAddress(..) => map::HOST_ADDRESSES,
+        Row::Forward(..) => map::FORWARDS,
+        Row::Policy(..) => map::POLICIES,
+        Row::PolicyRow(..) => map::ROWS,
+        Row::Fdb(..) => map::FDB,
+    }
+}
+
+const fn deleted(key: &RowKeyOf) -> &'static str {
+    match key {
+        RowKeyOf::Port(_) => map::PORTS,
+        RowKeyOf::PortOfDevice(_) => map::PORT_OF_DEVICE,
+        RowKeyOf::Device(_) => map::DEVICES,
+        RowKeyOf::Network(_) => map::NETWORKS,
+        RowKeyOf::Member(_) => map::MEMBERS,
+        RowKeyOf::Neighbor(_) => map::NEIGHBORS,
+        RowKeyOf::AllowedSource(..) => map::ALLOWED_SOURCES,
+        RowKeyOf::HostAddress(_) => map::HOST_ADDRESSES,
+        RowKeyOf::Forward(..) => map::FORWARDS,
+        RowKeyOf::Policy(_) => map::POLICIES,
+        RowKeyOf::PolicyRow(..) => map::ROWS,
+        RowKeyOf::Fdb(_) => map::FDB,
+    }
 }
 
 fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
@@ -48,26 +150,8 @@ fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
         return vec![FieldChange { field: "value".to_owned(), from: before.clone(), to: after.clone() }];
     };
     let keys = old.keys().chain(new.keys().filter(|k| !old.contains_key(*k)));
-    let pair =
-        |key: &String| (old.get(key).cloned().unwrap_or_default(), new.get(key).cloned().unwrap_or_default());
-    keys.map(|key| (key, pair(key)))
-        .filter(|(_, (from, to))| from != to)
-        .map(|(key, (from, to))| FieldChange { field: key.clone(), from, to })
+    let value = |object: &serde_json::Map<String, Value>, key| object.get(key).cloned().unwrap_or_default();
+    keys.map(|key| FieldChange { field: key.clone(), from: value(old, key), to: value(new, key) })
+        .filter(|change| change.from != change.to)
         .collect()
-}
-
-/// An edit as the history shows it.
-pub fn revision(accepted: &Accepted, author: Option<Author>) -> Revision {
-    let sign = |c: &Change| match (&c.before, &c.after) {
-        (None, _) => '+',
-        (_, None) => '-',
-        _ => '~',
-    };
-    Revision {
-        revision: accepted.desired.revision,
-        time: time_text(SystemTime::now()),
-        uid: author.map(|a| a.uid),
-        pid: author.and_then(|a| a.pid),
-        changes: accepted.changes.iter().map(|c| format!("{}{}", sign(c), name(c))).collect(),
-    }
 }

@@ -1,23 +1,38 @@
 //! The one writer: every request, every change of the host and every timer becomes a job; jobs are done one
 //! after the other, each whole or not at all.
 //!
-//! An edit goes state → host; it is answered when the host is as the document wants it.
+//! An edit goes state → host → compile → plan → datapath → store, and is answered when it is durable. The
+//! store comes last, so that a revision that is kept is one that works: should the machine die in between,
+//! nobody was told, and the next start brings the rows back to the document that was kept. If any step
+//! refuses, host, programs and rows are brought back to the old document.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{ground::Ground, summary, world::World};
+use super::{failure::of_read, ground::Ground, summary, wanted, world::World};
 use crate::{
     api::{
-        answer::{Revision, Written},
-        error::ApiError,
+        answer::{PlanSummary, Revision, Written},
+        error::{ApiError, Code},
         request::{Author, WriteQuery},
         spec::API,
         text::ServiceNames,
     },
-    state::{self, Accepted, Edit},
+    compile::{Compiled, Tables, compile},
+    host::{Changes, Inventory},
+    observe::{Names, Observer, metrics::ApplyOutcome},
+    plan::{MapOp, diff},
+    state::{self, Accepted, Desired, Edit},
+    store::{Sqlite, Store},
 };
+
+/// Edits that the history shows.
+const HISTORY: u32 = 1000;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -31,6 +46,10 @@ pub enum Job {
     Revisions {
         reply: Reply<Vec<Revision>>,
     },
+    /// Interfaces, addresses, routes or neighbors changed.
+    Host(Changes),
+    /// The datapath saw a MAC or an address for the first time.
+    Learnt,
     /// The last one.
     Down {
         keep_datapath: bool,
@@ -41,40 +60,63 @@ pub enum Job {
 /// Where an answer goes. Whoever asked may have gone: the job is done all the same.
 pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 
+/// What the writer works on and with.
+pub struct Tools {
+    pub ground: Box<dyn Ground>,
+    pub store: Sqlite,
+    pub observer: Arc<Observer>,
+    pub services: ServiceNames,
+    /// Keeps the namespaces of several daemons apart.
+    pub instance: String,
+}
+
 /// The writer's own.
 pub struct Writer {
-    ground: Box<dyn Ground>,
+    tools: Tools,
     world: World,
-    services: ServiceNames,
     readers: watch::Sender<Arc<World>>,
-    history: Vec<Revision>,
+}
+
+/// A document brought to the host and the datapath.
+struct Placed {
+    inventory: Inventory,
+    compiled: Compiled,
+    refused: BTreeMap<u32, ApiError>,
 }
 
 impl Writer {
-    /// A writer over a ground, and where its readers look.
+    /// Brings host and datapath to the document that was kept, by the difference only.
     ///
     /// # Errors
-    /// The host or the datapath cannot be read.
-    pub fn new(
-        mut ground: Box<dyn Ground>,
-        services: ServiceNames,
-    ) -> Result<(Self, watch::Receiver<Arc<World>>), ApiError> {
-        let world = World { inventory: ground.inventory()?, ..World::default() };
-        let (readers, seen) = watch::channel(Arc::new(world.clone()));
-        Ok((Self { ground, world, services, readers, history: Vec::new() }, seen))
+    /// The store or the datapath cannot be read, or the document cannot be brought about.
+    pub fn new(tools: Tools) -> Result<(Self, watch::Receiver<Arc<World>>), ApiError> {
+        let desired = tools.store.load()?;
+        let tables = tools.ground.tables()?;
+        let (readers, seen) = watch::channel(Arc::default());
+        let compiled = Compiled { tables, ..Compiled::default() };
+        let world = World { compiled: Arc::new(compiled), ..World::default() };
+        let mut writer = Self { tools, world, readers };
+        let placed = writer.place(&desired, Refusals::Noted)?;
+        writer.put(&placed.compiled.tables)?;
+        writer.take(desired, placed);
+        Ok((writer, seen))
     }
 
     /// Does jobs until the last one.
     pub fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         while let Some(job) = jobs.blocking_recv() {
-            // Whoever asked may have gone; the work is done all the same.
             match job {
                 Job::Write { edit, query, author, reply } => {
-                    _ = reply.send(self.write(*edit, query, author));
+                    let start = Instant::now();
+                    let result = self.write(*edit, query, author);
+                    self.note(&result, query, start);
+                    _ = reply.send(result);
                 }
-                Job::Revisions { reply } => _ = reply.send(Ok(self.history.iter().rev().cloned().collect())),
+                Job::Revisions { reply } => _ = reply.send(self.revisions()),
+                Job::Host(changes) => self.follow_host(&changes),
+                Job::Learnt => self.look_again(),
                 Job::Down { keep_datapath, reply } => {
-                    let result = if keep_datapath { Ok(()) } else { self.ground.tear_down() };
+                    let result = if keep_datapath { Ok(()) } else { self.tools.ground.tear_down() };
                     _ = reply.send(result);
                     return;
                 }
@@ -89,35 +131,164 @@ impl Writer {
         query: WriteQuery,
         author: Option<Author>,
     ) -> Result<Written, ApiError> {
-        let accepted = state::accept(&self.world.desired, edit, query.if_revision, &self.services)?;
-        let changed = summary::names(&accepted.changes);
+        let desired = Arc::clone(&self.world.desired);
+        let accepted = state::accept(&desired, edit, query.if_revision, &self.tools.services)?;
         let mut written = Written {
             api: API.to_owned(),
             revision: accepted.desired.revision,
-            changed,
+            changed: summary::names(&accepted.changes),
             ..Written::default()
         };
         if query.dry_run {
-            written.revision = self.world.desired.revision;
-            written.plan = Some(summary::plan(&accepted.changes));
+            written.revision = desired.revision;
+            written.plan = Some(self.plan(&accepted)?);
         } else if !accepted.changes.is_empty() {
             self.accept(accepted, author)?;
         }
         Ok(written)
     }
 
-    fn accept(&mut self, accepted: Accepted, author: Option<Author>) -> Result<(), ApiError> {
-        self.ground.prepare(&accepted.desired.document)?;
-        let inventory = self.ground.inventory()?;
-        self.history.push(summary::revision(&accepted, author));
-        self.world.applied = accepted.desired.revision;
-        self.world.desired = accepted.desired;
-        self.world.inventory = inventory;
-        self.publish();
-        Ok(())
+    /// What an edit would do to objects and maps.
+    fn plan(&self, accepted: &Accepted) -> Result<PlanSummary, ApiError> {
+        let tables = &self.world.compiled.tables;
+        let compiled = compile(&accepted.desired, &self.world.inventory, tables);
+        let capacities = self.tools.observer.view(|view| view.maps.capacities().to_vec());
+        let room = summary::Room {
+            entries: compiled.tables.rows_by_map(),
+            capacities: capacities.map_err(|e| of_read(&e))?,
+        };
+        let plan = diff(tables, &compiled.tables);
+        Ok(summary::plan(&accepted.changes, &plan, &Names::new(&accepted.desired), &room))
     }
 
-    fn publish(&self) {
+    fn accept(&mut self, accepted: Accepted, author: Option<Author>) -> Result<(), ApiError> {
+        let placed = self.place(&accepted.desired, Refusals::Fatal);
+        let kept = placed.and_then(|placed| {
+            self.put(&placed.compiled.tables)?;
+            self.tools.store.save(&accepted, &summary::stamp(author, SystemTime::now()))?;
+            Ok(placed)
+        });
+        match kept {
+            Ok(placed) => {
+                self.take(accepted.desired, placed);
+                Ok(())
+            }
+            Err(error) => {
+                self.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings the host and the programs, but not the rows, to a document.
+    fn place(&mut self, desired: &Desired, refusals: Refusals) -> Result<Placed, ApiError> {
+        let networks: Vec<_> =
+            desired.document.networks.iter().filter(|n| n.has_host_port()).map(|n| n.name.as_str()).collect();
+        let ground = &mut self.tools.ground;
+        let before = ground.inventory(&networks)?;
+        let mut compiled = compile(desired, &before, &self.world.compiled.tables);
+        ground.prepare(&wanted::of(desired, &compiled, &self.tools.instance))?;
+        let inventory = ground.inventory(&networks)?;
+        if inventory != before {
+            compiled = compile(desired, &inventory, &self.world.compiled.tables);
+        }
+        let refused: BTreeMap<_, _> = ground.attach(&compiled.ports).into_iter().collect();
+        let new = refused.iter().find(|(ifindex, _)| !self.world.refused.contains_key(ifindex));
+        match (new, refusals) {
+            (Some((_, error)), Refusals::Fatal) => Err(error.clone()),
+            _ => Ok(Placed { inventory, compiled, refused }),
+        }
+    }
+
+    fn put(&mut self, tables: &Tables) -> Result<(), ApiError> {
+        let plan = diff(&self.world.compiled.tables, tables);
+        if plan.is_empty() { Ok(()) } else { self.tools.ground.apply(&plan) }
+    }
+
+    /// After a refusal: everything as the document in force wants it. What fails here is logged; the next
+    /// change of the host or the next edit tries again.
+    fn undo(&mut self) {
+        let desired = Arc::clone(&self.world.desired);
+        let undone = self.tools.ground.tables().and_then(|tables| {
+            self.world.compiled = Arc::new(Compiled { tables, ..(*self.world.compiled).clone() });
+            let placed = self.place(&desired, Refusals::Noted)?;
+            self.put(&placed.compiled.tables)?;
+            Ok(placed)
+        });
+        match undone {
+            Ok(placed) => self.take(Desired::clone(&desired), placed),
+            Err(error) => tracing::error!("an edit could not be undone: {error}"),
+        }
+    }
+
+    fn take(&mut self, desired: Desired, placed: Placed) {
+        for (ifindex, error) in &placed.refused {
+            if self.world.refused.get(ifindex) != Some(error) {
+                tracing::warn!("{error}");
+            }
+        }
+        self.tools.observer.rename(Names::new(&desired));
+        self.world = World {
+            applied: desired.revision,
+            desired: Arc::new(desired),
+            inventory: Arc::new(placed.inventory),
+            compiled: Arc::new(placed.compiled),
+            refused: Arc::new(placed.refused),
+        };
         self.readers.send_replace(Arc::new(self.world.clone()));
     }
+
+    fn follow_host(&mut self, changes: &Changes) {
+        if changes.devices {
+            self.look_again();
+        }
+        let is_concerned = |id, port: &fwd_common::port::Port| {
+            let by_route = changes.routes && port.is(fwd_common::port::PortKind::Uplink);
+            (by_route || changes.neighbors.contains(&port.ifindex)).then_some(MapOp::Bump(id))
+        };
+        let ports = &self.world.compiled.tables.ports;
+        let plan: Vec<_> = ports.iter().filter_map(|(id, port)| is_concerned(*id, port)).collect();
+        if let Err(error) = self.tools.ground.apply(&plan) {
+            tracing::error!("flows could not be marked after a change of routes: {error}");
+        }
+    }
+
+    /// The same document on what the host is now.
+    fn look_again(&mut self) {
+        let desired = Arc::clone(&self.world.desired);
+        let placed = self.place(&desired, Refusals::Noted).and_then(|placed| {
+            self.put(&placed.compiled.tables)?;
+            Ok(placed)
+        });
+        match placed {
+            Ok(placed) => self.take(Desired::clone(&desired), placed),
+            Err(error) => tracing::error!("a change of the host could not be followed: {error}"),
+        }
+    }
+
+    fn revisions(&self) -> Result<Vec<Revision>, ApiError> {
+        Ok(self.tools.store.history(HISTORY)?.iter().map(summary::revision).collect())
+    }
+
+    fn note(&self, result: &Result<Written, ApiError>, query: WriteQuery, start: Instant) {
+        let outcome = match result {
+            Ok(_) => ApplyOutcome::Applied,
+            Err(e) if matches!(e.code, Code::DatapathFailed | Code::HostFailed | Code::StoreFailed) => {
+                ApplyOutcome::Failed
+            }
+            Err(_) => ApplyOutcome::Refused,
+        };
+        if !query.dry_run {
+            self.tools.observer.metrics.applied(outcome, start.elapsed());
+        }
+    }
+}
+
+/// What a device that refuses a program means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusals {
+    /// The edit cannot be made.
+    Fatal,
+    /// The port shows it; all others work.
+    Noted,
 }

@@ -15,8 +15,7 @@ use fwd_common::{
 
 use super::{
     Datapath,
-    attach::{self, Hooks, Target, Tc},
-    clsact,
+    attach::{self, Hooks, Target},
     error::{Error, Result},
     maps::Maps,
     object,
@@ -25,7 +24,7 @@ use super::{
     sizes::Sizes,
     sys::{self, Point},
 };
-use crate::{compile::Tables, plan::MapOp};
+use crate::{compile::Tables, host::inventory::Learnt, plan::MapOp};
 
 /// What the datapath is made from.
 #[derive(Clone, Copy, Debug)]
@@ -54,19 +53,11 @@ impl Kernel {
     /// If capabilities are missing, another process holds the pins, they are of another ABI, namespace or
     /// shape, or the kernel refuses the object.
     pub fn open(options: &Options<'_>) -> Result<Self> {
-        Self::open_with(options, Tc::Best)
-    }
-
-    /// Like [`Kernel::open`], with TC programs attached in a certain way.
-    ///
-    /// # Errors
-    /// As [`Kernel::open`].
-    pub fn open_with(options: &Options<'_>, tc: Tc) -> Result<Self> {
         rights::check()?;
         let pins = Pins::open(options.bpffs)?;
         check_namespace(&pins)?;
         let sizes = object::ensure_pinned(&pins, options.object, options.sizes)?;
-        let hooks = Hooks::adopt(&pins, tc)?;
+        let hooks = Hooks::adopt(&pins)?;
         let maps = Maps::open(&pins)?;
         read::align_copies(&maps)?;
         Ok(Self { pins, sizes, hooks, maps })
@@ -133,10 +124,15 @@ impl Kernel {
     /// If the pins cannot be read.
     pub fn attached(&self) -> Result<Vec<(u32, Point)>> {
         let links = self.pins.links()?.into_iter().filter(|link| link.info.ifindex != 0);
-        let links = links.filter_map(|link| Some((link.info.ifindex, link.info.point?)));
-        let filters = self.pins.filters()?.into_iter().map(|filter| (filter.ifindex, filter.point));
-        let filters = filters.filter(|(ifindex, _)| clsact::device_name(*ifindex).is_some());
-        Ok(links.chain(filters).collect())
+        Ok(links.filter_map(|link| Some((link.info.ifindex, link.info.point?))).collect())
+    }
+
+    /// The MACs and addresses that the datapath learnt.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn learnt(&self) -> Result<Vec<Learnt>> {
+        read::learnt(&self.maps)
     }
 
     /// Forgets the MAC that was learnt on a port, so that the next one seen becomes its own.

@@ -1,16 +1,17 @@
 //! Reads back the rows that user space owns: what a plan is made against after a restart.
 
 use fwd_common::{
+    addr::Mac,
     fdb,
     id::{NetworkId, PortId},
-    neighbor,
+    neighbor::{self, Neighbor},
     policy::ClassKey,
     port::{Port, PortKind, View},
     settings::Settings,
 };
 
 use super::{error::Result, maps::Maps};
-use crate::compile::Tables;
+use crate::{compile::Tables, host::inventory::Learnt};
 
 /// All rows, without what the datapath itself keeps in them and without learnt rows.
 pub(super) fn tables(maps: &Maps) -> Result<Tables> {
@@ -48,6 +49,28 @@ pub(super) fn tables(maps: &Maps) -> Result<Tables> {
         }
     }
     Ok(tables)
+}
+
+/// What the programs wrote down of those whom the document does not describe.
+pub(super) fn learnt(maps: &Maps) -> Result<Vec<Learnt>> {
+    let is_learnt = |row: &Neighbor| row.flags & neighbor::flag::LEARNT != 0;
+    let neighbors = maps.neighbors.rows()?.into_iter().filter(|(_, row)| is_learnt(row));
+    let mut learnt: Vec<_> = neighbors
+        .map(|(key, row)| Learnt {
+            network: key.network,
+            port: row.port,
+            mac: row.mac,
+            addr: Some(key.addr.to_std()),
+        })
+        .collect();
+    let macs = maps.port_macs.rows()?.into_iter().filter(|(_, mac)| *mac != Mac::NONE);
+    for (id, mac) in macs {
+        let port = PortId(id as u16);
+        let network = maps.port(port)?.network;
+        learnt.push(Learnt { network, port, mac, addr: None });
+    }
+    learnt.sort_by_key(|l| (l.port, l.addr));
+    Ok(learnt)
 }
 
 /// Makes the copies of views and classes that are out of use equal to those in use, as every plan expects

@@ -26,7 +26,7 @@ pub use events::Events;
 pub use memory::MemoryMaps;
 pub use names::{NamedPort, NamedRule, Names, PortRole};
 pub use observer::Observer;
-pub use pinned::{PinnedMaps, open_events};
+pub use pinned::{EventRing, PinnedMaps, open_events};
 pub use reader::{Family, FlowCounters, Maps, ReadError, Visit, VisitRows};
 pub use usage::Usage;
 pub use view::View;

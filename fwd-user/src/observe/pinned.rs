@@ -71,11 +71,14 @@ impl PinnedMaps {
     }
 }
 
+/// The ring buffer of events.
+pub type EventRing = RingBuf<MapData>;
+
 /// Opens the ring buffer of events pinned in a directory.
 ///
 /// # Errors
 /// [`ReadError`] names the map.
-pub fn open_events(dir: &Path) -> Result<RingBuf<MapData>, ReadError> {
+pub fn open_events(dir: &Path) -> Result<EventRing, ReadError> {
     open(dir, map::EVENTS)
 }
 

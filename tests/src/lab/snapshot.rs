@@ -59,10 +59,9 @@ fn link_lines(host: &Netns, link: &Value) -> Vec<String> {
             .map(|key| format!("link {name} {key} {}", link[key]))
             .collect();
     for kind in [TcAttachType::Ingress, TcAttachType::Egress] {
-        // Fails where the kernel has no TCX, or the link has gone since it was listed.
-        let programs = host
+        let (_, programs) = host
             .inside(|| SchedClassifier::query_tcx(name, kind))
-            .map_or_else(|_| vec![], |(_, found)| found);
+            .unwrap_or_else(|error| panic!("{name}: TCX programs cannot be listed: {error}"));
         lines.extend(
             programs.iter().map(|program| {
                 format!("tcx {name} {kind:?} {}", program.name_as_str().unwrap_or("(no name)"))

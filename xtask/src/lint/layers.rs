@@ -41,7 +41,7 @@ const CRATES: [Crate; 1] = [Crate {
         ("store", &["api", "state"]),
         ("compile", &["api", "host::inventory", "state"]),
         ("plan", &["compile"]),
-        ("datapath", &["api", "compile", "plan"]),
+        ("datapath", &["api", "compile", "host::inventory", "plan"]),
         ("host", &["api", "host::inventory"]),
         ("host::inventory", &[]),
         ("observe", &["api", "compile", "datapath", "state"]),

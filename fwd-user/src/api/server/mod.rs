@@ -2,9 +2,13 @@
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Path, Query, State, connect_info::Connected},
-    http::{StatusCode, header::CONTENT_TYPE, request::Parts},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE},
+        request::Parts,
+    },
     response::{IntoResponse, Response},
     routing::{get, patch, post},
     serve::IncomingStream,
@@ -27,9 +31,7 @@ use super::{
     spec::API,
     version::{COMMIT, VERSION},
 };
-use crate::state::Edit;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use crate::{observe::metrics::Format, state::Edit};
 
 /// All routes of the unix socket.
 pub fn router<S: Service>(service: S) -> Router {
@@ -288,9 +290,10 @@ async fn drop_reasons<S: Service>(State(s): State<S>) -> Result<Response, ApiErr
     Ok(items(s.drop_reasons().await?))
 }
 
-async fn metrics<S: Service>(State(s): State<S>) -> Result<Response, ApiError> {
-    let text = s.metrics().await?;
-    Ok(([(CONTENT_TYPE, OPENMETRICS)], Body::from(text)).into_response())
+async fn metrics<S: Service>(State(s): State<S>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let format = Format::of_accept(headers.get(ACCEPT).and_then(|v| v.to_str().ok()));
+    let text = s.metrics(format).await?;
+    Ok(([(CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
 /// How to end.

@@ -15,6 +15,7 @@ use crate::{
         spec::Document,
         status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow},
     },
+    observe::metrics::Format,
     state::Edit,
 };
 
@@ -47,9 +48,11 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn drops(&self, query: DropQuery) -> impl Future<Output = Answer<Vec<DropRow>>> + Send;
     fn drop_reasons(&self) -> impl Future<Output = Answer<Vec<DropReasonRow>>> + Send;
     /// The text of /metrics.
-    fn metrics(&self) -> impl Future<Output = Answer<String>> + Send;
+    fn metrics(&self, format: Format) -> impl Future<Output = Answer<String>> + Send;
     /// What the datapath tells from now on.
     fn events(&self) -> broadcast::Receiver<Arc<EventRow>>;
+    /// Counts events that a watcher was too slow for.
+    fn missed(&self, events: u64);
     /// Ends the daemon; unless the datapath is kept, the host is as it was before the answer.
     fn down(&self, keep_datapath: bool) -> impl Future<Output = Answer<()>> + Send;
 }

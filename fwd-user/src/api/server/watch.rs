@@ -1,6 +1,6 @@
 //! Streams of events: one JSON object a line, until the reader goes or the daemon ends.
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use axum::{
     body::{Body, Bytes},
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::stream;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 
 use super::{Asked, Service};
 use crate::api::{
@@ -22,7 +22,7 @@ pub(super) async fn drops<S: Service>(
     State(s): State<S>,
     Asked(query): Asked<DropQuery>,
 ) -> Result<Response, ApiError> {
-    Ok(lines(s.events(), move |e| e.event == EventName::Drop && wanted_drop(&query, e)))
+    Ok(lines(s, move |e| e.event == EventName::Drop && wanted_drop(&query, e)))
 }
 
 pub(super) async fn flows<S: Service>(
@@ -30,7 +30,7 @@ pub(super) async fn flows<S: Service>(
     Asked(query): Asked<FlowQuery>,
 ) -> Result<Response, ApiError> {
     let is_flow = |e: &EventRow| matches!(e.event, EventName::FlowStart | EventName::FlowEnd);
-    Ok(lines(s.events(), move |e| is_flow(e) && wanted_flow(&query, e)))
+    Ok(lines(s, move |e| is_flow(e) && wanted_flow(&query, e)))
 }
 
 fn wanted_drop(query: &DropQuery, event: &EventRow) -> bool {
@@ -50,12 +50,10 @@ fn wanted_flow(query: &FlowQuery, event: &EventRow) -> bool {
         && (within(&event.source) || event.destination.as_deref().is_some_and(within))
 }
 
-/// The wanted events of a receiver. A reader that is too slow misses some; the counters do not.
-fn lines(
-    events: Receiver<Arc<EventRow>>,
-    wanted: impl Fn(&EventRow) -> bool + Clone + Send + 'static,
-) -> Response {
-    let lines = stream::unfold(events, move |mut events| {
+/// The wanted events from now on. A reader that is too slow misses some, which is counted.
+fn lines<S: Service>(service: S, wanted: impl Fn(&EventRow) -> bool + Clone + Send + 'static) -> Response {
+    let events = service.events();
+    let lines = stream::unfold((service, events), move |(service, mut events)| {
         let wanted = wanted.clone();
         async move {
             loop {
@@ -63,9 +61,10 @@ fn lines(
                     Ok(event) if wanted(&event) => {
                         let mut line = serde_json::to_vec(&*event).expect("events are plain data");
                         line.push(b'\n');
-                        return Some((Ok::<_, Infallible>(Bytes::from(line)), events));
+                        return Some((Ok::<_, Infallible>(Bytes::from(line)), (service, events)));
                     }
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(n)) => service.missed(n),
                     Err(RecvError::Closed) => return None,
                 }
             }

@@ -1,8 +1,8 @@
 //! A host out of a file and a datapath in memory: the whole way of an edit without any privilege.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use fwd_common::addr::Mac;
+use fwd_common::{addr::Mac, id::PortId};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -11,10 +11,12 @@ use crate::{
     api::{
         document,
         error::{ApiError, Code},
-        spec::Document,
         text::parse_mac,
     },
-    host::{Device, DeviceKind, Inventory},
+    compile::{Attachment, Tables},
+    datapath::{Datapath, Memory},
+    host::{Device, DeviceKind, HostPort, Inventory, Wanted},
+    plan::MapOp,
 };
 
 /// Host ports get these interface numbers, one after the other.
@@ -22,8 +24,9 @@ const FIRST_HOST_PORT: u32 = 10_000;
 
 /// A host and a datapath that exist in this process only.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct MemoryGround {
     inventory: Inventory,
+    datapath: Memory,
 }
 
 /// The file that describes the host.
@@ -58,7 +61,7 @@ enum Kind {
     Physical,
 }
 
-impl Memory {
+impl MemoryGround {
     /// A host with the interfaces of a file; without one, with none.
     ///
     /// # Errors
@@ -76,7 +79,7 @@ impl Memory {
             let name = line.name.clone();
             inventory.devices.insert(name, line.device().map_err(|e| fail(&e))?);
         }
-        Ok(Self { inventory })
+        Ok(Self { inventory, datapath: Memory::default() })
     }
 }
 
@@ -106,29 +109,42 @@ impl DeviceLine {
     }
 }
 
-impl Ground for Memory {
-    fn inventory(&mut self) -> Result<Inventory, ApiError> {
+impl Ground for MemoryGround {
+    fn inventory(&mut self, _networks: &[&str]) -> Result<Inventory, ApiError> {
         Ok(self.inventory.clone())
     }
 
-    fn prepare(&mut self, document: &Document) -> Result<(), ApiError> {
-        let ports = document.networks.iter().filter(|n| n.has_host_port()).zip(FIRST_HOST_PORT..);
-        let device = |(network, ifindex): (&crate::api::spec::Network, u32)| {
+    fn prepare(&mut self, wanted: &Wanted) -> Result<(), ApiError> {
+        let device = |(port, ifindex): (&HostPort, u32)| {
             let device = Device {
                 ifindex,
                 kind: DeviceKind::Veth,
-                mac: Mac([2, 0xff, 0, 0, (ifindex >> 8) as u8, ifindex as u8]),
-                mtu: network.mtu.into(),
+                mac: port.mac,
+                mtu: port.mtu,
                 is_up: true,
-                addresses: network.gateway_nets(),
+                addresses: port.gateways.clone(),
                 master: None,
                 native_xdp: false,
                 xdp_attached: false,
             };
-            (network.name.clone(), device)
+            (port.network.clone(), device)
         };
-        self.inventory.host_ports = ports.map(device).collect();
+        self.inventory.host_ports = wanted.host_ports.iter().zip(FIRST_HOST_PORT..).map(device).collect();
         Ok(())
+    }
+
+    fn attach(&mut self, _ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)> {
+        Vec::new()
+    }
+
+    fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
+        let Ok(()) = self.datapath.apply(plan);
+        Ok(())
+    }
+
+    fn tables(&self) -> Result<Tables, ApiError> {
+        let Ok(tables) = self.datapath.tables();
+        Ok(tables)
     }
 
     fn tear_down(self: Box<Self>) -> Result<(), ApiError> {

@@ -6,25 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+mod words;
+mod yaml;
+
+pub use words::object;
+pub use yaml::{MAX_BYTES, Place, yaml_value};
+
+use words::{in_words, inner_pointer, problem, remove};
+use yaml::{Places, escape};
 
 use super::{
-    error::{Code, Problem},
+    error::{ApiError, Code, Problem},
     object::Noun,
     spec::{API, Document},
 };
-
-/// The largest document that is read.
-pub const MAX_BYTES: usize = 64 << 20;
-
-/// A place in the text, both counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-}
 
 /// What a text says, and where it says it.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +30,7 @@ pub struct Text {
     pub document: Document,
     /// What the text itself has wrong; what they concern is missing in `document`.
     pub problems: Vec<Problem>,
-    places: BTreeMap<String, Place>,
-    keys: BTreeMap<String, Place>,
+    places: Places,
     /// Names of objects that are missing in `document`: what refers to them is no problem of its own.
     dropped: BTreeSet<String>,
     /// By list: the place in the text's list of each object in `document`.
@@ -45,13 +42,13 @@ impl Text {
     /// Reads a document. Never fails: what is wrong stands in `problems`.
     pub fn read(text: &str) -> Self {
         let mut read = Self::default();
-        match read.tree(text) {
+        match read.places.read(text) {
             Ok(value) => {
                 read.value = value.clone();
                 read.check(value);
             }
             Err((place, message)) => {
-                read.places.insert(String::new(), place);
+                read.places.values.insert(String::new(), place);
                 let hint = "Mend the YAML; quote text that holds any of : # { } [ ] , & * ! | > ' \" %.";
                 read.problems.push(problem(Code::BadYaml, "", "document", &message, hint));
             }
@@ -63,7 +60,7 @@ impl Text {
     pub fn place(&self, pointer: &str) -> Place {
         let mut at = pointer;
         loop {
-            if let Some(place) = self.places.get(at) {
+            if let Some(place) = self.places.values.get(at) {
                 return *place;
             }
             match at.rfind('/') {
@@ -92,65 +89,36 @@ impl Text {
         }
     }
 
+    /// What came of giving the document to the daemon, with the text's own problems: one error for all, each
+    /// with its file, line and column, in the order of the text.
+    ///
+    /// # Errors
+    /// The daemon's, or what is wrong with the text.
+    pub fn outcome<T>(&self, file: &str, answer: Result<T, ApiError>) -> Result<T, ApiError> {
+        let mut problems = self.problems.clone();
+        match &answer {
+            Err(error) if !error.problems.is_empty() => problems.extend(self.in_text(error.problems.clone())),
+            Err(error) if problems.is_empty() => return Err(error.clone()),
+            _ => {}
+        }
+        if problems.is_empty() {
+            return answer;
+        }
+        let mut placed: Vec<_> = problems.into_iter().map(|p| (self.place(&p.path), p)).collect();
+        placed.sort_by(|a, b| (a.0, &a.1.path).cmp(&(b.0, &b.1.path)));
+        placed.dedup();
+        let problems = placed.into_iter().map(|(place, problem)| Problem {
+            message: format!("{file}:{}:{}: {}", place.line, place.column, problem.message),
+            ..problem
+        });
+        Err(ApiError::from_problems(problems.collect()))
+    }
+
     fn follows(&self, pointer: &str) -> bool {
         let names = |text: &str| {
             text.split([':', ',']).any(|word| self.dropped.contains(word)) || self.dropped.contains(text)
         };
         self.value.pointer(pointer).and_then(Value::as_str).is_some_and(names)
-    }
-
-    /// The JSON value of the text. Positions go to `places` and `keys`.
-    fn tree(&mut self, text: &str) -> Result<Value, (Place, String)> {
-        let start = Place { line: 1, column: 1 };
-        if text.len() > MAX_BYTES {
-            return Err((start, format!("the document is larger than {} MiB", MAX_BYTES >> 20)));
-        }
-        if let Some(place) = too_deep(text) {
-            return Err((place, "brackets are nested too deep".to_owned()));
-        }
-        let documents =
-            MarkedYaml::load_from_str(text).map_err(|e| (place_of(e.marker()), e.info().to_owned()))?;
-        match documents.as_slice() {
-            [] => Ok(Value::Null),
-            [one] => self.value_of(one, String::new()),
-            [_, second, ..] => {
-                Err((place_of(&second.span.start), "a second YAML document begins here".to_owned()))
-            }
-        }
-    }
-
-    fn value_of(&mut self, node: &MarkedYaml<'_>, pointer: String) -> Result<Value, (Place, String)> {
-        let place = place_of(&node.span.start);
-        let value = match &node.data {
-            YamlData::Value(scalar) => scalar_value(scalar),
-            YamlData::Sequence(items) => {
-                let items = items.iter().enumerate();
-                Value::Array(
-                    items
-                        .map(|(i, n)| self.value_of(n, format!("{pointer}/{i}")))
-                        .collect::<Result<_, _>>()?,
-                )
-            }
-            YamlData::Mapping(entries) => {
-                let mut map = Map::new();
-                for (key, child) in entries {
-                    let at = place_of(&key.span.start);
-                    let YamlData::Value(Scalar::String(name)) = &key.data else {
-                        return Err((at, "a key is not text".to_owned()));
-                    };
-                    let path = format!("{pointer}/{}", escape(name));
-                    self.keys.insert(path.clone(), at);
-                    map.insert(name.to_string(), self.value_of(child, path)?);
-                }
-                Value::Object(map)
-            }
-            YamlData::Tagged(tag, _) => return Err((place, format!("the tag {tag} means nothing here"))),
-            YamlData::Representation(..) | YamlData::BadValue | YamlData::Alias(_) => {
-                return Err((place, "this cannot be read as YAML".to_owned()));
-            }
-        };
-        self.places.insert(pointer, place);
-        Ok(value)
     }
 
     fn check(&mut self, value: Value) {
@@ -243,8 +211,8 @@ impl Text {
 
     /// It is the key that is wrong, not its value.
     fn point_at_key(&mut self, pointer: &str) {
-        if let Some(place) = self.keys.get(pointer) {
-            self.places.insert(pointer.to_owned(), *place);
+        if let Some(place) = self.places.keys.get(pointer) {
+            self.places.values.insert(pointer.to_owned(), *place);
         }
     }
 
@@ -260,136 +228,6 @@ impl Text {
             None => format!("{}, item {}", kind.list(), index.parse::<usize>().map_or(0, |n| n + 1)),
         }
     }
-}
-
-/// The value of a YAML text that need not be a document.
-///
-/// # Errors
-/// What is wrong, with its place.
-pub fn yaml_value(text: &str) -> Result<Value, (Place, String)> {
-    Text::default().tree(text)
-}
-
-/// Reads one object of an API request.
-///
-/// # Errors
-/// What is wrong first, by pointer into the object.
-pub fn object<T: DeserializeOwned>(value: &Value, name: &str) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let pointer = inner_pointer(value, error.path());
-        let (message, hint) = in_words(&error.into_inner().to_string());
-        let field = pointer.trim_start_matches('/').replace('/', ".");
-        let message = if field.is_empty() { message } else { format!("{field}: {message}") };
-        problem(Code::BadStructure, &pointer, name, &message, &hint)
-    })
-}
-
-fn problem(code: Code, pointer: &str, object: &str, message: &str, hint: &str) -> Problem {
-    let mut subject = object.to_owned();
-    if let Some(first) = subject.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
-    Problem {
-        path: pointer.to_owned(),
-        code,
-        kind: code.kind(),
-        object: object.to_owned(),
-        message: format!("{subject}: {message}."),
-        hints: if hint.is_empty() { Vec::new() } else { vec![hint.to_owned()] },
-    }
-}
-
-/// The parser recurses once a bracket; this keeps its stack small.
-fn too_deep(text: &str) -> Option<Place> {
-    const DEEPEST: usize = 64;
-    let mut depth = 0usize;
-    for (n, line) in text.lines().enumerate() {
-        for (column, byte) in line.bytes().enumerate() {
-            match byte {
-                b'[' | b'{' => depth += 1,
-                b']' | b'}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > DEEPEST {
-                return Some(Place { line: n + 1, column: column + 1 });
-            }
-        }
-    }
-    None
-}
-
-fn place_of(marker: &saphyr::Marker) -> Place {
-    Place { line: marker.line(), column: marker.col() + 1 }
-}
-
-fn scalar_value(scalar: &Scalar<'_>) -> Value {
-    match scalar {
-        Scalar::Null => Value::Null,
-        Scalar::Boolean(b) => Value::Bool(*b),
-        Scalar::Integer(i) => Value::from(*i),
-        Scalar::FloatingPoint(f) => Value::from(f.into_inner()),
-        Scalar::String(s) => Value::from(s.as_ref()),
-    }
-}
-
-/// A key as a step of a JSON pointer (RFC 6901, 3).
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
-}
-
-fn inner_pointer(value: &Value, path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        let step = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => escape(key),
-            Segment::Enum { .. } | Segment::Unknown => continue,
-        };
-        let next = format!("{pointer}/{step}");
-        if value.pointer(&next).is_none() {
-            break;
-        }
-        pointer = next;
-    }
-    pointer
-}
-
-/// Takes the value at a pointer out of its parent; the last step's name, or none if it is the root.
-fn remove(value: &mut Value, pointer: &str) -> Option<String> {
-    let cut = pointer.rfind('/')?;
-    let step = pointer[cut + 1..].replace("~1", "/").replace("~0", "~");
-    match value.pointer_mut(&pointer[..cut])? {
-        Value::Object(map) => map.remove(&step).map(|_| step),
-        Value::Array(items) => {
-            items.remove(step.parse().ok()?);
-            Some(step)
-        }
-        _ => None,
-    }
-}
-
-/// A message of serde as people would say it, with what to do.
-fn in_words(text: &str) -> (String, String) {
-    if let Some(rest) = text.strip_prefix("unknown field ") {
-        let (field, known) = rest.split_once(", expected ").unwrap_or((rest, ""));
-        let known = known.trim_start_matches("one of ").replace('`', "");
-        return (format!("{} is not known here", field.replace('`', "")), format!("Known are {known}."));
-    }
-    if let Some(rest) = text.strip_prefix("unknown variant ") {
-        let (variant, known) = rest.split_once(", expected ").unwrap_or((rest, ""));
-        let known = known.trim_start_matches("one of ").replace('`', "");
-        return (
-            format!("{} is not possible here", variant.replace('`', "")),
-            format!("Write one of {known}."),
-        );
-    }
-    if let Some(field) = text.strip_prefix("missing field ") {
-        let field = field.replace('`', "");
-        return (format!("{field} is missing"), format!("Add `{field}: …`."));
-    }
-    let text = text.replace("expected u16", "a number from 0 to 65535 is wanted");
-    (text.replace("expected ", ""), String::new())
 }
 
 #[cfg(test)]

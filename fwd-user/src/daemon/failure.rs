@@ -1,0 +1,69 @@
+//! Failures of the modules below as errors at the edge: each with the code that `fwd explain` knows.
+
+use crate::{
+    api::error::{ApiError, Code},
+    datapath, host, observe,
+};
+
+/// Of the kernel's datapath.
+pub fn of_datapath(error: &datapath::Error) -> ApiError {
+    use datapath::Error as E;
+    let code = match error {
+        E::Permission { .. } => Code::CapabilityMissing,
+        E::KernelLacks { .. } => Code::KernelLacks,
+        E::InUse { .. } => Code::DaemonRuns,
+        E::OtherAbi { .. } | E::OtherNamespace { .. } | E::MapDiffers { .. } => Code::OtherAbi,
+        E::MapFull { .. } => Code::TooMany,
+        E::NoDevice { .. } => Code::NoSuchDevice,
+        E::Occupied { .. } => Code::ForeignProgram,
+        E::DriverRefused { .. } => Code::DriverLacks,
+        E::Directory { .. }
+        | E::Object(_)
+        | E::ProgramRefused { .. }
+        | E::Map { .. }
+        | E::Attach { .. }
+        | E::Link { .. }
+        | E::Sweep(_) => Code::DatapathFailed,
+    };
+    ApiError::new(code, error.to_string())
+}
+
+/// Of the host's interfaces and settings.
+pub fn of_host(error: &host::Error) -> ApiError {
+    ApiError::new(Code::HostFailed, error.to_string())
+}
+
+/// Of an observation.
+pub fn of_query(error: &observe::QueryError) -> ApiError {
+    use observe::QueryError as E;
+    match error {
+        E::Port(_) | E::Rule(_) | E::Reason(_) => {
+            ApiError::new(Code::NoSuchObject, format!("{}.", capitalized(&error.to_string())))
+        }
+        E::Protocol(_) => ApiError::new(Code::BadValue, format!("{}.", capitalized(&error.to_string()))),
+        E::Read(error) => of_read(error),
+    }
+}
+
+/// Of a map that could not be read.
+pub fn of_read(error: &observe::ReadError) -> ApiError {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    ApiError::new(Code::DatapathFailed, format!("{}.", capitalized(&message)))
+}
+
+/// Several errors of a tear-down, which goes on after each, as one.
+pub fn all_of(errors: Vec<ApiError>) -> Result<(), ApiError> {
+    let Some(first) = errors.first().cloned() else { return Ok(()) };
+    let messages: Vec<_> = errors.into_iter().map(|e| e.message).collect();
+    Err(ApiError { message: messages.join(" "), ..first })
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,108 @@
+//! This host, and the datapath in its kernel.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use fwd_common::id::PortId;
+use tokio::runtime::Handle;
+
+use super::Ground;
+use crate::{
+    api::error::ApiError,
+    compile::{Attachment, Tables},
+    daemon::failure::{all_of, of_datapath, of_host},
+    datapath::{self, Datapath, Kernel, OBJECT, Point, Sizes, Target},
+    host::{Follower, Host, Inventory, Wanted},
+    plan::MapOp,
+};
+
+/// The kernel's datapath, and the host around it.
+#[derive(Debug)]
+pub struct KernelGround {
+    host: Host,
+    kernel: Kernel,
+    bpffs: PathBuf,
+    /// Netlink needs the daemon's runtime; the writer has a thread of its own.
+    runtime: Handle,
+}
+
+impl KernelGround {
+    /// Adopts what is there, makes what is not. Rows, programs and interfaces stay as they are.
+    ///
+    /// # Errors
+    /// Capabilities, kernel features or the pins do not allow it.
+    pub fn open(state_dir: &Path, bpffs: &Path, flows: u32) -> Result<(Self, Follower), ApiError> {
+        let options = datapath::Options { bpffs, object: OBJECT, sizes: Sizes::for_flows(flows) };
+        let kernel = Kernel::open(&options).map_err(|e| of_datapath(&e))?;
+        let (host, follower) = Host::open(state_dir).map_err(|e| of_host(&e))?;
+        Ok((Self { host, kernel, bpffs: bpffs.to_owned(), runtime: Handle::current() }, follower))
+    }
+
+    /// Where the maps are pinned.
+    pub fn maps(&self) -> PathBuf {
+        self.kernel.pins().root().join("maps")
+    }
+}
+
+impl Ground for KernelGround {
+    fn inventory(&mut self, networks: &[&str]) -> Result<Inventory, ApiError> {
+        let mut inventory = self.runtime.block_on(self.host.inventory(networks)).map_err(|e| of_host(&e))?;
+        inventory.learnt = self.kernel.learnt().map_err(|e| of_datapath(&e))?;
+        let attached = self.kernel.attached().map_err(|e| of_datapath(&e))?;
+        for device in inventory.devices.values_mut() {
+            device.xdp_attached = attached.contains(&(device.ifindex, Point::Xdp));
+        }
+        Ok(inventory)
+    }
+
+    fn prepare(&mut self, wanted: &Wanted) -> Result<(), ApiError> {
+        self.runtime.block_on(self.host.prepare(wanted)).map_err(|e| of_host(&e))
+    }
+
+    fn attach(&mut self, ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)> {
+        let wanted: Vec<_> = ports.values().filter(|p| p.ifindex != 0).map(target).collect();
+        let errors = self.kernel.attach_all(&wanted).into_iter();
+        errors.map(|(ifindex, error)| (ifindex, of_datapath(&error))).collect()
+    }
+
+    fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
+        self.kernel.apply(plan).map_err(|e| of_datapath(&e))
+    }
+
+    fn tables(&self) -> Result<Tables, ApiError> {
+        self.kernel.tables().map_err(|e| of_datapath(&e))
+    }
+
+    fn tear_down(self: Box<Self>) -> Result<(), ApiError> {
+        let Self { mut host, kernel, bpffs, runtime } = *self;
+        // The pins' lock goes with it.
+        drop(kernel);
+        runtime.block_on(undo(&bpffs, &mut host))
+    }
+}
+
+fn target(port: &Attachment) -> (Target, Vec<Point>) {
+    let programs = port.programs;
+    let points =
+        [(programs.ingress, Point::Ingress), (programs.egress, Point::Egress), (programs.xdp, Point::Xdp)];
+    let points = points.into_iter().filter(|(wanted, _)| *wanted).map(|(_, point)| point);
+    (Target { ifindex: port.ifindex, name: port.device.clone() }, points.collect())
+}
+
+/// Gives the host back as it was, where no daemon runs.
+///
+/// # Errors
+/// All that could not be undone; the rest is done.
+pub async fn tear_down(state_dir: &Path, bpffs: &Path) -> Result<(), ApiError> {
+    let (mut host, _follower) = Host::open(state_dir).map_err(|e| of_host(&e))?;
+    undo(bpffs, &mut host).await
+}
+
+/// Programs first: nothing is redirected to interfaces that are about to go.
+async fn undo(bpffs: &Path, host: &mut Host) -> Result<(), ApiError> {
+    let mut errors: Vec<_> = datapath::tear_down(bpffs).iter().map(of_datapath).collect();
+    errors.extend(host.restore().await.iter().map(of_host));
+    all_of(errors)
+}

@@ -1,0 +1,50 @@
+//! What a document wants of the host itself: host ports, uplinks, L4 ports for NAT.
+
+use fwd_common::port::PortKind;
+
+use crate::{
+    api::{
+        settings::Settings,
+        spec::{Mode, Network},
+        text::parse_mac,
+    },
+    compile::{Compiled, gateway_mac},
+    host::{HostPort, Uplink, Wanted, namespace_of},
+    state::Desired,
+};
+
+/// What the host is to be. `instance` keeps the namespaces of several daemons apart.
+pub fn of(desired: &Desired, compiled: &Compiled, instance: &str) -> Wanted {
+    let document = &desired.document;
+    let host_port = |network: &Network| {
+        Some(HostPort {
+            network: network.name.clone(),
+            mac: gateway_mac(*desired.numbers.networks.get(&network.name)?),
+            mtu: network.mtu.into(),
+            gateways: network.gateway_nets(),
+            namespace: network.private.then(|| namespace_of(instance, &network.name)),
+        })
+    };
+    let uplinks = compiled.ports.values().filter(|port| port.kind == PortKind::Uplink);
+    let has_nat = document.networks.iter().any(|n| n.mode == Mode::Nat);
+    Wanted {
+        host_ports: document.networks.iter().filter(|n| n.has_host_port()).filter_map(host_port).collect(),
+        uplinks: uplinks
+            .map(|port| Uplink {
+                device: port.device.clone(),
+                xdp: port.programs.xdp,
+                bridged_macs: bridged_macs(desired, &port.device),
+            })
+            .collect(),
+        nat_l4_ports: has_nat.then(|| Settings::of(&document.settings).nat_l4_ports),
+    }
+}
+
+/// The MACs that a bridged uplink's NIC must accept: those configured behind it.
+fn bridged_macs(desired: &Desired, device: &str) -> Option<Vec<fwd_common::addr::Mac>> {
+    let document = &desired.document;
+    let is_bridged = |n: &&Network| n.mode == Mode::Bridge && n.uplink.as_deref() == Some(device);
+    let network = document.networks.iter().find(is_bridged)?;
+    let ports = document.ports.iter().filter(|p| p.network == network.name);
+    Some(ports.filter_map(|p| parse_mac(p.mac.as_deref()?).ok()).collect())
+}
