@@ -1,7 +1,8 @@
-//! Programs on devices: attached by pinned links, replaced in place, taken off again.
+//! Programs on devices: attached by pinned links (or filters, where the kernel has no TCX), replaced in
+//! place, taken off again.
 //!
-//! Guarantees: a device's TCX program is there before its XDP program passes anything up, and goes after
-//! it; a program of somebody else is never replaced; a link whose device is gone is removed.
+//! Guarantees: a program of somebody else is never replaced; what is left of a device that is gone is
+//! removed.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +14,11 @@ use aya::programs::ProgramInfo;
 use fwd_common::map::program;
 
 use super::{
+    clsact,
     error::{Error, Result},
+    links::{Filter, PinnedLink},
     occupant,
-    pins::{PinnedLink, Pins, remove_link},
+    pins::Pins,
     sys::{self, Point},
 };
 
@@ -27,10 +30,20 @@ pub struct Target {
     pub name: String,
 }
 
-/// The program of each point, and where they are attached.
+/// How TC programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tc {
+    /// By TCX links, and by clsact where the kernel has none.
+    Best,
+    /// By clsact, as on a kernel before 6.6.
+    Clsact,
+}
+
+/// The program of each point.
 #[derive(Debug)]
 pub(super) struct Hooks {
     programs: BTreeMap<Point, Pinned>,
+    tc: Tc,
 }
 
 #[derive(Debug)]
@@ -40,20 +53,24 @@ struct Pinned {
 }
 
 impl Hooks {
-    /// Opens the pinned programs, puts them in place of older ones on every link, and removes the links of
-    /// devices that are gone.
-    pub fn adopt(pins: &Pins) -> Result<Self> {
+    /// Opens the pinned programs, puts them in place of older ones wherever they run, and removes what is
+    /// left of devices that are gone.
+    pub fn adopt(pins: &Pins, tc: Tc) -> Result<Self> {
         let mut programs = BTreeMap::new();
-        for (point, name) in
-            [(Point::Xdp, program::XDP), (Point::Ingress, program::INGRESS), (Point::Egress, program::EGRESS)]
-        {
-            programs.insert(point, open_program(pins, name)?);
+        for point in Point::ALL {
+            programs.insert(point, open_program(pins, program_of(point))?);
         }
-        let hooks = Self { programs };
+        let hooks = Self { programs, tc };
         for link in pins.links()? {
             match link.info.point {
                 Some(point) if link.info.ifindex != 0 => hooks.update(&link, point)?,
-                _ => remove_link(&link)?,
+                _ => link.remove()?,
+            }
+        }
+        for filter in pins.filters()? {
+            match clsact::device_name(filter.ifindex) {
+                Some(name) => hooks.filter(pins, &Target { ifindex: filter.ifindex, name }, filter.point)?,
+                None => pins.forget_filter(&filter)?,
             }
         }
         Ok(hooks)
@@ -77,32 +94,63 @@ impl Hooks {
     /// If the device is gone, refuses, or has an XDP program of somebody else.
     pub fn attach(&self, pins: &Pins, device: &Target, point: Point) -> Result<()> {
         let path = pins.link(device.ifindex, point);
+        if path.is_symlink() {
+            return self.filter(pins, device, point);
+        }
         if let Some(link) = find(pins, device.ifindex, point)? {
-            // Of a device that is gone, whose number was given again.
             if link.info.ifindex == device.ifindex {
                 return Ok(());
             }
-            remove_link(&link)?;
+            // Of a device that is gone, whose number was given again.
+            link.remove()?;
+        }
+        if self.tc == Tc::Clsact && point != Point::Xdp {
+            return self.filter(pins, device, point);
         }
         let program = self.programs[&point].fd.as_fd();
-        let link = sys::create_link(program, device.ifindex, point)
-            .map_err(|source| refusal(device, point, source))?;
-        sys::pin(link.as_fd(), &path).map_err(|source| Error::Link {
-            link: path.display().to_string(),
-            action: "pinning",
-            source,
-        })
+        match sys::create_link(program, device.ifindex, point) {
+            Ok(link) => sys::pin(link.as_fd(), &path).map_err(|source| Error::Link {
+                link: path.display().to_string(),
+                action: "pinning",
+                source,
+            }),
+            // What a kernel without TCX answers.
+            Err(e) if point != Point::Xdp && e.raw_os_error() == Some(libc::EINVAL) => {
+                self.filter(pins, device, point)
+            }
+            Err(source) => Err(refusal(device, point, source)),
+        }
+    }
+
+    fn filter(&self, pins: &Pins, device: &Target, point: Point) -> Result<()> {
+        clsact::attach(pins, program_of(point), device, point)
     }
 }
 
 /// Takes a program off a device; one that is not there is as good as taken off.
 pub(super) fn detach(pins: &Pins, ifindex: u32, point: Point) -> Result<()> {
-    find(pins, ifindex, point)?.map_or(Ok(()), |link| remove_link(&link))
+    if let Some(filter) = pins.filters()?.iter().find(|f| f.ifindex == ifindex && f.point == point) {
+        return remove_filter(pins, filter);
+    }
+    find(pins, ifindex, point)?.map_or(Ok(()), |link| link.remove())
+}
+
+/// Takes fwd's filter off its device.
+pub(super) fn remove_filter(pins: &Pins, filter: &Filter) -> Result<()> {
+    clsact::detach(pins, program_of(filter.point), filter)
 }
 
 fn find(pins: &Pins, ifindex: u32, point: Point) -> Result<Option<PinnedLink>> {
     let path = pins.link(ifindex, point);
     Ok(pins.links()?.into_iter().find(|link| link.path == path))
+}
+
+const fn program_of(point: Point) -> &'static str {
+    match point {
+        Point::Xdp => program::XDP,
+        Point::Ingress => program::INGRESS,
+        Point::Egress => program::EGRESS,
+    }
 }
 
 fn open_program(pins: &Pins, name: &'static str) -> Result<Pinned> {
@@ -117,10 +165,9 @@ fn open_program(pins: &Pins, name: &'static str) -> Result<Pinned> {
 fn refusal(device: &Target, point: Point, source: io::Error) -> Error {
     let name = device.name.clone();
     let refused = |reason: &str| Error::DriverRefused { device: device.name.clone(), reason: reason.into() };
-    // Of a missing device XDP says EINVAL, and TCX says ENODEV. nix 0.31 calls a missing name an empty one.
-    let is_gone = nix::net::if_::if_indextoname(device.ifindex).is_ok_and(|name| name.is_empty());
     match (point, source.raw_os_error().unwrap_or(0)) {
-        _ if is_gone => Error::NoDevice { device: name },
+        // Of a missing device XDP says EINVAL, and TCX says ENODEV.
+        _ if clsact::device_name(device.ifindex).is_none() => Error::NoDevice { device: name },
         (Point::Xdp, libc::EBUSY | libc::EEXIST) => {
             Error::Occupied { device: name, program: occupant::describe(device.ifindex) }
         }
@@ -129,9 +176,6 @@ fn refusal(device: &Target, point: Point, source: io::Error) -> Error {
         (Point::Xdp, libc::EINVAL) => refused("its MTU, offloads or queues do not allow it"),
         (Point::Xdp, libc::ENOMEM | libc::ENOSPC | libc::E2BIG) => {
             refused("it has not enough queues or rings")
-        }
-        (Point::Ingress | Point::Egress, libc::EINVAL) => {
-            Error::KernelLacks { feature: "TCX links (kernel 6.6)", source }
         }
         _ => Error::Attach { device: name, point, source },
     }

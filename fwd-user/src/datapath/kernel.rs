@@ -15,7 +15,8 @@ use fwd_common::{
 
 use super::{
     Datapath,
-    attach::{self, Hooks, Target},
+    attach::{self, Hooks, Target, Tc},
+    clsact,
     error::{Error, Result},
     maps::Maps,
     object,
@@ -53,11 +54,19 @@ impl Kernel {
     /// If capabilities are missing, another process holds the pins, they are of another ABI, namespace or
     /// shape, or the kernel refuses the object.
     pub fn open(options: &Options<'_>) -> Result<Self> {
+        Self::open_with(options, Tc::Best)
+    }
+
+    /// Like [`Kernel::open`], with TC programs attached in a certain way.
+    ///
+    /// # Errors
+    /// As [`Kernel::open`].
+    pub fn open_with(options: &Options<'_>, tc: Tc) -> Result<Self> {
         rights::check()?;
         let pins = Pins::open(options.bpffs)?;
         check_namespace(&pins)?;
         let sizes = object::ensure_pinned(&pins, options.object, options.sizes)?;
-        let hooks = Hooks::adopt(&pins)?;
+        let hooks = Hooks::adopt(&pins, tc)?;
         let maps = Maps::open(&pins)?;
         read::align_copies(&maps)?;
         Ok(Self { pins, sizes, hooks, maps })
@@ -124,7 +133,10 @@ impl Kernel {
     /// If the pins cannot be read.
     pub fn attached(&self) -> Result<Vec<(u32, Point)>> {
         let links = self.pins.links()?.into_iter().filter(|link| link.info.ifindex != 0);
-        Ok(links.filter_map(|link| Some((link.info.ifindex, link.info.point?))).collect())
+        let links = links.filter_map(|link| Some((link.info.ifindex, link.info.point?)));
+        let filters = self.pins.filters()?.into_iter().map(|filter| (filter.ifindex, filter.point));
+        let filters = filters.filter(|(ifindex, _)| clsact::device_name(*ifindex).is_some());
+        Ok(links.chain(filters).collect())
     }
 
     /// The MACs and addresses that the datapath learnt.

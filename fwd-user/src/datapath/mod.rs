@@ -2,29 +2,34 @@
 
 mod attach;
 mod bpffs;
+mod clsact;
 mod error;
 mod kernel;
+mod links;
 mod maps;
 mod memory;
 mod object;
 mod occupant;
 mod pins;
 mod read;
+mod request;
 mod rights;
 mod sizes;
 mod sys;
 mod table;
+mod teardown;
 
-pub use attach::Target;
+pub use attach::{Target, Tc};
 pub use error::Error;
 pub use kernel::{Kernel, Options};
 pub use memory::Memory;
 pub use object::OBJECT;
-pub use pins::{Pins, tear_down};
+pub use pins::Pins;
 pub use sizes::Sizes;
 pub use sys::Point;
 pub(crate) use sys::{BatchCursor, lookup_batch};
 pub use table::{Prefix, Table};
+pub use teardown::tear_down;
 
 use crate::{compile::Tables, plan::MapOp};
 

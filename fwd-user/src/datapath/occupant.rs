@@ -1,12 +1,12 @@
 //! Who else's XDP program is on a device: named in the refusal.
 
 use aya::programs::ProgramInfo;
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{LinkAttribute, LinkMessage, LinkXdp},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::request;
 
 /// "12 (name)", as far as it can be found out.
 pub(super) fn describe(ifindex: u32) -> String {
@@ -20,21 +20,10 @@ pub(super) fn describe(ifindex: u32) -> String {
 
 /// Asks the kernel for the device's XDP program.
 fn program_on(ifindex: u32) -> Option<u32> {
-    let mut link = LinkMessage::default();
-    link.header.index = ifindex;
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(link));
-    request.header.flags = NLM_F_REQUEST;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    let socket = Socket::new(NETLINK_ROUTE).ok()?;
-    socket.connect(&SocketAddr::new(0, 0)).ok()?;
-    socket.send(&bytes, 0).ok()?;
-    let (answer, _) = socket.recv_from_full().ok()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).ok()?;
-    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = answer.payload else {
-        return None;
-    };
+    let mut question = LinkMessage::default();
+    question.header.index = ifindex;
+    let answer = request::ask(RouteNetlinkMessage::GetLink(question)).ok()?;
+    let RouteNetlinkMessage::NewLink(link) = answer else { return None };
     let xdp = link.attributes.into_iter().find_map(|attribute| match attribute {
         LinkAttribute::Xdp(xdp) => Some(xdp),
         _ => None,

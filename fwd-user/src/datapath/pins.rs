@@ -9,6 +9,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -20,14 +21,14 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{
     bpffs,
     error::{Error, Result},
-    sys::{self, LinkInfo, Point},
+    sys::{self, Point},
 };
 
 /// The pins of one instance, held until dropped.
 #[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
-    _lock: Flock<File>,
+    _lock: Arc<Flock<File>>,
 }
 
 /// A word kept beside the pins.
@@ -46,14 +47,6 @@ impl Note {
             Self::Namespace => "namespace",
         }
     }
-}
-
-/// A pinned link that was found.
-#[derive(Debug)]
-pub struct PinnedLink {
-    pub path: PathBuf,
-    pub fd: OwnedFd,
-    pub info: LinkInfo,
 }
 
 impl Pins {
@@ -75,7 +68,16 @@ impl Pins {
                 source,
             })?;
         }
-        Ok(Self { root, _lock: lock })
+        Ok(Self { root, _lock: Arc::new(lock) })
+    }
+
+    /// Takes hold of the pins of every ABI that is there.
+    ///
+    /// # Errors
+    /// If another process holds them.
+    pub fn open_all(bpffs: &Path) -> Result<Vec<Self>> {
+        let lock = Arc::new(lock(bpffs)?);
+        Ok(versions(bpffs)?.into_iter().map(|root| Self { root, _lock: lock.clone() }).collect())
     }
 
     pub fn root(&self) -> &Path {
@@ -103,23 +105,12 @@ impl Pins {
         Ok((fd, info))
     }
 
-    /// All pinned links.
-    pub fn links(&self) -> Result<Vec<PinnedLink>> {
-        entries(&self.root.join("links"))?.into_iter().map(open_link).collect()
-    }
-
     pub fn read_note(&self, note: Note) -> Option<String> {
         Some(fs::read_link(self.root.join(note.file())).ok()?.to_string_lossy().into_owned())
     }
 
     pub fn write_note(&self, note: Note, text: &str) -> Result<()> {
-        self.remove_note(note)?;
-        let path = self.root.join(note.file());
-        std::os::unix::fs::symlink(text, &path).map_err(|source| Error::Directory {
-            path,
-            action: "writing it",
-            source,
-        })
+        write_word(&self.root.join(note.file()), text)
     }
 
     pub fn remove_note(&self, note: Note) -> Result<()> {
@@ -127,74 +118,33 @@ impl Pins {
     }
 }
 
-/// Detaches and removes everything under `bpffs`, whatever ABI it is of. Goes on after errors and returns
-/// them all; a directory that is not there is as good as torn down.
-pub fn tear_down(bpffs: &Path) -> Vec<Error> {
-    if !bpffs.exists() {
-        return Vec::new();
-    }
-    let lock = match lock(bpffs) {
-        Ok(lock) => lock,
-        Err(e) => return vec![e],
-    };
-    let mut errors = Vec::new();
-    for root in versions(bpffs).unwrap_or_else(|e| {
-        errors.push(e);
-        Vec::new()
-    }) {
-        match entries(&root.join("links")) {
-            Ok(links) => errors.extend(
-                links
-                    .into_iter()
-                    .filter_map(|path| open_link(path).and_then(|link| remove_link(&link)).err()),
-            ),
-            Err(e) => errors.push(e),
-        }
-        errors.extend(fs::remove_dir_all(&root).err().map(|source| Error::Directory {
-            path: root,
-            action: "removing it",
-            source,
-        }));
-    }
-    drop(lock);
-    let path = bpffs.to_owned();
-    errors.extend(bpffs::clean_up(bpffs).err().map(|source| Error::Directory {
-        path,
-        action: "removing it",
+/// Leaves a word at a path.
+pub(super) fn write_word(path: &Path, text: &str) -> Result<()> {
+    remove(path)?;
+    std::os::unix::fs::symlink(text, path).map_err(|source| Error::Directory {
+        path: path.to_owned(),
+        action: "writing it",
         source,
-    }));
-    errors
+    })
 }
 
-/// Takes a link off its device, now and not when the kernel gets round to it, and removes its pin.
-pub fn remove_link(link: &PinnedLink) -> Result<()> {
-    use std::os::fd::AsFd;
-    if link.info.ifindex != 0 {
-        sys::detach_link(link.fd.as_fd()).map_err(|source| Error::Link {
-            link: link.path.display().to_string(),
-            action: "detaching",
-            source,
-        })?;
-    }
-    remove(&link.path)
-}
-
-fn open_link(path: PathBuf) -> Result<PinnedLink> {
-    use std::os::fd::AsFd;
-    let opened = sys::open_pin(&path).and_then(|fd| Ok((sys::link_info(fd.as_fd())?, fd)));
-    match opened {
-        Ok((info, fd)) => Ok(PinnedLink { path, fd, info }),
-        Err(source) => Err(Error::Link { link: path.display().to_string(), action: "opening", source }),
-    }
-}
-
-fn remove(path: &Path) -> Result<()> {
+/// Removes a pin or a word; one that is not there is as good as removed.
+pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(Error::Directory { path: path.to_owned(), action: "removing it", source })
         }
         _ => Ok(()),
     }
+}
+
+/// What is in a directory, if there is one.
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let listed = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    listed.map_err(|source| Error::Directory { path: directory.to_owned(), action: "listing it", source })
 }
 
 fn lock(bpffs: &Path) -> Result<Flock<File>> {
@@ -222,12 +172,4 @@ fn versions(bpffs: &Path) -> Result<Vec<PathBuf>> {
         name.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok())
     };
     Ok(entries(bpffs)?.into_iter().filter(is_version).collect())
-}
-
-fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let listed = match fs::read_dir(directory) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        listed => listed.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
-    };
-    listed.map_err(|source| Error::Directory { path: directory.to_owned(), action: "listing it", source })
 }

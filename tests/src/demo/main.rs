@@ -7,6 +7,7 @@ mod guests;
 mod scenes;
 mod table;
 
+use std::panic;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,6 +38,10 @@ enum HookArg {
 }
 
 fn main() -> ExitCode {
+    // The lab says in a panic what it could not do; dropping it cleans up. People need the sentence only.
+    panic::set_hook(Box::new(|info| {
+        eprintln!("error: {}", info.payload_as_str().unwrap_or("the lab could not be built"));
+    }));
     match run(&Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

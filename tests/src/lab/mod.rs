@@ -129,13 +129,15 @@ impl Lab {
         self.vms.get(name).unwrap_or_else(|| panic!("there is no VM {name} in this lab"))
     }
 
-    /// Takes a VM out of the lab without telling fwd; dropping it removes its device.
+    /// Takes a VM and its device away without telling fwd.
     ///
     /// # Panics
     /// If it was not added.
     #[track_caller]
-    pub fn unplug(&mut self, name: &str) -> Vm {
-        self.vms.remove(name).unwrap_or_else(|| panic!("there is no VM {name} in this lab"))
+    pub fn unplug(&mut self, name: &str) {
+        let vm = self.vms.remove(name).unwrap_or_else(|| panic!("there is no VM {name} in this lab"));
+        // At once: with its namespace it would go only some time later.
+        self.host.run(&format!("ip link del {}", vm.name));
     }
 
     /// Plugs a VM in without telling fwd, as when a VM whose port is known starts again.
@@ -161,8 +163,15 @@ impl Lab {
     /// If `down` fails.
     pub fn down(&mut self) -> Result<Vec<String>> {
         self.fwd.down(&self.host)?;
-        self.vms.clear();
-        Ok(self.before.differences(&Snapshot::take(&self.host)))
+        let names: Vec<String> = self.vms.keys().cloned().collect();
+        names.iter().for_each(|name| self.unplug(name));
+        // The kernel takes a deleted namespace's devices away some time later.
+        let mut left = vec![];
+        let _ = eventually(|| {
+            left = self.before.differences(&Snapshot::take(&self.host));
+            left.is_empty()
+        });
+        Ok(left)
     }
 }
 
