@@ -31,7 +31,7 @@ impl Source {
 
     /// Whether the whole file is tests.
     pub fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs")
+        ["/tests.rs", "_tests.rs"].iter().any(|end| self.path.ends_with(end))
             || (self.path.starts_with("tests/") && !self.path.starts_with("tests/src/"))
     }
 
