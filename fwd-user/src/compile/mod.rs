@@ -6,21 +6,13 @@
 
 mod addresses;
 mod attachment;
-mod classes;
 mod forwards;
 mod hook;
-mod identities;
-mod intern;
 mod lookup;
 mod neighbors;
 mod networks;
-mod number;
 mod policies;
-#[cfg(test)]
-mod policy_tests;
 mod ports;
-mod rows;
-mod rules;
 mod settings;
 mod tables;
 #[cfg(test)]
@@ -77,7 +69,7 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
         allowed_sources: neighbors::allowed_sources(&world),
         host_addresses: addresses::compile(&world),
         fdb: neighbors::fdb(&ports),
-        classes: policies.classes.rows(),
+        classes: policies.classes,
         policies: policies.policies,
         rows: policies.rows,
         forwards,

@@ -10,12 +10,13 @@ use fwd_common::{addr::Ip, id::ClassId, policy::ClassKey};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
-    World,
-    neighbors::mapped_prefix,
     number::Numbering,
     rules::{EndId, Rules},
 };
-use crate::api::{spec::Set, text::End};
+use crate::{
+    api::{spec::Set, text::End},
+    compile::{World, neighbors::mapped_prefix},
+};
 
 /// The prefixes with the ends that contain all their addresses.
 #[derive(Debug, Default)]

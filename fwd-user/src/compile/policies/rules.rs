@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fwd_common::{id::RuleId, policy::RowVerdict};
 
-use super::World;
-use crate::api::{
-    spec::{Action, Policy},
-    text::{End, Match, Service},
+use crate::{
+    api::{
+        spec::{Action, Policy},
+        text::{End, Match, Service},
+    },
+    compile::World,
 };
 
 /// An end that some enabled rule names, but for `any`: index into [`Rules::ends`].

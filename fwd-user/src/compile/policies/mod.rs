@@ -3,34 +3,42 @@
 //! Ports that the same rules are about share a policy, and peers to whom the same rules apply share a row.
 //! What no end of a rule tells apart from everybody has no entry of its own.
 
+mod classes;
+mod identities;
+mod intern;
+#[cfg(test)]
+mod naive;
+mod number;
+mod rows;
+mod rules;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fwd_common::{
-    id::{Identity, PolicyId, PortId, RowId},
-    policy::{Direction, PolicyKey, RowKey, RowVerdict},
+    id::{ClassId, Identity, PolicyId, PortId, RowId},
+    policy::{ClassKey, Direction, PolicyKey, RowKey, RowVerdict},
     port::View,
 };
 
-use super::{
-    Tables, World,
-    classes::Classes,
-    identities::Identities,
-    intern::Interned,
-    rows::{self, Entry, by_default},
-    rules::{EndId, Rank, Rule, Rules, Side},
-    world::VmPort,
-};
+use super::{Tables, World, world::VmPort};
 use crate::api::{
     spec::DefaultPolicy,
     text::{Match, Service},
 };
+use classes::Classes;
+use identities::Identities;
+use intern::Interned;
+use rows::{Entry, by_default};
+use rules::{EndId, Rank, Rule, Rules, Side};
 
 /// Rows of policies, and what each VM port has of them.
 pub(super) struct Policies {
     pub views: BTreeMap<PortId, View>,
     pub policies: BTreeMap<PolicyKey, RowId>,
     pub rows: BTreeMap<(RowKey, u32), RowVerdict>,
-    pub classes: Classes,
+    pub classes: BTreeMap<(ClassKey, u32), ClassId>,
 }
 
 /// Services of its gateway that a guest reaches in a closed network too: DHCP, DHCPv6 and DNS.
@@ -55,7 +63,7 @@ pub(super) fn compile(world: &World<'_>, previous: &Tables) -> Policies {
         views.insert(*id, view);
     }
     let Compiler { policies, rows, .. } = compiler;
-    Policies { views, policies: policy_rows(policies), rows: service_rows(rows), classes }
+    Policies { views, policies: policy_rows(policies), rows: service_rows(rows), classes: classes.rows() }
 }
 
 fn policy_rows(policies: Interned<PolicyContent>) -> BTreeMap<PolicyKey, RowId> {

@@ -6,15 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use fwd_common::id::{Identity, PortId};
 
 use super::{
-    World,
     classes::Classes,
     number::Numbering,
     rules::{EndId, Rules},
-    world::VmPort,
 };
-use crate::api::{
-    spec::{Group, Port},
-    text::{End, parse_selector},
+use crate::{
+    api::{
+        spec::{Group, Port},
+        text::{End, parse_selector},
+    },
+    compile::{World, world::VmPort},
 };
 
 /// Everybody that a packet may come from or go to.

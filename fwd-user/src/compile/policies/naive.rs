@@ -1,0 +1,165 @@
+//! What rules mean, decided by walking them as they were written: what compiled policies are held against.
+//! Shares types and parsers with the compiler, and no decision.
+
+use std::net::IpAddr;
+
+use fwd_common::{id::RuleId, policy::Direction, proto::IpProto};
+use ipnet::IpNet;
+
+use crate::{
+    api::{
+        spec::{Action, DefaultPolicy, Group, Network, Policy, Port, Set},
+        text::{End, Service},
+    },
+    state::Desired,
+};
+
+/// Who is at the other side of a packet.
+#[derive(Clone, Debug)]
+pub(super) enum Peer {
+    Vm(String),
+    Outside(IpAddr),
+    Host(IpAddr),
+}
+
+/// Port f (bridged, without configured addresses) was seen with this one.
+pub(super) const SEEN: &str = "10.1.9.9";
+
+/// The rules as they were written.
+pub(super) struct Naive<'a> {
+    desired: &'a Desired,
+    rules: Vec<Written<'a>>,
+}
+
+/// An enabled rule with its texts parsed.
+struct Written<'a> {
+    rule: &'a Policy,
+    id: RuleId,
+    from: Vec<End>,
+    to: Vec<End>,
+    services: Vec<Service>,
+}
+
+impl<'a> Naive<'a> {
+    pub fn new(desired: &'a Desired) -> Self {
+        let ends = |texts: &[String]| texts.iter().map(|text| text.parse().expect("an end")).collect();
+        let written = |rule: &'a Policy| Written {
+            rule,
+            id: desired.numbers.rules[&rule.name],
+            from: ends(&rule.from),
+            to: ends(&rule.to),
+            services: rule.services.iter().map(|text| text.parse().expect("a service")).collect(),
+        };
+        let enabled = desired.document.policies.iter().filter(|rule| rule.enabled);
+        Self { desired, rules: enabled.map(written).collect() }
+    }
+
+    fn port(&self, name: &str) -> &Port {
+        self.desired.document.find(name).expect("a port of the document")
+    }
+
+    fn addresses(&self, peer: &Peer) -> Vec<IpAddr> {
+        match peer {
+            Peer::Outside(addr) | Peer::Host(addr) => vec![*addr],
+            Peer::Vm(name) if name == "f" => vec![SEEN.parse().expect("an address")],
+            Peer::Vm(name) => self.port(name).ips.clone(),
+        }
+    }
+
+    fn is_in(&self, peer: &Peer, net: IpNet) -> bool {
+        self.addresses(peer).iter().any(|addr| net.contains(addr))
+    }
+
+    fn names(&self, end: &End, peer: &Peer) -> bool {
+        let document = &self.desired.document;
+        match (end, peer) {
+            (End::Any, _) | (End::Outside, Peer::Outside(_)) | (End::Host, Peer::Host(_)) => true,
+            (End::Cidr(net), peer) => self.is_in(peer, *net),
+            (End::Set(name), peer) => {
+                let set: &Set = document.find(name).expect("a set");
+                set.cidrs.iter().any(|net| self.is_in(peer, *net))
+            }
+            (End::Port(name), Peer::Vm(vm)) => name == vm,
+            (End::Network(name), Peer::Vm(vm)) => self.port(vm).network == *name,
+            (End::Group(name), Peer::Vm(vm)) => {
+                let group: &Group = document.find(name).expect("a group");
+                let role = self.port(vm).labels.get("role").map(String::as_str);
+                group.members.contains(vm) || (group.selector.is_some() && role == Some("web"))
+            }
+            _ => false,
+        }
+    }
+
+    fn one_of(&self, ends: &[End], peer: &Peer) -> bool {
+        ends.is_empty() || ends.iter().any(|end| self.names(end, peer))
+    }
+
+    /// Whether a rule says anything of a packet, at the port where it is asked.
+    fn applies(&self, rule: &Written<'_>, subject: &str, direction: Direction, peer: &Peer) -> bool {
+        let own = Peer::Vm(subject.to_owned());
+        let both_left_out = rule.from.is_empty() && rule.to.is_empty();
+        match direction {
+            Direction::Egress => {
+                (both_left_out || !rule.from.is_empty())
+                    && self.one_of(&rule.from, &own)
+                    && self.one_of(&rule.to, peer)
+            }
+            Direction::Ingress => {
+                (both_left_out || !rule.to.is_empty())
+                    && self.one_of(&rule.to, &own)
+                    && self.one_of(&rule.from, peer)
+            }
+        }
+    }
+
+    fn serves(rule: &Written<'_>, proto: IpProto, l4_port: u16) -> bool {
+        let kind = l4_port >> 8;
+        let one = |service: &Service| match *service {
+            Service::Any => true,
+            Service::Proto(wanted) => wanted == proto,
+            Service::L4 { proto: wanted, low, high } => wanted == proto && l4_port >= low && l4_port <= high,
+            Service::Icmp => proto == IpProto::ICMP || proto == IpProto::ICMPV6,
+            Service::IcmpMessage(_) => {
+                (proto == IpProto::ICMP && kind == 8) || (proto == IpProto::ICMPV6 && kind == 128)
+            }
+        };
+        rule.services.is_empty() || rule.services.iter().any(one)
+    }
+
+    /// The rule that decides (0: none) and whether the packet passes.
+    pub fn decide(
+        &self,
+        subject: &str,
+        direction: Direction,
+        peer: &Peer,
+        (proto, l4_port): (IpProto, u16),
+    ) -> (RuleId, bool) {
+        let applies = |rule: &&Written<'_>| {
+            self.applies(rule, subject, direction, peer) && Self::serves(rule, proto, l4_port)
+        };
+        let mut best: Option<&Written<'_>> = None;
+        for rule in self.rules.iter().filter(applies) {
+            let wins = best.is_none_or(|other| {
+                if rule.rule.priority != other.rule.priority {
+                    rule.rule.priority > other.rule.priority
+                } else if rule.rule.action != other.rule.action {
+                    rule.rule.action == Action::Deny
+                } else {
+                    rule.id < other.id
+                }
+            });
+            if wins {
+                best = Some(rule);
+            }
+        }
+        if let Some(rule) = best {
+            return (rule.id, rule.rule.action == Action::Allow);
+        }
+        let network: &Network = self.desired.document.find(&self.port(subject).network).expect("a network");
+        let is_served_by_gateway = network.name != "lan"
+            && matches!(peer, Peer::Host(_))
+            && direction == Direction::Egress
+            && matches!((proto.0, l4_port), (17, 67 | 547 | 53) | (6, 53));
+        (RuleId(0), network.default_policy == DefaultPolicy::Open || is_served_by_gateway)
+    }
+}
