@@ -226,7 +226,7 @@ fn check(desired: &Desired, tables: &Tables) -> Result<(), TestCaseError> {
 
 proptest! {
     // Each case asks 4,320 questions.
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Invariant: compiled rules say what the rules say, for every port, direction, peer and packet.
     #[test]
