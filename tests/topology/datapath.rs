@@ -3,10 +3,13 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use fwd_common::{
-    addr::{Ip, Mac},
+    addr::{Address, Ip, Mac, V4},
+    conntrack::TimeoutClass,
+    counter::TableUse,
     fdb::{self, FdbEntry, FdbKey},
+    flow::{self, FlowEntry, FlowKey},
     forward::{Forward, ForwardKey},
-    id::{ClassId, ForwardId, Identity, NetworkId, PolicyId, PortId, RowId, RuleId},
+    id::{ClassId, ForwardId, Identity, NetworkId, PolicyId, PortId, RowId, RuleId, Zone},
     layout::ABI_VERSION,
     map,
     neighbor::{self, Neighbor, NetworkAddress, SourceKey},
@@ -15,10 +18,13 @@ use fwd_common::{
     port::{Port, PortKind, View},
     proto::IpProto,
     settings::Settings,
+    sweep::{Command as Sweep, Op},
 };
 use fwd_tests::{lab::Instance, link::VnetHeader, need, netns::Netns, skip};
 use fwd_user::{
-    datapath::{Datapath, Error, Kernel, OBJECT, Options, Point, Sizes, Table, Target, Tc, tear_down},
+    datapath::{
+        Datapath, Error, Kernel, Memory, OBJECT, Options, Point, Sizes, Swept, Table, Target, Tc, tear_down,
+    },
     plan::{MapOp, Row, RowKeyOf},
 };
 
@@ -124,24 +130,16 @@ fn every_row_written_is_read_back_and_deleted() {
     plan.push(MapOp::Put(device));
     world.netns.inside(|| kernel.apply(&plan)).expect("every row fits");
     let tables = kernel.tables().expect("rows are readable");
+    // The datapath in memory is the reference, and must hold something of everything.
+    let mut memory = Memory::default();
+    memory.apply(&plan).expect("memory takes everything");
+    assert_eq!(tables, memory.tables().expect("memory is readable"));
     assert_eq!(tables.settings.flow_limit, 512);
-    assert_eq!(tables.ports[&PortId(7)].mtu, 1500);
     assert_eq!(tables.port_of_device.keys().collect::<Vec<_>>(), [&2, &70_000]);
-    assert_eq!(tables.devices[&PortId(7)], world.netns.ifindex("tap0"));
-    let read: usize = [
-        tables.networks.len(),
-        tables.members.len(),
-        tables.neighbors.len(),
-        tables.host_addresses.len(),
-        tables.allowed_sources.len(),
-        tables.forwards.len(),
-        tables.policies.len(),
-        tables.rows.len(),
-        tables.fdb.len(),
-    ]
-    .iter()
-    .sum();
-    assert_eq!(read, 9);
+    let rows = tables.networks.len() + tables.members.len() + tables.neighbors.len();
+    let rows = rows + tables.host_addresses.len() + tables.allowed_sources.len() + tables.forwards.len();
+    let rows = rows + tables.policies.len() + tables.rows.len() + tables.fdb.len() + tables.devices.len();
+    assert_eq!(rows, 10);
     let deletions: Vec<MapOp> = plan.iter().filter_map(deletion).collect();
     kernel.apply(&deletions).expect("every row can be deleted");
     let after = kernel.tables().expect("rows are readable");
@@ -165,6 +163,69 @@ fn deletion(op: &MapOp) -> Option<MapOp> {
         Row::PolicyRow(key, bits, _) => RowKeyOf::PolicyRow(key, bits),
         Row::Fdb(key, _) => RowKeyOf::Fdb(key),
     }))
+}
+
+#[test]
+fn a_sweep_ends_flows_and_says_what_it_did() {
+    need!(skip::bpf());
+    let world = World::new();
+    let mut kernel = world.open();
+    let port = |number| {
+        let zone = Zone(number);
+        MapOp::Put(Row::Port(PortId(number), Port { kind: PortKind::Vm as u8, zone, ..Port::default() }))
+    };
+    let settings = Settings { timeouts: [u32::MAX; TimeoutClass::COUNT], ..Settings::default() };
+    kernel.apply(&[MapOp::Put(Row::Settings(settings)), port(1), port(2)]).expect("the rows fit");
+    let flows: Table<FlowKey<V4>, FlowEntry<V4>> = Table::open(kernel.pins(), map::FLOWS4).expect("pinned");
+    let ring: Table<u32, FlowKey<V4>> = Table::open(kernel.pins(), map::RING4).expect("pinned");
+    let used: Table<u32, TableUse> = Table::open(kernel.pins(), map::TABLE_USE).expect("pinned");
+    // One-way UDP from port 1 to port 2, and its reply's entry, three times.
+    for slot in 0..3 {
+        let key = |src, dst, sport, dport, zone| FlowKey {
+            src: V4(src),
+            dst: V4(dst),
+            sport,
+            dport,
+            zone: Zone(zone),
+            proto: IpProto::UDP,
+            _pad: 0,
+        };
+        let number = slot as u16;
+        let original = key(1, 2, number, 53, 1);
+        let there = FlowEntry { egress: PortId(2), flags: flow::flag::ORIGINAL, slot, ..entry(&original) };
+        let reply = key(2, 1, 53, number, 2);
+        let back = FlowEntry { egress: PortId(1), ..entry(&reply) };
+        flows.put(&original, &there).expect("it fits");
+        flows.put(&reply, &back).expect("it fits");
+        ring.put(&slot, &original).expect("it fits");
+    }
+    used.put(&0, &TableUse { fresh_slots: 3, flows: 3, half_open: 3, _pad: 0 }).expect("it fits");
+    let left = || flows.rows().expect("readable").len();
+
+    let swept = kernel.sweep_all(Op::Reclaim).expect("the program runs");
+    assert_eq!((swept, left()), (Swept { inspected: 3, ..Swept::default() }, 6), "nothing is expired yet");
+    let delete = Sweep {
+        op: Op::Delete as u32,
+        src: V4(1).ip(),
+        dst: V4(2).ip(),
+        dport: 53,
+        zone: Zone(1),
+        proto: IpProto::UDP,
+        ..Sweep::default()
+    };
+    assert_eq!(kernel.sweep(delete).expect("the program runs").cut, 1);
+    assert_eq!(kernel.sweep(delete).expect("the program runs").cut, 0);
+    assert_eq!(left(), 4);
+    kernel.apply(&[MapOp::Put(Row::Settings(Settings::default()))]).expect("the row fits");
+    let swept = kernel.sweep_all(Op::Reclaim).expect("the program runs");
+    assert_eq!((swept.expired, left()), (2, 0));
+    let unknown = Sweep { family: 7, ..Sweep::default() };
+    assert!(kernel.sweep(unknown).expect_err("there is no such family").to_string().contains("know"));
+}
+
+/// An entry that changes nothing of its packets.
+fn entry(key: &FlowKey<V4>) -> FlowEntry<V4> {
+    FlowEntry { src: key.src, dst: key.dst, sport: key.sport, dport: key.dport, ..FlowEntry::default() }
 }
 
 #[test]

@@ -94,10 +94,10 @@ impl Hooks {
     /// If the device is gone, refuses, or has an XDP program of somebody else.
     pub fn attach(&self, pins: &Pins, device: &Target, point: Point) -> Result<()> {
         let path = pins.link(device.ifindex, point);
-        if path.is_symlink() {
+        if pins.filter_at(device.ifindex, point).is_some() {
             return self.filter(pins, device, point);
         }
-        if let Some(link) = find(pins, device.ifindex, point)? {
+        if let Some(link) = pins.link_at(device.ifindex, point)? {
             if link.info.ifindex == device.ifindex {
                 return Ok(());
             }
@@ -129,20 +129,15 @@ impl Hooks {
 
 /// Takes a program off a device; one that is not there is as good as taken off.
 pub(super) fn detach(pins: &Pins, ifindex: u32, point: Point) -> Result<()> {
-    if let Some(filter) = pins.filters()?.iter().find(|f| f.ifindex == ifindex && f.point == point) {
-        return remove_filter(pins, filter);
+    if let Some(filter) = pins.filter_at(ifindex, point) {
+        return remove_filter(pins, &filter);
     }
-    find(pins, ifindex, point)?.map_or(Ok(()), |link| link.remove())
+    pins.link_at(ifindex, point)?.map_or(Ok(()), |link| link.remove())
 }
 
 /// Takes fwd's filter off its device.
 pub(super) fn remove_filter(pins: &Pins, filter: &Filter) -> Result<()> {
     clsact::detach(pins, program_of(filter.point), filter)
-}
-
-fn find(pins: &Pins, ifindex: u32, point: Point) -> Result<Option<PinnedLink>> {
-    let path = pins.link(ifindex, point);
-    Ok(pins.links()?.into_iter().find(|link| link.path == path))
 }
 
 const fn program_of(point: Point) -> &'static str {

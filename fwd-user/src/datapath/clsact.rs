@@ -34,9 +34,8 @@ const HANDLE: TcHandle = TcHandle::new(0, 0xf4d);
 /// Puts a pinned program on a device, in place of the one that fwd had there.
 pub(super) fn attach(pins: &Pins, program: &str, device: &Target, point: Point) -> Result<()> {
     let failed = |source| Error::Attach { device: device.name.clone(), point, source };
-    let noted = pins.filters()?;
-    let known = noted.iter().find(|filter| filter.ifindex == device.ifindex).map(|filter| filter.qdisc);
-    let qdisc = match (known, tc::qdisc_add_clsact(&device.name)) {
+    let noted = Point::ALL.into_iter().find_map(|point| pins.filter_at(device.ifindex, point));
+    let qdisc = match (noted.map(|filter| filter.qdisc), tc::qdisc_add_clsact(&device.name)) {
         (Some(qdisc), _) => qdisc,
         (None, Ok(())) => Qdisc::Made,
         (None, Err(_)) => Qdisc::Found,
@@ -54,7 +53,8 @@ pub(super) fn detach(pins: &Pins, program: &str, filter: &Filter) -> Result<()> 
             Err(TcError::IoError(e)) if e.kind() == io::ErrorKind::NotFound => {}
             result => result.map_err(|e| failed(io::Error::other(e)))?,
         }
-        let is_last = !pins.filters()?.iter().any(|f| f.ifindex == filter.ifindex && f.point != filter.point);
+        let mut others = Point::ALL.into_iter().filter(|point| *point != filter.point);
+        let is_last = others.all(|point| pins.filter_at(filter.ifindex, point).is_none());
         if is_last && filter.qdisc == Qdisc::Made {
             delete_qdisc(filter.ifindex).map_err(failed)?;
         }

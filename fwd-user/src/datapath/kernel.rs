@@ -2,15 +2,13 @@
 //!
 //! Guarantees: opening changes no verdict of what runs already; only [`Kernel::apply`] writes rows.
 
-use std::{os::fd::AsFd, path::Path};
+use std::path::Path;
 
 use fwd_common::{
     addr::Mac,
     id::{ClassId, PortId},
-    map::program,
     policy::ClassKey,
     port::View,
-    sweep::Command,
 };
 
 use super::{
@@ -41,10 +39,10 @@ pub struct Options<'a> {
 /// The kernel's datapath. Dropping it leaves everything running.
 #[derive(Debug)]
 pub struct Kernel {
-    pins: Pins,
+    pub(super) pins: Pins,
     sizes: Sizes,
     hooks: Hooks,
-    maps: Maps,
+    pub(super) maps: Maps,
 }
 
 impl Kernel {
@@ -119,7 +117,8 @@ impl Kernel {
         }
         for point in Point::ALL.into_iter().rev() {
             for (device, _) in wanted.iter().filter(|(_, points)| points.contains(&point)) {
-                if !attached.contains(&(device.ifindex, point)) {
+                let has_failed = errors.iter().any(|(ifindex, _)| *ifindex == device.ifindex);
+                if !has_failed && !attached.contains(&(device.ifindex, point)) {
                     errors.extend(self.attach(device, point).err().map(|error| (device.ifindex, error)));
                 }
             }
@@ -153,20 +152,6 @@ impl Kernel {
     /// If the kernel refuses the write.
     pub fn forget_mac(&mut self, port: PortId) -> Result<()> {
         self.maps.port_macs.put(&port.0.into(), &Mac::NONE)
-    }
-
-    /// Runs a command on the flow tables and returns it with its answer.
-    ///
-    /// # Errors
-    /// If the program cannot be run.
-    pub fn sweep(&self, command: Command) -> Result<Command> {
-        const LEN: usize = size_of::<Command>();
-        let program = sys::open_pin(&self.pins.program(program::SWEEP)).map_err(Error::Sweep)?;
-        // SAFETY: a Command is plain data without uninitialised bytes (`fwd_common::pod`).
-        let mut frame: [u8; LEN] = unsafe { std::mem::transmute(command) };
-        sys::run_program(program.as_fd(), &mut frame).map_err(Error::Sweep)?;
-        // SAFETY: any bytes are a Command.
-        Ok(unsafe { std::mem::transmute::<[u8; LEN], Command>(frame) })
     }
 
     fn run(&self, plan: &[MapOp], staged: &mut Staged) -> Result<()> {

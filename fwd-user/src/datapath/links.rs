@@ -60,6 +60,17 @@ impl Pins {
         Ok(entries(&self.root().join("links"))?.iter().filter_map(|path| filter(path)).collect())
     }
 
+    /// The link of one device and point, if there is one.
+    pub fn link_at(&self, ifindex: u32, point: Point) -> Result<Option<PinnedLink>> {
+        let path = self.link(ifindex, point);
+        if path.exists() && !path.is_symlink() { open(path).map(Some) } else { Ok(None) }
+    }
+
+    /// The filter of one device and point, if there is one.
+    pub fn filter_at(&self, ifindex: u32, point: Point) -> Option<Filter> {
+        filter(&self.link(ifindex, point))
+    }
+
     pub fn note_filter(&self, filter: &Filter) -> Result<()> {
         write_word(&self.link(filter.ifindex, filter.point), filter.qdisc.word())
     }

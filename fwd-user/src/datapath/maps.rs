@@ -2,6 +2,7 @@
 
 use fwd_common::{
     addr::Mac,
+    counter::TableUse,
     fdb::{FdbEntry, FdbKey},
     forward::{Forward, ForwardKey},
     id::{ClassId, PortId, RowId},
@@ -50,6 +51,8 @@ pub(super) struct Maps {
     pub policies: Table<PolicyKey, RowId>,
     pub rows: Table<Prefix<RowKey>, RowVerdict>,
     pub fdb: Table<FdbKey, FdbEntry>,
+    /// The kernel's; read only, to know how far a sweep goes.
+    pub table_use: Table<u32, TableUse>,
 }
 
 impl Maps {
@@ -71,6 +74,7 @@ impl Maps {
             policies: Table::open(pins, map::POLICIES)?,
             rows: Table::open(pins, map::ROWS)?,
             fdb: Table::open(pins, map::FDB)?,
+            table_use: Table::open(pins, map::TABLE_USE)?,
         })
     }
 
