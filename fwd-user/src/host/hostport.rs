@@ -13,7 +13,10 @@ use fwd_common::addr::Mac;
 use ipnet::IpNet;
 use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
-    link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute},
+    link::{
+        AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+        LinkMessage,
+    },
 };
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -121,8 +124,8 @@ impl Netlink {
             Some(namespace) => namespace.inside(|| quiet(&far))?,
             None => quiet(&far)?,
         }
-        inner.configure_far_end(wanted, far_end.header.index).await?;
-        self.configure_near_end(wanted, near_end.header.index).await
+        inner.configure_far_end(wanted, &far_end).await?;
+        self.configure_near_end(wanted, &near_end).await
     }
 
     /// Removes the pairs that fwd made in this namespace, but for those of some networks; goes on after
@@ -176,7 +179,11 @@ impl Netlink {
         made.map_err(|e| Error::Device { device: near, action: "making it", source: cause(e) })
     }
 
-    async fn configure_near_end(&self, wanted: &HostPort, ifindex: u32) -> Result<()> {
+    async fn configure_near_end(&self, wanted: &HostPort, found: &LinkMessage) -> Result<()> {
+        if is_configured(wanted, found) {
+            return Ok(());
+        }
+        let ifindex = found.header.index;
         // It has no addresses, not even a link-local one: nothing but the datapath speaks there.
         let without_addresses =
             LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
@@ -194,16 +201,18 @@ impl Netlink {
         self.change(&device, LinkMessageBuilder::<LinkUnspec>::new().index(ifindex).up().build()).await
     }
 
-    async fn configure_far_end(&self, wanted: &HostPort, ifindex: u32) -> Result<()> {
-        let device = host_end(&wanted.network);
-        let message = LinkMessageBuilder::<LinkUnspec>::new()
-            .index(ifindex)
-            .alias(alias_of(&wanted.network))
-            .address(wanted.mac.0.to_vec())
-            .mtu(wanted.mtu)
-            .up()
-            .build();
-        self.change(&device, message).await?;
+    async fn configure_far_end(&self, wanted: &HostPort, found: &LinkMessage) -> Result<()> {
+        let (device, ifindex) = (host_end(&wanted.network), found.header.index);
+        if !is_configured(wanted, found) || link::mac(found) != wanted.mac {
+            let message = LinkMessageBuilder::<LinkUnspec>::new()
+                .index(ifindex)
+                .alias(alias_of(&wanted.network))
+                .address(wanted.mac.0.to_vec())
+                .mtu(wanted.mtu)
+                .up()
+                .build();
+            self.change(&device, message).await?;
+        }
         let mut missing = wanted.gateways.clone();
         for found in self.messages_of_addresses(ifindex).await? {
             let Some(address) = own_address(&found) else { continue };
@@ -241,6 +250,14 @@ impl Netlink {
             .await
             .map_err(|e| Error::Netlink { action: "listing addresses", source: cause(e) })
     }
+}
+
+/// Whether either end needs no change. To set what is set already would be told to everybody who follows
+/// interfaces, the daemon first of all, which would look again, and set it again, for ever.
+fn is_configured(wanted: &HostPort, found: &LinkMessage) -> bool {
+    link::alias(found).is_some_and(|alias| alias == alias_of(&wanted.network))
+        && link::mtu(found) == Some(wanted.mtu)
+        && found.header.flags.contains(LinkFlags::Up)
 }
 
 /// What the host's end does not do: look for duplicates of its addresses, listen to routers among the VMs,

@@ -36,6 +36,14 @@ pub(super) fn mac(message: &LinkMessage) -> Mac {
     bytes.and_then(|bytes| bytes.try_into().ok()).map_or(Mac::NONE, Mac)
 }
 
+/// Its MTU, in bytes.
+pub(super) fn mtu(message: &LinkMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
+}
+
 /// The interface with its addresses; `names` are those of all interfaces by ifindex.
 pub(super) fn device(message: &LinkMessage, addresses: Vec<IpNet>, names: &BTreeMap<u32, String>) -> Device {
     let kind = kind(message);
