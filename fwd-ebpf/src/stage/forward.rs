@@ -47,7 +47,7 @@ pub fn find<F: Frame, A: Family>(
         Some(again) if again.id == forward.id => {}
         _ => return Outcome::ok(Verdict::HOST),
     }
-    to.flags = flag::ROUTED | flag::TRANSLATED;
+    to.flags |= flag::ROUTED | flag::TRANSLATED;
     to.dst = A::from_ip(forward.to);
     to.dport = target(forward, key.dport);
     to.out_dst = neighbor.mac;

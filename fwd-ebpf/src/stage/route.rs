@@ -58,7 +58,7 @@ pub fn find<F: Frame, A: Family>(
     }
     if let Some(neighbor) = maps::neighbor(id, key.dst.ip()) {
         to.out_dst = neighbor.mac;
-        to.flags = flag::ROUTED;
+        to.flags |= flag::ROUTED;
         let port = maps::port(neighbor.port).ok_or(DropReason::PortDown)?;
         return Outcome::ok(admit::leave_by(to, neighbor.port, port));
     }
@@ -77,7 +77,7 @@ pub fn find<F: Frame, A: Family>(
         return Outcome::dropped(DropReason::NoRoute);
     }
     to.out_dst = hop.mac;
-    to.flags = flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED;
+    to.flags |= flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED;
     if hop.mac == Mac::NONE {
         to.flags |= flag::UNRESOLVED;
     }
