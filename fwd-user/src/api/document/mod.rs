@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod later;
 mod words;
 mod yaml;
 
@@ -147,6 +148,7 @@ impl Text {
                 "groups" => document.groups = self.objects(value, &pointer, "name"),
                 "sets" => document.sets = self.objects(value, &pointer, "name"),
                 "policies" => document.policies = self.objects(value, &pointer, "name"),
+                later::LIST => self.refuse_unless_idle(&value, &pointer),
                 _ => {
                     self.point_at_key(&pointer);
                     let known = "Known are api, settings, uplinks, networks, ports, forwards, groups, sets, policies.";
@@ -169,6 +171,7 @@ impl Text {
         let mut out = Vec::with_capacity(items.len());
         for (i, item) in items.into_iter().enumerate() {
             let name = item.get(name_field).and_then(Value::as_str).map(str::to_owned);
+            let item = self.without_later(item, &pointer[1..], i);
             match self.object(item, &format!("{pointer}/{i}")) {
                 Some(object) => {
                     out.push(object);
@@ -201,6 +204,33 @@ impl Text {
             self.tell(&at, &message, &hint);
             let field = remove(&mut value, &inner)?;
             left_out.push(field);
+        }
+    }
+
+    /// An object without the fields on which this version does not act.
+    fn without_later(&mut self, mut item: Value, list: &str, index: usize) -> Value {
+        let fields = Noun::of_list(list).map_or(&[][..], later::fields);
+        for field in fields {
+            if let Some(value) = item.as_object_mut().and_then(|map| map.remove(*field)) {
+                self.refuse_unless_idle(&value, &format!("/{list}/{index}/{field}"));
+            }
+        }
+        item
+    }
+
+    fn refuse_unless_idle(&mut self, value: &Value, pointer: &str) {
+        if !later::is_idle(value) {
+            self.point_at_key(pointer);
+            let object = self.object_at(pointer);
+            let field = pointer.rsplit('/').next().unwrap_or_default();
+            let hint = "Leave it out; a later version does it.";
+            self.problems.push(problem(
+                Code::NotBuilt,
+                pointer,
+                &object,
+                &format!("{field} is not built yet"),
+                hint,
+            ));
         }
     }
 
@@ -245,6 +275,23 @@ mod tests {
 
     fn check(text: &str, expected: Expect) {
         expected.assert_eq(&problems(text));
+    }
+
+    #[test]
+    fn what_is_not_built_is_taken_where_it_asks_for_nothing() {
+        let rule =
+            "policies:\n- {name: p, action: allow, stage: false, log: false, expires: null, reason: \"\"}\n";
+        let forward = "forwards:\n- {name: f, listen: \"tcp:1\", to: \"a:1\", from: [], expires: null}\n";
+        let idle = format!("api: fwd/v1\nnats: []\n{rule}{forward}");
+        assert_eq!(problems(&idle), "");
+        assert_eq!(Text::read(&idle).document.policies.len(), 1);
+        check(
+            "api: fwd/v1\nnetworks:\n- name: a\n  mode: nat\n  dhcp: 10.0.0.100-10.0.0.200\n  dns: off\n",
+            expect![[r#"
+                5:3: Network a: dhcp is not built yet. Leave it out; a later version does it.
+            "#]],
+        );
+        assert_eq!(Text::read("api: fwd/v1\nnats: [{}]\n").problems[0].code, Code::NotBuilt);
     }
 
     #[test]

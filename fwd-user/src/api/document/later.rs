@@ -1,0 +1,29 @@
+//! Fields of the document's contract on which this version does not act: taken where they ask for nothing,
+//! so that a document of the contract can be applied, and refused as not built where they ask for something.
+
+use serde_json::Value;
+
+use crate::api::object::Noun;
+
+/// The list of a document that this version does not have.
+pub const LIST: &str = "nats";
+
+/// The fields of a kind of object.
+pub const fn fields(noun: Noun) -> &'static [&'static str] {
+    match noun {
+        Noun::Network => &["dhcp", "dns"],
+        Noun::Forward => &["from", "expires"],
+        Noun::Policy => &["stage", "log", "expires"],
+        Noun::Uplink | Noun::Port | Noun::Group | Noun::Set => &[],
+    }
+}
+
+/// Whether a value asks for nothing.
+pub fn is_idle(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => matches!(text.as_str(), "" | "off"),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(true) | Value::Number(_) | Value::Object(_) => false,
+    }
+}
