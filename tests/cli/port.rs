@@ -182,7 +182,10 @@ fn bad_ports_are_refused_with_what_to_do() {
               (FWD-E606; fwd explain FWD-E606)
             [exit code 6]
             $ fwd port add web2 --device tap9 --network vmnat
-            Added port web2 (revision 3).
+            error: Port web2: the interface tap9 belongs to br0.
+              Release it: ip link set tap9 nomaster; or use br0 itself as the uplink.
+              (FWD-E505; fwd explain FWD-E505)
+            [exit code 5]
         "#]],
     );
 }

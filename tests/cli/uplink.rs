@@ -209,9 +209,15 @@ fn bad_uplinks_are_refused_with_what_to_do() {
         ],
         expect![[r#"
             $ fwd uplink add nope0
-            Added uplink nope0 (revision 1).
+            error: Uplink nope0: there is no interface nope0 in this network namespace.
+              List them: ip -br link.
+              (FWD-E303; fwd explain FWD-E303)
+            [exit code 3]
             $ fwd uplink add tap9
-            Added uplink tap9 (revision 2).
+            error: Uplink tap9: the interface tap9 belongs to br0.
+              Release it: ip link set tap9 nomaster; or use br0 itself as the uplink.
+              (FWD-E505; fwd explain FWD-E505)
+            [exit code 5]
             $ fwd uplink add eth0 --hook fast
             error: invalid value 'fast' for '--hook <HOOK>'
               [possible values: auto, xdp, tcx]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fwd_common::id::PortId;
 
+use super::sockets::Socket;
 use crate::{
     api::error::ApiError,
     compile::{Attachment, Tables},
@@ -24,6 +25,9 @@ pub trait Ground: Send {
     /// # Errors
     /// The kernel does not answer.
     fn inventory(&mut self, networks: &[&str]) -> Result<Inventory, ApiError>;
+
+    /// The host's own listening sockets.
+    fn sockets(&self) -> Vec<Socket>;
 
     /// Makes what is wanted of the host itself, and gives back what no longer is.
     ///

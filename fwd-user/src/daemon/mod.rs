@@ -1,5 +1,6 @@
 //! The daemon: one writer, an HTTP server on a unix socket, metrics on loopback; and its start and end.
 
+mod admission;
 mod facts;
 mod failure;
 mod ground;
@@ -11,6 +12,7 @@ mod options;
 mod serve;
 mod services;
 mod socket;
+mod sockets;
 mod start;
 mod summary;
 mod wanted;

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{failure::of_read, ground::Ground, summary, wanted, world::World};
+use super::{admission, failure::of_read, ground::Ground, summary, wanted, world::World};
 use crate::{
     api::{
         answer::{PlanSummary, Revision, Written},
@@ -24,7 +24,7 @@ use crate::{
         text::ServiceNames,
     },
     compile::{Compiled, Tables, compile},
-    host::{Changes, Inventory},
+    host::{Changes, Inventory, Wanted},
     observe::{Names, Observer, metrics::ApplyOutcome},
     plan::{MapOp, diff},
     state::{self, Accepted, Desired, Edit},
@@ -74,14 +74,16 @@ pub struct Tools {
 pub struct Writer {
     tools: Tools,
     world: World,
+    /// What the host was last prepared for.
+    wanted: Wanted,
     readers: watch::Sender<Arc<World>>,
 }
 
 /// A document brought to the host and the datapath.
 struct Placed {
-    inventory: Inventory,
+    inventory: Arc<Inventory>,
     compiled: Compiled,
-    refused: BTreeMap<u32, ApiError>,
+    refused: Arc<BTreeMap<u32, ApiError>>,
 }
 
 impl Writer {
@@ -95,8 +97,8 @@ impl Writer {
         let (readers, seen) = watch::channel(Arc::default());
         let compiled = Compiled { tables, ..Compiled::default() };
         let world = World { compiled: Arc::new(compiled), ..World::default() };
-        let mut writer = Self { tools, world, readers };
-        let placed = writer.place(&desired, Refusals::Noted)?;
+        let mut writer = Self { tools, world, wanted: Wanted::default(), readers };
+        let placed = writer.place(&desired, Look::Again, Refusals::Noted)?;
         writer.put(&placed.compiled.tables)?;
         writer.take(desired, placed);
         Ok((writer, seen))
@@ -114,7 +116,11 @@ impl Writer {
                 }
                 Job::Revisions { reply } => _ = reply.send(self.revisions()),
                 Job::Host(changes) => self.follow_host(&changes),
-                Job::Learnt => self.look_again(),
+                Job::Learnt => {
+                    if self.is_other_host() {
+                        self.look_again();
+                    }
+                }
                 Job::Down { keep_datapath, reply } => {
                     let result = if keep_datapath { Ok(()) } else { self.tools.ground.tear_down() };
                     _ = reply.send(result);
@@ -133,6 +139,7 @@ impl Writer {
     ) -> Result<Written, ApiError> {
         let desired = Arc::clone(&self.world.desired);
         let accepted = state::accept(&desired, edit, query.if_revision, &self.tools.services)?;
+        self.admit(&accepted)?;
         let mut written = Written {
             api: API.to_owned(),
             revision: accepted.desired.revision,
@@ -146,6 +153,20 @@ impl Writer {
             self.accept(accepted, author)?;
         }
         Ok(written)
+    }
+
+    /// Whether this host takes an edit. One that concerns interfaces is held against them as they are now.
+    fn admit(&mut self, accepted: &Accepted) -> Result<(), ApiError> {
+        let concerns = |kinds: &[&str]| accepted.changes.iter().any(|c| kinds.contains(&c.kind.as_str()));
+        let inventory = match concerns(&["uplink", "port"]) {
+            true => Arc::new(self.tools.ground.inventory(&[])?),
+            false => Arc::clone(&self.world.inventory),
+        };
+        let sockets = if concerns(&["forward"]) { self.tools.ground.sockets() } else { Vec::new() };
+        match admission::problems(accepted, &inventory, &sockets) {
+            problems if problems.is_empty() => Ok(()),
+            problems => Err(ApiError::from_problems(problems)),
+        }
     }
 
     /// What an edit would do to objects and maps.
@@ -162,7 +183,9 @@ impl Writer {
     }
 
     fn accept(&mut self, accepted: Accepted, author: Option<Author>) -> Result<(), ApiError> {
-        let placed = self.place(&accepted.desired, Refusals::Fatal);
+        let concerns_host = |c: &state::Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
+        let look = if accepted.changes.iter().any(concerns_host) { Look::Again } else { Look::AsKnown };
+        let placed = self.place(&accepted.desired, look, Refusals::Fatal);
         let kept = placed.and_then(|placed| {
             self.put(&placed.compiled.tables)?;
             self.tools.store.save(&accepted, &summary::stamp(author, SystemTime::now()))?;
@@ -180,19 +203,32 @@ impl Writer {
         }
     }
 
-    /// Brings the host and the programs, but not the rows, to a document.
-    fn place(&mut self, desired: &Desired, refusals: Refusals) -> Result<Placed, ApiError> {
+    /// Brings the host and the programs, but not the rows, to a document. What nothing concerns is not asked
+    /// again: an edit of a rule touches neither netlink nor links.
+    fn place(&mut self, desired: &Desired, look: Look, refusals: Refusals) -> Result<Placed, ApiError> {
         let networks: Vec<_> =
             desired.document.networks.iter().filter(|n| n.has_host_port()).map(|n| n.name.as_str()).collect();
         let ground = &mut self.tools.ground;
-        let before = ground.inventory(&networks)?;
-        let mut compiled = compile(desired, &before, &self.world.compiled.tables);
-        ground.prepare(&wanted::of(desired, &compiled, &self.tools.instance))?;
-        let inventory = ground.inventory(&networks)?;
-        if inventory != before {
-            compiled = compile(desired, &inventory, &self.world.compiled.tables);
+        let previous = &self.world.compiled;
+        let mut inventory = match look {
+            Look::Again => Arc::new(ground.inventory(&networks)?),
+            Look::AsKnown => Arc::clone(&self.world.inventory),
+        };
+        let mut compiled = compile(desired, &inventory, &previous.tables);
+        let wanted = wanted::of(desired, &compiled, &self.tools.instance);
+        if look == Look::Again || self.wanted != wanted {
+            ground.prepare(&wanted)?;
+            self.wanted = wanted;
+            let prepared = ground.inventory(&networks)?;
+            if prepared != *inventory {
+                compiled = compile(desired, &prepared, &previous.tables);
+                inventory = Arc::new(prepared);
+            }
         }
-        let refused: BTreeMap<_, _> = ground.attach(&compiled.ports).into_iter().collect();
+        let mut refused = Arc::clone(&self.world.refused);
+        if look == Look::Again || compiled.ports != previous.ports {
+            refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
+        }
         let new = refused.iter().find(|(ifindex, _)| !self.world.refused.contains_key(ifindex));
         match (new, refusals) {
             (Some((_, error)), Refusals::Fatal) => Err(error.clone()),
@@ -211,7 +247,7 @@ impl Writer {
         let desired = Arc::clone(&self.world.desired);
         let undone = self.tools.ground.tables().and_then(|tables| {
             self.world.compiled = Arc::new(Compiled { tables, ..(*self.world.compiled).clone() });
-            let placed = self.place(&desired, Refusals::Noted)?;
+            let placed = self.place(&desired, Look::Again, Refusals::Noted)?;
             self.put(&placed.compiled.tables)?;
             Ok(placed)
         });
@@ -222,7 +258,7 @@ impl Writer {
     }
 
     fn take(&mut self, desired: Desired, placed: Placed) {
-        for (ifindex, error) in &placed.refused {
+        for (ifindex, error) in placed.refused.iter() {
             if self.world.refused.get(ifindex) != Some(error) {
                 tracing::warn!("{error}");
             }
@@ -231,15 +267,15 @@ impl Writer {
         self.world = World {
             applied: desired.revision,
             desired: Arc::new(desired),
-            inventory: Arc::new(placed.inventory),
+            inventory: placed.inventory,
             compiled: Arc::new(placed.compiled),
-            refused: Arc::new(placed.refused),
+            refused: placed.refused,
         };
         self.readers.send_replace(Arc::new(self.world.clone()));
     }
 
     fn follow_host(&mut self, changes: &Changes) {
-        if changes.devices {
+        if changes.devices && self.is_other_host() {
             self.look_again();
         }
         let is_concerned = |id, port: &fwd_common::port::Port| {
@@ -253,14 +289,22 @@ impl Writer {
         }
     }
 
+    /// Whether the host looks other than when it was last looked at. Preparing it makes messages too, which
+    /// must not lead to preparing it again.
+    fn is_other_host(&mut self) -> bool {
+        let networks: Vec<_> = self.world.inventory.host_ports.keys().map(String::as_str).collect();
+        let known = |now: Inventory| now == *self.world.inventory;
+        !self.tools.ground.inventory(&networks).is_ok_and(known)
+    }
+
     /// The same document on what the host is now.
     fn look_again(&mut self) {
         let desired = Arc::clone(&self.world.desired);
-        let placed = self.place(&desired, Refusals::Noted).and_then(|placed| {
+        let followed = self.place(&desired, Look::Again, Refusals::Noted).and_then(|placed| {
             self.put(&placed.compiled.tables)?;
             Ok(placed)
         });
-        match placed {
+        match followed {
             Ok(placed) => self.take(Desired::clone(&desired), placed),
             Err(error) => tracing::error!("a change of the host could not be followed: {error}"),
         }
@@ -282,6 +326,14 @@ impl Writer {
             self.tools.observer.metrics.applied(outcome, start.elapsed());
         }
     }
+}
+
+/// Whether the host is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Again,
+    /// It is followed, so it is as it was; nothing of it is concerned.
+    AsKnown,
 }
 
 /// What a device that refuses a program means.

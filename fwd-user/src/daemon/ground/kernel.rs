@@ -12,7 +12,10 @@ use super::Ground;
 use crate::{
     api::error::ApiError,
     compile::{Attachment, Tables},
-    daemon::failure::{all_of, of_datapath, of_host},
+    daemon::{
+        failure::{all_of, of_datapath, of_host},
+        sockets::{self, Socket},
+    },
     datapath::{self, Datapath, Kernel, OBJECT, Point, Sizes, Target},
     host::{Follower, Host, Inventory, Wanted},
     plan::MapOp,
@@ -55,6 +58,10 @@ impl Ground for KernelGround {
             device.xdp_attached = attached.contains(&(device.ifindex, Point::Xdp));
         }
         Ok(inventory)
+    }
+
+    fn sockets(&self) -> Vec<Socket> {
+        sockets::listening()
     }
 
     fn prepare(&mut self, wanted: &Wanted) -> Result<(), ApiError> {

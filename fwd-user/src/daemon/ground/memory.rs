@@ -14,6 +14,7 @@ use crate::{
         text::parse_mac,
     },
     compile::{Attachment, Tables},
+    daemon::sockets::Socket,
     datapath::{Datapath, Memory},
     host::{Device, DeviceKind, HostPort, Inventory, Wanted},
     plan::MapOp,
@@ -112,6 +113,10 @@ impl DeviceLine {
 impl Ground for MemoryGround {
     fn inventory(&mut self, _networks: &[&str]) -> Result<Inventory, ApiError> {
         Ok(self.inventory.clone())
+    }
+
+    fn sockets(&self) -> Vec<Socket> {
+        Vec::new()
     }
 
     fn prepare(&mut self, wanted: &Wanted) -> Result<(), ApiError> {

@@ -1,0 +1,136 @@
+//! What this host refuses of an edit that is valid by itself: interfaces that are not there or are somebody
+//! else's, L4 ports on which the host itself listens. Only what the edit adds or changes is looked at.
+
+use std::net::IpAddr;
+
+use super::sockets::{self, Socket};
+use crate::{
+    api::{
+        error::{Code, Problem},
+        object::Noun,
+        spec::{Document, Forward},
+        text::Listen,
+    },
+    host::Inventory,
+    state::{Accepted, Change},
+};
+
+/// All that is refused; empty if nothing is.
+pub fn problems(accepted: &Accepted, inventory: &Inventory, sockets: &[Socket]) -> Vec<Problem> {
+    let document = &accepted.desired.document;
+    let mut out = Vec::new();
+    for change in accepted.changes.iter().filter(|c| c.after.is_some()) {
+        match change.kind.as_str() {
+            "uplink" => out.extend(uplink(change, document, inventory)),
+            "port" => out.extend(port(change, document, inventory)),
+            "forward" => out.extend(forward(change, document, inventory, sockets)),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn uplink(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
+    let index = document.uplinks.iter().position(|u| u.device == change.name)?;
+    let (name, field) = (&change.name, "device");
+    if !inventory.devices.contains_key(name) {
+        return Some(Problem {
+            path: format!("/uplinks/{index}/{field}"),
+            code: Code::NoSuchDevice,
+            kind: Code::NoSuchDevice.kind(),
+            object: format!("uplink {name}"),
+            message: format!("Uplink {name}: there is no interface {name} in this network namespace."),
+            hints: vec!["List them: ip -br link.".to_owned()],
+        });
+    }
+    enslaved((Noun::Uplink, index, name), name, inventory)
+}
+
+fn port(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
+    let index = document.ports.iter().position(|p| p.name == change.name)?;
+    enslaved((Noun::Port, index, &change.name), &document.ports[index].device, inventory)
+}
+
+fn enslaved(
+    (noun, index, name): (Noun, usize, &str),
+    device: &str,
+    inventory: &Inventory,
+) -> Option<Problem> {
+    let master = inventory.devices.get(device)?.master.as_ref()?;
+    let object = format!("{noun} {name}");
+    Some(Problem {
+        path: format!("/{}/{index}/device", noun.list()),
+        code: Code::DeviceEnslaved,
+        kind: Code::DeviceEnslaved.kind(),
+        message: format!("{}: the interface {device} belongs to {master}.", capitalized(&object)),
+        object,
+        hints: vec![format!(
+            "Release it: ip link set {device} nomaster; or use {master} itself as the uplink."
+        )],
+    })
+}
+
+fn forward(
+    change: &Change,
+    document: &Document,
+    inventory: &Inventory,
+    sockets: &[Socket],
+) -> Option<Problem> {
+    let index = document.forwards.iter().position(|f| f.name == change.name)?;
+    let forward = &document.forwards[index];
+    if forward.force || before(change).is_some_and(|before| before.listen == forward.listen) {
+        return None;
+    }
+    let listen: Listen = forward.listen.parse().ok()?;
+    let uplinks = document.uplinks.iter().filter_map(|u| inventory.devices.get(&u.device));
+    let own: Vec<IpAddr> = uplinks.flat_map(|d| d.addresses.iter().map(|a| a.addr())).collect();
+    let socket = sockets.iter().find(|socket| takes(&listen, socket, &own))?;
+    let who = sockets::process_of(socket).unwrap_or_else(|| "a process of this host".to_owned());
+    Some(Problem {
+        path: format!("/forwards/{index}/listen"),
+        code: Code::HostListens,
+        kind: Code::HostListens.kind(),
+        object: format!("forward {}", forward.name),
+        message: format!("Forward {}: {who} listens on {} itself.", forward.name, socket.addr),
+        hints: vec!["Choose another L4 port, or take it away from the host with --force.".to_owned()],
+    })
+}
+
+fn before(change: &Change) -> Option<Forward> {
+    serde_json::from_value(change.before.clone()?).ok()
+}
+
+/// Whether a forward would take packets that are a socket's. `own` are the addresses of the uplinks.
+fn takes(listen: &Listen, socket: &Socket, own: &[IpAddr]) -> bool {
+    let (addr, l4_port) = (socket.addr.ip(), socket.addr.port());
+    let is_in_range = (listen.l4_ports.low..=listen.l4_ports.high).contains(&l4_port);
+    let is_there = match listen.addr {
+        Some(at) => addr.is_unspecified() || addr == at,
+        None => addr.is_unspecified() || own.contains(&addr),
+    };
+    is_in_range && is_there && listen.protocols.list().contains(&socket.proto)
+}
+
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forward_takes_what_comes_to_its_addresses_only() {
+        let own = ["203.0.113.10".parse().expect("an address")];
+        let takes = |listen: &str, socket: &str| {
+            takes(&listen.parse().expect("a listen"), &Socket::tcp(socket.parse().expect("one")), &own)
+        };
+        assert!(takes("tcp:22", "0.0.0.0:22"));
+        assert!(takes("tcp:20-30", "203.0.113.10:22"));
+        assert!(takes("tcp:203.0.113.11:22", "[::]:22"));
+        assert!(!takes("tcp:22", "127.0.0.1:22"));
+        assert!(!takes("udp:22", "0.0.0.0:22"));
+        assert!(!takes("tcp:203.0.113.11:22", "203.0.113.10:22"));
+    }
+}
