@@ -5,6 +5,7 @@
 
 mod batch;
 mod clock;
+mod cuts;
 pub mod devices;
 pub mod drops;
 pub mod events;
@@ -42,6 +43,8 @@ pub enum QueryError {
     Protocol(String),
     #[error("drop reason {0} does not exist")]
     Reason(String),
+    #[error("revision {0} was not made by this daemon")]
+    Revision(u64),
     #[error(transparent)]
     Read(#[from] ReadError),
 }

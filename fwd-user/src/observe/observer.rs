@@ -3,15 +3,19 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Instant,
 };
 
 use aya::maps::{MapData, RingBuf};
 use fwd_common::event::{Event, EventKind};
 
+use crate::api::{query::FlowQuery, status::FlowCount};
+
 use super::{
-    Events, Maps, Moment, Names, ReadError, View, events,
+    Events, Maps, Moment, Names, QueryError, ReadError, View,
+    cuts::Cuts,
+    events, flows,
     metrics::{Facts, Format, Metrics},
     usage::{self, UsageCache},
 };
@@ -21,6 +25,7 @@ pub struct Observer {
     maps: Box<dyn Maps>,
     names: RwLock<Arc<Names>>,
     usage: UsageCache,
+    cuts: Mutex<Cuts>,
     pub events: Events,
     pub metrics: Metrics,
 }
@@ -31,6 +36,7 @@ impl Observer {
             maps,
             names: RwLock::default(),
             usage: UsageCache::default(),
+            cuts: Mutex::default(),
             events: Events::default(),
             metrics: Metrics::default(),
         }
@@ -53,6 +59,30 @@ impl Observer {
     pub fn view<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> Result<T, ReadError> {
         let names = self.names();
         Ok(look(&View::new(&*self.maps, &names, Moment::now())?))
+    }
+
+    /// Notes that a revision is about to bind: what is cut from now on is cut by it.
+    ///
+    /// # Errors
+    /// [`ReadError`] names the map.
+    pub fn binds(&self, revision: u64) -> Result<(), ReadError> {
+        let counters = self.maps.flow_counters()?;
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).binds(revision, &counters);
+        Ok(())
+    }
+
+    /// Counts matching flows, and with `cut_by` those that a revision cut.
+    ///
+    /// # Errors
+    /// [`QueryError`]: a name or a revision that does not exist, or a map.
+    pub fn count_flows(&self, query: &FlowQuery) -> Result<FlowCount, QueryError> {
+        let mut count = self.view(|view| flows::count(view, query))??;
+        if let Some(revision) = query.cut_by {
+            let counters = self.maps.flow_counters()?;
+            let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+            count.cut = Some(cuts.of(revision, &counters).ok_or(QueryError::Revision(revision))?);
+        }
+        Ok(count)
     }
 
     /// The text of one scrape. Blocks for as long as reading the counters takes, which does not grow with
@@ -95,5 +125,24 @@ impl Observer {
             });
             std::thread::sleep(usage::pause(start.elapsed()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::testing::{forwarded, maps, names};
+
+    #[test]
+    fn counting_tells_what_a_revision_cut() {
+        let mut maps = maps();
+        maps.add_flow(forwarded());
+        let observer = Observer::new(Box::new(maps));
+        observer.rename(names());
+        let query = FlowQuery { cut_by: Some(3), ..FlowQuery::default() };
+        let unknown = observer.count_flows(&query).expect_err("it was not made here");
+        assert_eq!(unknown.to_string(), "revision 3 was not made by this daemon");
+        observer.binds(3).expect("memory can be read");
+        assert_eq!(observer.count_flows(&query).expect("it was made here").cut, Some(0));
     }
 }

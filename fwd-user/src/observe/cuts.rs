@@ -1,0 +1,70 @@
+//! Which edit cut how many flows (`flow count --cut-by`). The datapath counts cuts, not their cause; an edit's
+//! are those between its binding and the next one's. Kept by the daemon that made the edit, while it lives.
+
+use std::collections::BTreeMap;
+
+use fwd_common::counter::FlowCounter;
+
+use super::FlowCounters;
+
+/// Edits that are remembered.
+const KEPT: usize = 1000;
+
+/// Cuts counted so far when each revision bound.
+#[derive(Debug, Default)]
+pub struct Cuts {
+    at: BTreeMap<u64, u64>,
+}
+
+impl Cuts {
+    /// Notes that a revision is about to bind.
+    pub fn binds(&mut self, revision: u64, counters: &FlowCounters) {
+        self.at.insert(revision, total(counters));
+        if self.at.len() > KEPT {
+            self.at.pop_first();
+        }
+    }
+
+    /// Flows that a revision has cut; none if this daemon did not make it.
+    pub fn of(&self, revision: u64, counters: &FlowCounters) -> Option<u64> {
+        let start = self.at.get(&revision)?;
+        let end = self.at.range(revision + 1..).next().map_or_else(|| total(counters), |(_, n)| *n);
+        Some(end - start)
+    }
+}
+
+/// Cuts that an edit can cause.
+fn total(counters: &FlowCounters) -> u64 {
+    [FlowCounter::CutByPolicy, FlowCounter::CutByRoute].iter().map(|c| counters[*c as usize]).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(policy: u64, route: u64) -> FlowCounters {
+        let mut counters = FlowCounters::default();
+        counters[FlowCounter::CutByPolicy as usize] = policy;
+        counters[FlowCounter::CutByRoute as usize] = route;
+        counters
+    }
+
+    #[test]
+    fn an_edits_cuts_are_those_until_the_next_one() {
+        let mut cuts = Cuts::default();
+        cuts.binds(7, &counters(10, 1));
+        assert_eq!(cuts.of(7, &counters(12, 2)), Some(3));
+        cuts.binds(8, &counters(13, 2));
+        assert_eq!(cuts.of(7, &counters(99, 99)), Some(4));
+        assert_eq!(cuts.of(8, &counters(13, 5)), Some(3));
+        assert_eq!(cuts.of(6, &counters(13, 5)), None);
+    }
+
+    #[test]
+    fn old_edits_are_forgotten() {
+        let mut cuts = Cuts::default();
+        (0..=KEPT as u64).for_each(|revision| cuts.binds(revision, &counters(revision, 0)));
+        assert_eq!(cuts.of(0, &counters(2000, 0)), None);
+        assert_eq!(cuts.of(1, &counters(2000, 0)), Some(1));
+    }
+}
