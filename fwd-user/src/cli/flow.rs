@@ -37,7 +37,16 @@ pub enum Verb {
     /// Tell of flows as they start and end
     Watch(Filter),
     /// Count the flows
-    Count(Filter),
+    Count(Count),
+}
+
+#[derive(Debug, Args)]
+pub struct Count {
+    #[command(flatten)]
+    filter: Filter,
+    /// Tell too how many flows this revision's edit has cut
+    #[arg(long, value_name = "REVISION")]
+    cut_by: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -70,8 +79,9 @@ impl Verb {
                 session.print(&view::list(&answer, COLUMNS, session.format))
             }
             Self::Watch(filter) => watch::run(session, "/v1/flows/watch", &filter.query(), EVENT).await,
-            Self::Count(filter) => {
-                let answer = session.client.get("/v1/flows/count", &filter.query()).await?;
+            Self::Count(count) => {
+                let query = FlowQuery { cut_by: count.cut_by, ..count.filter.query() };
+                let answer = session.client.get("/v1/flows/count", &query).await?;
                 session.print(&view::show(&answer, "flows", session.format))
             }
         }

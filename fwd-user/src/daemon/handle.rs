@@ -76,11 +76,7 @@ impl Handle {
         look: impl FnOnce(&World, &View<'_>) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
         let (world, observer) = (self.world(), Arc::clone(&self.observer));
-        let looked = tokio::task::spawn_blocking(move || observer.view(|view| look(&world, view)));
-        looked
-            .await
-            .map_err(|e| ApiError::new(Code::Internal, format!("A look at the datapath failed: {e}.")))?
-            .map_err(|e| of_read(&e))?
+        aside(move || observer.view(|view| look(&world, view))).await?.map_err(|e| of_read(&e))?
     }
 
     async fn query<T: Send + 'static>(
@@ -97,6 +93,12 @@ impl Handle {
             None => HashMap::new(),
         }
     }
+}
+
+/// Does what may take a while on a thread of its own.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| ApiError::new(Code::Internal, format!("A look at the datapath failed: {e}.")))
 }
 
 impl Service for Handle {
@@ -170,7 +172,8 @@ impl Service for Handle {
     }
 
     async fn flow_count(&self, query: FlowQuery) -> Answer<FlowCount> {
-        self.query(move |view| flows::count(view, &query)).await
+        let observer = Arc::clone(&self.observer);
+        aside(move || observer.count_flows(&query)).await?.map_err(|e| of_query(&e))
     }
 
     async fn drops(&self, query: DropQuery) -> Answer<Vec<DropRow>> {
@@ -184,11 +187,7 @@ impl Service for Handle {
     async fn metrics(&self, format: Format) -> Answer<String> {
         let facts = facts::of(&self.world(), &self.observer, self.devices().await);
         let observer = Arc::clone(&self.observer);
-        let scraped = tokio::task::spawn_blocking(move || observer.scrape(&facts, format));
-        scraped
-            .await
-            .map_err(|e| ApiError::new(Code::Internal, format!("The metrics cannot be made: {e}.")))?
-            .map_err(|e| of_read(&e))
+        aside(move || observer.scrape(&facts, format)).await?.map_err(|e| of_read(&e))
     }
 
     fn events(&self) -> broadcast::Receiver<Arc<EventRow>> {

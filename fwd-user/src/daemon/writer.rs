@@ -187,6 +187,7 @@ impl Writer {
         let look = if accepted.changes.iter().any(concerns_host) { Look::Again } else { Look::AsKnown };
         let placed = self.place(&accepted.desired, look, Refusals::Fatal);
         let kept = placed.and_then(|placed| {
+            self.tools.observer.binds(accepted.desired.revision).map_err(|e| of_read(&e))?;
             self.put(&placed.compiled.tables)?;
             self.tools.store.save(&accepted, &summary::stamp(author, SystemTime::now()))?;
             Ok(placed)

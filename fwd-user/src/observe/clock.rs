@@ -33,8 +33,9 @@ impl Moment {
     /// The same as RFC 3339 text in UTC, to the millisecond.
     pub fn text_of(self, boot_ns: u64) -> Option<String> {
         let at = OffsetDateTime::from(self.wall_of(boot_ns)?);
-        let at = at.replace_millisecond(at.millisecond()).expect("a moment's own milliseconds are valid");
-        Some(at.format(&Rfc3339).expect("years since 1970 have four digits"))
+        let second = at.replace_nanosecond(0).expect("0 is a nanosecond");
+        let text = second.format(&Rfc3339).expect("years since 1970 have four digits");
+        Some(format!("{}.{:03}Z", text.trim_end_matches('Z'), at.millisecond()))
     }
 
     /// Seconds since the Unix epoch.

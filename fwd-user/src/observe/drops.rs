@@ -122,7 +122,7 @@ mod tests {
                 rule: Some("no-ssh".to_owned()),
                 packets: 7,
                 bytes: 700,
-                last_seen: Some("2023-11-14T22:12:20Z".to_owned()),
+                last_seen: Some("2023-11-14T22:12:20.000Z".to_owned()),
             }
         );
     }

@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_drop_is_told_with_port_rule_and_ends() {
         let row = row(&names(), now(), &denied()).expect("a known kind");
-        assert_eq!((row.event, row.time.as_str()), (EventName::Drop, "2023-11-14T22:13:20Z"));
+        assert_eq!((row.event, row.time.as_str()), (EventName::Drop, "2023-11-14T22:13:20.000Z"));
         assert_eq!((row.port.as_deref(), row.rule.as_deref()), (Some("web1"), Some("no-ssh")));
         assert_eq!(row.reason.as_deref(), Some("policy_denied"));
         assert_eq!(
@@ -202,7 +202,7 @@ mod tests {
     fn an_event_without_a_time_is_of_now() {
         let event = Event { kind: EventKind::Learnt as u8, at_ns: 0, ..denied() };
         let row = row(&names(), now(), &event).expect("a known kind");
-        assert_eq!((row.event, row.time.as_str()), (EventName::Learnt, "2023-11-14T22:13:20Z"));
+        assert_eq!((row.event, row.time.as_str()), (EventName::Learnt, "2023-11-14T22:13:20.000Z"));
         assert_eq!(row.reason, None);
     }
 
