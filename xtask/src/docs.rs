@@ -17,12 +17,13 @@ pub struct Args {
 }
 
 /// What `fwd generate` knows, and the file below docs/ that it goes to.
-const PAGES: [(&str, &str); 6] = [
+const PAGES: [(&str, &str); 7] = [
     ("cli", "cli.md"),
     ("drop-reasons", "drop-reasons.md"),
     ("error-codes", "error-codes.md"),
     ("maps", "maps.md"),
     ("metrics", "metrics.md"),
+    ("openapi", "openapi.json"),
     ("settings", "settings.md"),
 ];
 

@@ -5,6 +5,7 @@ pub mod client;
 pub mod document;
 pub mod error;
 pub mod object;
+pub mod openapi;
 pub mod query;
 pub mod request;
 pub mod server;

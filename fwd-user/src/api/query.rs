@@ -2,16 +2,19 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
 
 use super::status::FlowState;
 
 /// Options of `flow list|watch|count` and `nat table`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct FlowQuery {
     /// A port at either end.
     pub port: Option<String>,
     /// Where the source, the destination or what one of them becomes lies.
+    #[param(value_type = Option<String>)]
     pub peer: Option<IpNet>,
     /// `tcp`, `udp`, `icmp`, `icmpv6`, or a number.
     pub proto: Option<String>,
@@ -22,8 +25,9 @@ pub struct FlowQuery {
 }
 
 /// Options of `drop list|watch`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub struct DropQuery {
     pub port: Option<String>,
     pub reason: Option<String>,

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
 /// The value of `api` in every document and answer.
 pub const API: &str = "fwd/v1";
 
 /// The schema that a document is written in; any other is refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum ApiVersion {
     #[default]
     #[serde(rename = "fwd/v1")]
@@ -19,7 +20,7 @@ pub enum ApiVersion {
 }
 
 /// Everything that is configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Document {
     pub api: ApiVersion,
@@ -34,9 +35,7 @@ pub struct Document {
 }
 
 /// Which hook a port or uplink is to use.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, utoipa::ToSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Hook {
     #[default]
@@ -46,7 +45,7 @@ pub enum Hook {
 }
 
 /// An interface towards the outside. Its name is its device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Uplink {
     pub device: String,
@@ -55,7 +54,7 @@ pub struct Uplink {
 }
 
 /// What a network joins its ports to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     Nat,
@@ -66,7 +65,7 @@ pub enum Mode {
 }
 
 /// What passes where no rule applies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DefaultPolicy {
     #[default]
@@ -75,15 +74,17 @@ pub enum DefaultPolicy {
 }
 
 /// One address space.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     pub name: String,
     pub mode: Mode,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub subnets: Vec<IpNet>,
     /// One per subnet; left out: the first host address of each.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub gateways: Vec<IpAddr>,
     #[serde(default)]
     pub uplink: Option<String>,
@@ -133,7 +134,7 @@ pub fn host_port_name(network: &str) -> String {
 }
 
 /// One attachment of a VM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     pub name: String,
@@ -143,9 +144,11 @@ pub struct Port {
     #[serde(default)]
     pub mac: Option<String>,
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub ips: Vec<IpAddr>,
     /// Source addresses that the port may use beside its own.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub allow_addresses: Vec<IpNet>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -157,7 +160,7 @@ pub struct Port {
 }
 
 /// Publication of an outside address and L4 port onto a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Forward {
     pub name: String,
@@ -171,7 +174,7 @@ pub struct Forward {
 }
 
 /// A named set of ports: by name, by label, or both.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     pub name: String,
@@ -183,15 +186,16 @@ pub struct Group {
 }
 
 /// A named list of CIDRs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Set {
     pub name: String,
+    #[schema(value_type = Vec<String>)]
     pub cidrs: Vec<IpNet>,
 }
 
 /// What a rule does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     Allow,
@@ -199,7 +203,7 @@ pub enum Action {
 }
 
 /// A rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     pub name: String,

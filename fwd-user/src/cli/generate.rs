@@ -6,7 +6,10 @@ use super::{
     args::Cli,
     session::{Answered, Session},
 };
-use crate::{api::settings, observe::metrics};
+use crate::{
+    api::{openapi, settings},
+    observe::metrics,
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Generate {
@@ -22,6 +25,7 @@ enum Page {
     Settings,
     ErrorCodes,
     Metrics,
+    Openapi,
 }
 
 impl Generate {
@@ -33,6 +37,7 @@ impl Generate {
             Page::Settings => settings_table(),
             Page::ErrorCodes => error_codes(),
             Page::Metrics => metrics::document(),
+            Page::Openapi => openapi::openapi().to_pretty_json().expect("a description is plain data") + "\n",
         })
     }
 }
