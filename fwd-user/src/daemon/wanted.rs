@@ -27,8 +27,11 @@ pub fn of(desired: &Desired, compiled: &Compiled, instance: &str) -> Wanted {
     };
     let uplinks = compiled.ports.values().filter(|port| port.kind == PortKind::Uplink);
     let has_nat = document.networks.iter().any(|n| n.mode == Mode::Nat);
+    // A bridge's host port is its uplink.
+    let is_uplink = |n: &Network| n.mode == Mode::Bridge && n.uplink.is_some();
+    let has_pair = |n: &&Network| n.has_host_port() && !is_uplink(n);
     Wanted {
-        host_ports: document.networks.iter().filter(|n| n.has_host_port()).filter_map(host_port).collect(),
+        host_ports: document.networks.iter().filter(has_pair).filter_map(host_port).collect(),
         uplinks: uplinks
             .map(|port| Uplink {
                 device: port.device.clone(),

@@ -73,7 +73,7 @@ impl Namespace {
         let runtime = tokio::runtime::Handle::current();
         self.inside(|| {
             let _context = runtime.enter();
-            Ok(netlink::connect()?.0)
+            netlink::connect_only()
         })
     }
 }

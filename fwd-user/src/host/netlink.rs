@@ -85,6 +85,17 @@ pub fn connect() -> Result<(Netlink, Follower)> {
     Ok((Netlink { handle }, Follower { messages, neighbors: BTreeMap::new() }))
 }
 
+/// Connects likewise, without following what changes.
+///
+/// # Errors
+/// If no socket can be made.
+pub(super) fn connect_only() -> Result<Netlink> {
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| Error::Netlink { action: "connecting", source })?;
+    tokio::spawn(connection);
+    Ok(Netlink { handle })
+}
+
 impl Netlink {
     /// The namespace's interfaces by name.
     ///
