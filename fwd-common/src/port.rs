@@ -8,6 +8,9 @@ use crate::{
 /// Most ports of one host, uplinks and host ports included.
 pub const MAX_PORTS: u32 = 4096;
 
+/// A [`Port::mac_limit`] that is none.
+pub const NO_MAC_LIMIT: u16 = u16::MAX;
+
 /// What a port is.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +80,8 @@ pub struct Port {
     /// Most flows and most half-open flows that this port may own.
     pub flow_limit: u32,
     pub half_open_limit: u32,
-    /// Most MAC addresses that this port may have in the FDB, and most addresses it may learn.
+    /// Most MAC addresses that this port may have in the FDB, and most addresses it may learn;
+    /// [`NO_MAC_LIMIT`]: as many as fit.
     pub mac_limit: u16,
     /// Bytes, without the Ethernet header.
     pub mtu: u16,

@@ -7,7 +7,7 @@ use fwd_common::{
     fdb::{FdbEntry, FdbKey, flag},
     flow::{FlowEntry, Tick},
     id::{NetworkId, PortId},
-    port::PortKind,
+    port::{NO_MAC_LIMIT, PortKind},
     verdict::{Outcome, Payload, Verdict},
 };
 
@@ -147,7 +147,8 @@ pub fn learn(ingress: &Ingress, mac: Mac) -> Result<(), DropReason> {
 fn insert(ingress: &Ingress, key: &FdbKey, now: Tick) -> Result<(), DropReason> {
     let held = table::port_use(ingress.id).ok_or(DropReason::Internal)?;
     let entry = FdbEntry { port: ingress.id, flags: 0, last_seen: now };
-    if shared(&mut held.macs).load() < ingress.port.mac_limit as u32
+    let limit = ingress.port.mac_limit;
+    if (limit == NO_MAC_LIMIT || shared(&mut held.macs).load() < limit as u32)
         && maps::FDB.insert(key, &entry, BPF_NOEXIST as u64).is_ok()
     {
         shared(&mut held.macs).add(1);

@@ -104,8 +104,7 @@ settings! {
     other_timeout: u32 = 600, Seconds(1, DAY), "All other protocols.";
     nat_l4_ports: L4Range = L4Range { low: 20_000, high: 32_767 }, L4Ports, "L4 ports for translated flows whose own is taken; kept out of the host's ephemeral ones.";
     midstream_tcp: bool = true, ALLOW_DENY, "Whether TCP without SYN may open a flow, where policy allows it and no socket of the host owns it.";
-    fdb_limit: u32 = 131_072, Count(1024, 4 << 20), "Most MAC addresses in the FDB, of all networks. Fixed when the datapath is loaded.";
-    fdb_limit_per_port: u32 = 1024, Count(1, 65_535), "Most MAC addresses that one VM port may have; uplinks have no limit of their own.";
+    fdb_limit_per_port: u32 = 1024, Count(1, 65_534), "Most MAC addresses that one VM port may have; uplinks have no limit of their own.";
     fdb_timeout: u32 = 300, Seconds(1, DAY), "A learnt MAC address that was silent for so long is forgotten.";
     mark: u32 = 0x0800_0000, Bit, "The skb mark bit of frames that fwd itself emits; 0 for none.";
     events_per_tick: u32 = 512, Count(0, 65_535), "Most events (drops, flows) that each CPU tells within 134 ms; counters are exact whatever this is.";

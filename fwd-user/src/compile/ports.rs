@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use fwd_common::{
     addr::{Ip, Mac},
     id::{NetworkId, PortId, Zone},
-    port::{Port, PortKind, flag},
+    port::{NO_MAC_LIMIT, Port, PortKind, flag},
 };
 
 use super::{
@@ -20,8 +20,6 @@ use crate::{
 
 /// The MTU of an uplink without a device.
 const USUAL_MTU: u16 = 1500;
-/// Uplinks have no limit of their own.
-const NO_MAC_LIMIT: u16 = u16::MAX;
 
 /// All rows.
 pub(super) fn compile(

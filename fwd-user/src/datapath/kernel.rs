@@ -9,6 +9,7 @@ use fwd_common::{
     id::{ClassId, PortId},
     policy::ClassKey,
     port::View,
+    settings::Settings,
 };
 
 use super::{
@@ -23,7 +24,11 @@ use super::{
     sizes::Sizes,
     sys::{self, Point},
 };
-use crate::{compile::Tables, host::inventory::Learnt, plan::MapOp};
+use crate::{
+    compile::Tables,
+    host::inventory::Learnt,
+    plan::{MapOp, Row},
+};
 
 /// What the datapath is made from.
 #[derive(Clone, Copy, Debug)]
@@ -158,6 +163,11 @@ impl Kernel {
         let maps = &self.maps;
         for op in plan {
             match op {
+                MapOp::Put(Row::Settings(settings)) => {
+                    // A limit above what the tables were made for would be met as a fault, not as a limit.
+                    let flow_limit = settings.flow_limit.min(self.sizes.flows);
+                    maps.put(&Row::Settings(Settings { flow_limit, ..*settings }))?;
+                }
                 MapOp::Put(row) => maps.put(row)?,
                 MapOp::StageView(port, view) => {
                     maps.put_view(*port, *view, maps.settings()?.epoch + 1)?;
