@@ -35,15 +35,16 @@ pub fn install(args: Args) -> Result<()> {
     setup::build_tools()?;
     let built = build::release_binary()?;
     let prefix = Prefix::new(args.prefix);
-    prefix.place(BINARY, &built, "0755")?;
+    // -s: without the debugger's tables, which are five times its size.
+    prefix.place(BINARY, &built, &["-s", "-m", "0755"])?;
     for (shell, path) in COMPLETIONS {
         let script = command::output(Command::new(&built).args(["completion", shell]))?;
-        prefix.place(path, &staged(shell, &script)?, "0644")?;
+        prefix.place(path, &staged(shell, &script)?, &["-m", "0644"])?;
     }
     if prefix.is_systemds() {
         let unit = fs::read_to_string(workspace::root().join("dist/fwd.service"))?;
         let unit = unit.replace("@fwd@", &prefix.path(BINARY).display().to_string());
-        prefix.place(UNIT, &staged("fwd.service", &unit)?, "0644")?;
+        prefix.place(UNIT, &staged("fwd.service", &unit)?, &["-m", "0644"])?;
         command::run(prefix.command("systemctl").arg("daemon-reload"))?;
     }
     println!("next: `sudo fwd up`");
@@ -92,9 +93,9 @@ impl Prefix {
     }
 
     /// A file already there is replaced, not written into: it may be running.
-    fn place(&self, path: &str, from: &Path, mode: &str) -> Result<()> {
+    fn place(&self, path: &str, from: &Path, how: &[&str]) -> Result<()> {
         let path = self.path(path);
-        command::run(self.command("install").args(["-D", "-m", mode]).arg(from).arg(&path))?;
+        command::run(self.command("install").arg("-D").args(how).arg(from).arg(&path))?;
         println!("installed {}", path.display());
         Ok(())
     }
