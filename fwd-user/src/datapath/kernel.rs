@@ -66,6 +66,7 @@ impl Kernel {
     /// As [`Kernel::open`].
     pub fn open_with(options: &Options<'_>, tc: Tc) -> Result<Self> {
         rights::check()?;
+        rights::check_kernel()?;
         let pins = Pins::open(options.bpffs)?;
         check_namespace(&pins)?;
         let sizes = object::ensure_pinned(&pins, options.object, options.sizes)?;
@@ -203,8 +204,7 @@ impl Kernel {
         if !staged.is_committed {
             return Ok(());
         }
-        sys::wait_for_running_programs()
-            .map_err(|source| Error::KernelLacks { feature: "membarrier(2)", source })?;
+        sys::wait_for_running_programs();
         let spare = self.maps.settings()?.epoch + 1;
         for (port, view) in staged.views.drain(..) {
             self.maps.put_view(port, view, spare)?;

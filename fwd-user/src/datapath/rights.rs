@@ -1,6 +1,8 @@
-//! What the process must be allowed to do, checked before anything is changed.
+//! What the process must be allowed to do and the kernel able to, checked before anything is changed.
 
-use std::fs;
+use std::{fs, io};
+
+use aya::{maps::MapType, sys::is_map_supported};
 
 use super::error::{Error, Result};
 
@@ -17,6 +19,17 @@ pub fn check() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let missing = missing(effective(&status));
     if missing.is_empty() { Ok(()) } else { Err(Error::Permission { missing: missing.join(", ") }) }
+}
+
+/// # Errors
+/// If the kernel has no BPF, or is too old for the youngest thing without which nothing works.
+pub fn check_kernel() -> Result<()> {
+    let source = match is_map_supported(MapType::RingBuf) {
+        Ok(true) => return Ok(()),
+        Ok(false) => io::ErrorKind::Unsupported.into(),
+        Err(e) => io::Error::other(e),
+    };
+    Err(Error::KernelLacks { feature: "BPF ring buffers", source })
 }
 
 fn effective(status: &str) -> u64 {
