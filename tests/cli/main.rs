@@ -5,6 +5,7 @@
 
 mod instance;
 
+mod api;
 mod config;
 mod drop;
 mod explain;
