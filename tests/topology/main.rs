@@ -1,4 +1,16 @@
-//! The datapath and its daemon among real interfaces, in namespaces of the test's own.
+//! The topology rung: the real daemon and the real datapath between real sockets, in private namespaces.
+//!
+//! One file is one scenario; each runs on the hooks it concerns, in the standard world of `fwd_tests::lab`.
 
+mod accounting;
+mod bridge;
 mod datapath;
+mod device;
+mod down;
+mod forward;
 mod host;
+mod isolation;
+mod nat;
+mod policy;
+mod prometheus;
+mod restart;

@@ -20,10 +20,11 @@ use nix::unistd::Pid;
 use crate::netns::{Netns, is_of_the_dead};
 
 /// For the daemon to come up, and to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// No command of a test takes longer; it ends with exit code 124 then.
 const COMMAND_SECONDS: &str = "60";
 const LOG_TAIL: usize = 40;
+const LOG_WIDTH: usize = 300;
 /// Where the instance's bpffs is mounted, in its folder.
 const BPFFS: &str = "bpf";
 
@@ -134,7 +135,7 @@ impl Instance {
     /// Starts `fwd up --foreground` in the namespace and waits until `fwd status` says yes.
     ///
     /// # Errors
-    /// If it ends, or is not ready within ten seconds: with the end of its log.
+    /// If it ends, or is not ready within half a minute: with the end of its log.
     pub fn start(&mut self, netns: &Netns) -> Result<()> {
         netns.ensure_private()?;
         let log = File::options().create(true).append(true).open(self.log())?;
@@ -261,7 +262,9 @@ impl Instance {
     fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
+        let cut = |line: &&str| line.chars().take(LOG_WIDTH).collect();
+        let tail: Vec<String> = lines[lines.len().saturating_sub(LOG_TAIL)..].iter().map(cut).collect();
+        tail.join("\n")
     }
 }
 

@@ -150,7 +150,7 @@ impl Lab {
     /// Starts the daemon in the host and waits until it answers.
     ///
     /// # Panics
-    /// If it does not within ten seconds.
+    /// If it does not within half a minute.
     #[track_caller]
     pub fn start(&mut self) {
         self.fwd.start(&self.host).unwrap_or_else(|error| panic!("{error:#}"));

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::{Lab, Reply};
 
-/// For what follows by itself: netlink events, counters read by the daemon.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// For what follows by itself: netlink events, counters read by the daemon. Only a failure waits so long.
+const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Asks until the answer is yes, for at most five seconds; whether it was.
+/// Asks until the answer is yes, for at most a quarter of a minute; whether it was.
 #[must_use]
 pub fn eventually(mut ask: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();

@@ -105,7 +105,10 @@ impl Vm {
             v4: network.v4(number),
             v6: network.v6(number),
         };
+        // Down, so that its link-local address is made from this MAC.
+        vm.netns.run("ip link set eth0 down");
         vm.netns.set_mac("eth0", vm.mac);
+        vm.netns.up("eth0");
         vm.netns.address("eth0", &format!("{}/24", vm.v4));
         vm.netns.address("eth0", &format!("{}/64", vm.v6));
         if network.has_gateway() {

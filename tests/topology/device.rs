@@ -1,0 +1,84 @@
+//! Devices come, go, and come back as others; the port is the same.
+
+use fwd_tests::frame::{Mac, Packet};
+use fwd_tests::lab::{Hook, Lab, OUTSIDE_V4, RED, eventually};
+use fwd_tests::link::VnetHeader;
+use fwd_tests::traffic::ping;
+use fwd_tests::wire::{Link, Tap};
+use fwd_tests::{need, on_both_hooks, skip};
+
+on_both_hooks!(a_port_waits_for_its_device, a_port_takes_up_its_device_when_it_comes_back);
+
+fn is_ready(lab: &Lab, port: &str) -> bool {
+    lab.json(&format!("port show {port}"))["state"] == "ready"
+}
+
+fn a_port_waits_for_its_device(hook: Hook) {
+    let mut lab = Lab::empty(hook);
+    lab.network(&RED, "");
+    let addresses = format!("--ip {} --ip {}", RED.v4(11), RED.v6(11));
+    lab.ok(&format!("port add late --device late --network red {addresses} --hook {}", hook.name()));
+    let status = lab.json("port show late");
+    assert_eq!((&status["state"], &status["ifindex"]), (&"pending".into(), &serde_json::Value::Null));
+    lab.plug("late", &RED, 11);
+    assert!(eventually(|| ping(&lab.get("late").netns, OUTSIDE_V4).is_ok()), "the port takes up its device");
+    let status = lab.json("port show late");
+    assert_ne!(status["state"], "pending");
+    assert_eq!(status["hook"], hook.name());
+}
+
+fn a_port_takes_up_its_device_when_it_comes_back(hook: Hook) {
+    let mut lab = Lab::empty(hook);
+    lab.network(&RED, "");
+    lab.vm("red1", &RED, 11);
+    lab.vm("red2", &RED, 12);
+    ping(&lab.get("red1").netns, OUTSIDE_V4).expect("the VM gets out");
+    let first = lab.host.ifindex("red1");
+    lab.unplug("red1");
+    assert!(eventually(|| lab.json("port show red1")["state"] == "pending"), "the device is gone");
+    ping(&lab.get("red2").netns, OUTSIDE_V4).expect("the other VM is untouched");
+    lab.plug("red1", &RED, 11);
+    assert_ne!(lab.host.ifindex("red1"), first, "it is another interface");
+    assert!(eventually(|| ping(&lab.get("red1").netns, OUTSIDE_V4).is_ok()), "the VM gets out again");
+    ping(&lab.get("red2").netns, &RED.v4(11)).expect("and is reached");
+    assert_eq!(lab.json("port show red1")["ifindex"], lab.host.ifindex("red1"));
+    lab.ok("status --check");
+}
+
+#[test]
+fn auto_chooses_by_what_the_guest_may_leave_undone() {
+    need!(skip::bpf());
+    let lab = Lab::empty(Hook::Tcx);
+    lab.network(&RED, "");
+    let mac = Mac::from("52:54:00:00:01:33");
+    lab.host.tap("tap0", VnetHeader::Off);
+    lab.ok(&format!("port add vm --device tap0 --network red --mac {mac} --ip {}", RED.v4(33)));
+    for (header, hook) in [(VnetHeader::Off, "xdp"), (VnetHeader::On, "tcx"), (VnetHeader::Off, "xdp")] {
+        let vm = Tap::open(&lab.host, "tap0", header);
+        assert!(
+            eventually(|| lab.json("port show vm")["hook"] == hook),
+            "{header:?}: {}",
+            lab.ok("port show vm")
+        );
+        assert!(is_ready(&lab, "vm"), "{}", lab.ok("port show vm"));
+        vm.drain();
+        vm.send(&Packet::arp_request(mac, &RED.v4(33), &RED.v4(1)).frame());
+        let gateway = lab.host.mac_of("fwd-red");
+        vm.expect_frame(&Packet::arp_reply(gateway, &RED.v4(1), mac, &RED.v4(33)).frame());
+    }
+}
+
+#[test]
+fn a_device_in_a_linux_bridge_is_refused_by_the_bridges_name() {
+    need!(skip::bpf());
+    let lab = Lab::empty(Hook::Tcx);
+    lab.network(&RED, "");
+    lab.host.tap("tap0", VnetHeader::Off);
+    lab.host.bridge("virbr7");
+    lab.host.enslave("tap0", "virbr7");
+    let line = format!("port add vm --device tap0 --network red --ip {}", RED.v4(33));
+    let message = lab.fwd(&line).fails(5);
+    assert!(message.contains("virbr7"), "{message}");
+    assert!(lab.host.run("ip link show tap0").contains("master virbr7"));
+    assert_eq!(lab.items("port list").len(), 0, "nothing was added");
+}

@@ -1,0 +1,101 @@
+//! Forwards: outside clients reach services in a VM, and the service sees the client's own address.
+
+use std::net::TcpListener;
+
+use fwd_tests::lab::{HOST_V4, HOST_V6, Hook, Lab, OUTSIDE_V4, OUTSIDE_V6, RED};
+use fwd_tests::on_both_hooks;
+use fwd_tests::traffic::{ask_udp, http_get, http_whoami, udp_whoami};
+
+on_both_hooks!(
+    tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address,
+    a_range_maps_to_an_equal_range,
+    no_address_means_every_address_of_the_uplinks,
+    a_deleted_forward_takes_no_new_connection,
+    an_l4_port_that_the_host_listens_on_is_refused,
+);
+
+fn lab(hook: Hook) -> Lab {
+    let mut lab = Lab::empty(hook);
+    lab.network(&RED, "");
+    lab.vm("red1", &RED, 11);
+    lab
+}
+
+fn tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address(hook: Hook) {
+    let lab = lab(hook);
+    lab.ok(&format!("forward add web4 --listen tcp+udp:{HOST_V4}:8080 --to red1:80"));
+    lab.ok(&format!("forward add web6 --listen tcp+udp:[{HOST_V6}]:8080 --to red1:80"));
+    let vm = lab.get("red1");
+    for (name, client, listen, service) in [
+        ("web4", OUTSIDE_V4.to_owned(), format!("{HOST_V4}:8080"), format!("{}:80", vm.v4)),
+        ("web6", format!("[{OUTSIDE_V6}]"), format!("[{HOST_V6}]:8080"), format!("[{}]:80", vm.v6)),
+    ] {
+        let _http = http_whoami(&vm.netns, &service);
+        let _udp = udp_whoami(&vm.netns, &service);
+        let page = http_get(&lab.outside, &listen).expect("the forward leads to the server");
+        assert!(page.starts_with(&format!("{client}:")), "the server saw {page}");
+        let answer = ask_udp(&lab.outside, &format!("{client}:5555"), &listen, "hello");
+        assert_eq!(answer.expect("the forward leads to the server"), format!("{client}:5555 hello"));
+
+        let flows = lab.items("flow list --port red1");
+        let udp = flows.iter().find(|row| row["forward"] == name && row["protocol"] == "udp");
+        let udp = udp.unwrap_or_else(|| panic!("no flow of forward {name} in {flows:#?}"));
+        assert_eq!(udp["source"], format!("{client}:5555"));
+        assert_eq!(udp["destination"], listen);
+        assert_eq!(udp["translated"], service);
+        assert_eq!(udp["path"], if hook == Hook::Xdp { "xdp" } else { "skb" });
+    }
+}
+
+fn a_range_maps_to_an_equal_range(hook: Hook) {
+    let lab = lab(hook);
+    lab.ok(&format!("forward add range --listen udp:{HOST_V4}:9000-9009 --to red1:7000-7009"));
+    let vm = lab.get("red1");
+    for (outer, inner) in [(9000, 7000), (9004, 7004), (9009, 7009)] {
+        let _service = udp_whoami(&vm.netns, &format!("{}:{inner}", vm.v4));
+        ask_udp(&lab.outside, "0.0.0.0:0", &format!("{HOST_V4}:{outer}"), "x")
+            .unwrap_or_else(|error| panic!("{outer} does not lead to {inner}: {error:#}"));
+    }
+    for (outer, inner) in [(8999, 6999), (9010, 7010)] {
+        let _service = udp_whoami(&vm.netns, &format!("{}:{inner}", vm.v4));
+        let answer = ask_udp(&lab.outside, "0.0.0.0:0", &format!("{HOST_V4}:{outer}"), "x");
+        assert!(answer.is_err(), "{outer} is not in the range, and yet {answer:?}");
+    }
+}
+
+fn no_address_means_every_address_of_the_uplinks(hook: Hook) {
+    let lab = lab(hook);
+    lab.ok("forward add tcp :8080 red1:80");
+    let vm = lab.get("red1");
+    let _v4 = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
+    let _v6 = http_whoami(&vm.netns, &format!("[{}]:80", vm.v6));
+    for listen in [format!("{HOST_V4}:8080"), format!("[{HOST_V6}]:8080")] {
+        http_get(&lab.outside, &listen).expect("every address of the uplink listens");
+    }
+    let names: Vec<_> = lab.items("forward list").iter().map(|row| row["name"].clone()).collect();
+    assert_eq!(names, ["red1-tcp-8080"]);
+}
+
+fn a_deleted_forward_takes_no_new_connection(hook: Hook) {
+    let lab = lab(hook);
+    let vm = lab.get("red1");
+    let _service = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
+    let get = || http_get(&lab.outside, &format!("{HOST_V4}:8080"));
+    assert!(get().is_err(), "nothing listens yet");
+    lab.ok(&format!("forward add tcp {HOST_V4}:8080 red1:80"));
+    get().expect("the forward leads to the server");
+    lab.ok("forward delete red1-tcp-8080");
+    assert!(get().is_err(), "the forward is gone");
+    lab.ok(&format!("forward add tcp {HOST_V4}:8080 red1:80"));
+    get().expect("a forward can come back");
+}
+
+fn an_l4_port_that_the_host_listens_on_is_refused(hook: Hook) {
+    let lab = lab(hook);
+    let own = lab.host.inside(|| TcpListener::bind((HOST_V4, 8080))).expect("the address is the host's");
+    let line = format!("forward add tcp {HOST_V4}:8080 red1:80");
+    let message = lab.fwd(&line).fails(5);
+    assert!(message.contains("8080"), "{message}");
+    drop(own);
+    lab.ok(&line);
+}

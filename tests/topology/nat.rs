@@ -1,0 +1,127 @@
+//! NAT networks: VMs reach outside under the host's address, and nobody outside reaches them unasked.
+
+use std::time::Duration;
+
+use fwd_tests::frame::Packet;
+use fwd_tests::lab::{BLUE, HOST_V4, HOST_V6, Hook, Lab, OUTSIDE_V4, OUTSIDE_V6, RED};
+use fwd_tests::on_both_hooks;
+use fwd_tests::traffic::{BulkSource, ask_udp, http_get, http_whoami, ping, udp_whoami};
+use fwd_tests::wire::{Link, Wire};
+
+on_both_hooks!(
+    outside_sees_the_hosts_address,
+    the_source_l4_port_is_kept_and_two_vms_never_share_one,
+    nothing_comes_in_unasked,
+    the_host_keeps_its_own_connections,
+    a_long_download_comes_through_whole,
+);
+
+fn lab(hook: Hook) -> Lab {
+    let mut lab = Lab::empty(hook);
+    for (network, vms) in [(&RED, [("red1", 11), ("red2", 12)]), (&BLUE, [("blue1", 11), ("blue2", 12)])] {
+        lab.network(network, "");
+        for (name, number) in vms {
+            lab.vm(name, network, number);
+        }
+    }
+    lab
+}
+
+fn outside_sees_the_hosts_address(hook: Hook) {
+    let lab = lab(hook);
+    for (server, seen) in [
+        (format!("{OUTSIDE_V4}:80"), format!("{HOST_V4}:")),
+        (format!("[{OUTSIDE_V6}]:80"), format!("[{HOST_V6}]:")),
+    ] {
+        let _http = http_whoami(&lab.outside, &server);
+        for vm in ["red1", "red2", "blue1"] {
+            let page = http_get(&lab.get(vm).netns, &server).expect("the VM gets out");
+            assert!(page.starts_with(&seen), "outside saw {vm} as {page}");
+        }
+    }
+    for address in [OUTSIDE_V4, OUTSIDE_V6] {
+        ping(&lab.get("red1").netns, address).expect("echo gets out and back");
+        ping(&lab.get("blue2").netns, address).expect("echo gets out and back");
+    }
+}
+
+fn the_source_l4_port_is_kept_and_two_vms_never_share_one(hook: Hook) {
+    let lab = lab(hook);
+    let server = format!("{OUTSIDE_V4}:53");
+    let _udp = udp_whoami(&lab.outside, &server);
+    let mut seen = vec![];
+    for name in ["red1", "red2", "blue1", "blue2"] {
+        let vm = lab.get(name);
+        let ask = || ask_udp(&vm.netns, &format!("{}:5555", vm.v4), &server, name).expect("the VM gets out");
+        let answer = ask();
+        assert_eq!(ask(), answer, "a flow keeps its translation");
+        let (address, text) = answer.split_once(' ').expect("the answer is an address and the text");
+        assert_eq!(text, name);
+        seen.push(address.to_owned());
+    }
+    assert_eq!(seen[0], format!("{HOST_V4}:5555"), "the first VM keeps its L4 port");
+    let rows = lab.items("nat table --proto udp");
+    for (name, address) in ["red1", "red2", "blue1", "blue2"].iter().zip(&seen) {
+        assert_eq!(
+            seen.iter().filter(|other| *other == address).count(),
+            1,
+            "{seen:?} are not all different"
+        );
+        let row =
+            rows.iter().find(|row| row["port"] == *name).unwrap_or_else(|| panic!("{name} in {rows:#?}"));
+        let vm = lab.get(name);
+        assert_eq!(row["network"], vm.network.name);
+        assert_eq!(row["source"], format!("{}:5555", vm.v4));
+        assert_eq!(row["destination"], server);
+        assert_eq!(row["translated"], *address);
+    }
+}
+
+fn nothing_comes_in_unasked(hook: Hook) {
+    let lab = lab(hook);
+    let vm = lab.get("red1");
+    let server = format!("{OUTSIDE_V4}:53");
+    let _udp = udp_whoami(&lab.outside, &server);
+    ask_udp(&vm.netns, &format!("{}:5555", vm.v4), &server, "x").expect("the VM gets out");
+    let (outer, inner) = (Wire::open(&lab.outside, "eth0"), Wire::open(&vm.netns, "eth0"));
+    let (far, near) = (lab.outside.mac_of("eth0"), lab.host.mac_of("eth0"));
+    let unasked = [
+        // Another source L4 port than the one that was asked, the VM's address itself, an old TCP segment.
+        Packet::udp(&format!("{OUTSIDE_V4}:54"), &format!("{HOST_V4}:5555")),
+        Packet::udp(&format!("{OUTSIDE_V4}:53"), &format!("{}:5555", vm.v4)),
+        Packet::tcp(&format!("{OUTSIDE_V4}:53"), &format!("{HOST_V4}:5555")),
+        Packet::udp(&format!("[{OUTSIDE_V6}]:53"), &format!("[{}]:5555", vm.v6)),
+    ];
+    for packet in &unasked {
+        outer.send(&packet.clone().payload("unasked").macs(far, near).frame());
+    }
+    inner.expect_none(Duration::from_millis(300), |frame| frame.windows(7).any(|part| part == b"unasked"));
+    let asked = Packet::udp(server.as_str(), &format!("{HOST_V4}:5555")).payload("asked");
+    outer.send(&asked.macs(far, near).frame());
+    inner.expect(|frame| frame.windows(5).any(|part| part == b"asked"));
+}
+
+fn the_host_keeps_its_own_connections(hook: Hook) {
+    let lab = lab(hook);
+    let _service = http_whoami(&lab.outside, &format!("{OUTSIDE_V4}:80"));
+    let _own = http_whoami(&lab.host, &format!("{HOST_V4}:80"));
+    let page = http_get(&lab.host, &format!("{OUTSIDE_V4}:80")).expect("the host gets out as before");
+    assert!(page.starts_with(&format!("{HOST_V4}:")), "{page}");
+    let page = http_get(&lab.outside, &format!("{HOST_V4}:80")).expect("the host's services are reached");
+    assert!(page.starts_with(&format!("{OUTSIDE_V4}:")), "{page}");
+    for address in [OUTSIDE_V4, OUTSIDE_V6] {
+        ping(&lab.host, address).expect("the host pings as before");
+    }
+    ping(&lab.get("red1").netns, &RED.v4(1)).expect("the gateway answers its VMs");
+    ping(&lab.get("red1").netns, &RED.v6(1)).expect("the gateway answers its VMs");
+}
+
+fn a_long_download_comes_through_whole(hook: Hook) {
+    let lab = lab(hook);
+    let bytes = match hook {
+        Hook::Tcx => 1_000_000_000, // offloads on: frames of 64 KiB with partial checksums
+        Hook::Xdp => 100_000_000,
+    };
+    let source = BulkSource::start(&lab.outside, &format!("{OUTSIDE_V4}:5000"), bytes);
+    source.download(&lab.get("red1").netns).expect("the hashes are equal");
+}
