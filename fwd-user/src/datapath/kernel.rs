@@ -73,6 +73,7 @@ impl Kernel {
         let hooks = Hooks::adopt(&pins, tc)?;
         let maps = Maps::open(&pins)?;
         read::align_copies(&maps)?;
+        sys::release_free_memory();
         Ok(Self { pins, sizes, hooks, maps })
     }
 

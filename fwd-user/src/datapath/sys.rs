@@ -337,6 +337,16 @@ pub fn run_program(program: BorrowedFd<'_>, data: &mut [u8]) -> io::Result<u32> 
     Ok(attr.return_value)
 }
 
+/// Gives the memory back to the system that was needed for loading only: parsing the object and the kernel's
+/// BTF takes much more than the daemon ever holds again.
+pub fn release_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer, and the allocator locks its own state.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Waits until every packet that is in a program now has left it: for the kernel's RCU grace period. A kernel
 /// that isolates CPUs (nohz_full) has no call for that; there a time passes that no packet takes.
 pub fn wait_for_running_programs() {
