@@ -33,12 +33,12 @@ impl Table {
     /// Prints a row.
     pub fn row(&mut self, what: &str, expected: &str, got: &str) {
         if self.steps == 0 {
-            println!("  {:<56} {:<20} got", "step", "expected");
+            println!("  {:<56} {:<26} got", "step", "expected");
         }
         let as_expected = got.starts_with(expected);
         self.steps += 1;
         self.failed += usize::from(!as_expected);
-        println!("{} {what:<56} {expected:<20} {got}", if as_expected { "✓" } else { "✗" });
+        println!("{} {what:<56} {expected:<26} {got}", if as_expected { "✓" } else { "✗" });
     }
 
     pub fn all_as_expected(&self) -> bool {
