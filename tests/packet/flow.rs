@@ -1,0 +1,142 @@
+//! The flow table: hits, edits, expiry and limits.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use fwd_common::drop::DropReason;
+use fwd_common::policy::Direction;
+use fwd_tests::frame::{Packet, SYN, ip};
+use fwd_tests::{need, skip};
+use serde_json::json;
+
+use crate::sent::{admitted, named};
+use crate::world::{ETH0, FLOWS, RED1, RED2, ROUTER, on_both_hooks};
+
+const VMS: [(char, &str, &str); 2] = [('4', "10.10.0.11", "10.10.0.12"), ('6', "fd00:10::11", "fd00:10::12")];
+
+#[test]
+fn the_second_packet_is_treated_as_the_first_one_and_admits_nothing() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (family, red1, red2) in VMS {
+            let packet = Packet::udp((red1, 4000), (red2, 53)).macs(RED1, RED2);
+            world.send("red1", &packet).forwards("red2", &packet, &named(&admitted("red1", family)));
+            world.send("red1", &packet).forwards("red2", &packet, &[]);
+            // Another source MAC is another sender, whatever flow it names.
+            let foreign = packet.clone().from_mac("52:54:00:00:00:77");
+            world.send("red1", &foreign).drops(DropReason::SourceMacSpoofed);
+            // The same packet on another port is no packet of the flow.
+            world.send("red2", &packet).drops(DropReason::SourceMacSpoofed);
+        }
+    });
+}
+
+#[test]
+fn an_edit_keeps_a_permitted_flow_with_its_binding_and_cuts_a_forbidden_one() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let packet = Packet::udp("10.10.0.11:4000", "198.51.100.7:53").macs(RED1, world.gateway("red"));
+        let left = packet.clone().macs(ETH0, ROUTER).from_ip(ip("203.0.113.10")).hops(63);
+        world.send("red1", &packet).forwards("eth0", &left, &named(&admitted("red1", '4')));
+        world.rule("other", "deny port:red1 any tcp/25");
+        world.send("red1", &packet).forwards("eth0", &left, &[("rechecked", 1)]);
+        world.send("red1", &packet).forwards("eth0", &left, &[]);
+        world.rule("dns", "deny port:red1 any udp/53");
+        let cut = [
+            ("rechecked", 1),
+            ("cut policy", 1),
+            ("table4 flows", -1),
+            ("table4 half_open", -1),
+            ("red1 holds flows", -1),
+            ("red1 holds half_open", -1),
+        ];
+        let by = ("dns", Direction::Egress);
+        world.send("red1", &packet).drops_by(DropReason::PolicyDenied, by, &cut);
+        world.send("red1", &packet).drops_by(DropReason::PolicyDenied, by, &[]);
+    });
+}
+
+#[test]
+fn an_expired_flow_is_decided_anew() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.set("udp_one_way_timeout", json!("1s"));
+        let packet = Packet::udp("10.10.0.11:4000", "10.10.0.12:53").macs(RED1, RED2);
+        world.send("red1", &packet).forwards("red2", &packet, &named(&admitted("red1", '4')));
+        sleep(Duration::from_millis(1500));
+        // The new entry counts its packets from one again, as the old one did.
+        let renewed = [("expired", 1), ("admitted", 1), ("event FlowStart", 1), ("via red2", 0)];
+        world.send("red1", &packet).forwards("red2", &packet, &renewed);
+    });
+}
+
+#[test]
+fn a_port_has_no_more_flows_than_it_may_have() {
+    need!(skip::bpf());
+    const LIMIT: u16 = 16;
+    on_both_hooks(|world| {
+        for (setting, reason, counter) in [
+            ("flow_limit_per_port", DropReason::PortFlowLimit, "refused port_limit"),
+            ("half_open_limit_per_port", DropReason::HalfOpenLimit, "refused half_open"),
+        ] {
+            world.set(setting, json!(LIMIT));
+            let to = |n: u16| Packet::udp("10.10.0.11:4000", ("10.10.0.12", n)).macs(RED1, RED2);
+            for n in 1..=LIMIT {
+                world.send("red1", &to(n)).forwards("red2", &to(n), &named(&admitted("red1", '4')));
+            }
+            world.send("red1", &to(100)).drops_counting(reason, &[(counter, 1)]);
+            // Those that it has are not touched, and other ports have limits of their own.
+            world.send("red1", &to(1)).forwards("red2", &to(1), &[]);
+            let other = Packet::udp("10.10.0.12:1", "10.10.0.11:100").macs(RED2, RED1);
+            world.send("red2", &other).forwards("red1", &other, &named(&admitted("red2", '4')));
+            world.end_flows();
+            world.set(setting, json!(1024));
+        }
+    });
+}
+
+#[test]
+fn a_full_table_refuses_and_never_evicts() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.set("flow_limit", json!(FLOWS));
+        world.set("events_per_tick", json!(65_535));
+        let to = |n: u16| Packet::udp("10.10.0.11:4000", ("10.10.0.12", n)).macs(RED1, RED2);
+        let flows = u16::try_from(FLOWS).expect("the test's table is small");
+        for n in 1..=flows {
+            world.run_frame("red1", &to(n).frame());
+        }
+        let refused = [("refused table_full", 1)];
+        world.send("red1", &to(flows + 1)).drops_counting(DropReason::FlowTableFull, &refused);
+        for n in [1, flows / 2, flows] {
+            world.send("red1", &to(n)).forwards("red2", &to(n), &[]);
+        }
+    });
+}
+
+#[test]
+fn tcp_without_syn_opens_a_flow_only_where_the_setting_allows_it() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (family, red1, red2) in VMS {
+            let packet = Packet::tcp((red1, 4000), (red2, 80)).macs(RED1, RED2);
+            world.set("midstream_tcp", json!("deny"));
+            world.send("red1", &packet).drops(DropReason::TcpMidstream);
+            let syn = packet.clone().flags(SYN).from_l4(4001);
+            world.send("red1", &syn).forwards("red2", &syn, &named(&admitted("red1", family)));
+            world.set("midstream_tcp", json!("allow"));
+            world.send("red1", &packet).forwards("red2", &packet, &named(&admitted("red1", family)));
+        }
+    });
+}
+
+#[test]
+fn the_last_hop_is_not_forwarded_by_a_route() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (vm, server) in [("10.10.0.11", "198.51.100.7"), ("fd00:10::11", "2001:db8:99::7")] {
+            let packet = Packet::udp((vm, 1), (server, 2)).macs(RED1, world.gateway("red"));
+            world.send("red1", &packet.hops(1)).drops(DropReason::TtlExceeded);
+        }
+    });
+}

@@ -1,0 +1,17 @@
+//! The real programs, frame by frame, by `BPF_PROG_TEST_RUN`. One file a stage.
+//!
+//! Every frame declares what becomes of it on both hooks, the whole frame that comes out, and which counters
+//! moved; any other counter that moved fails the test. Configurations are documents that go through the real
+//! `state`, `compile`, `plan` and `datapath`.
+
+mod count;
+mod drops;
+mod flow;
+mod forward;
+mod nat;
+mod parse;
+mod policy;
+mod sent;
+mod source;
+mod sweep;
+mod world;

@@ -1,0 +1,203 @@
+//! What became of one frame, and the expectations that a test has of it.
+//!
+//! Each expectation names verdict, frame and counters whole. What the verdict itself moves (the port's ledger,
+//! drops by reason, events of drops) is added here; a test names the rest.
+
+use fwd_common::drop::DropReason;
+use fwd_common::policy::Direction;
+use fwd_tests::frame::{Packet, difference, render};
+use fwd_tests::lab::Hook;
+
+use crate::count::Moved;
+
+/// One frame that went through the program, not yet judged.
+#[must_use = "a frame whose fate nobody checks tests nothing"]
+pub struct Sent {
+    hook: Hook,
+    device: String,
+    code: i32,
+    frame: Vec<u8>,
+    out: Vec<u8>,
+    moved: Moved,
+}
+
+/// Counters that a test names, and by how much they move.
+pub type Named<'a> = &'a [(&'a str, i64)];
+
+/// The columns of a ledger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Forwarded,
+    Host,
+    Dropped,
+    PassedUp,
+}
+
+impl Sent {
+    pub(crate) fn new(
+        (hook, device): (Hook, &str),
+        code: i32,
+        (frame, out): (Vec<u8>, Vec<u8>),
+        moved: Moved,
+    ) -> Self {
+        Self { hook, device: device.to_owned(), code, frame, out, moved }
+    }
+
+    /// The source L4 port of the frame that came out, where the datapath chose it.
+    pub fn source_l4_port(&self) -> u16 {
+        self.word_of_l4(0)
+    }
+
+    /// The id of the echo that came out.
+    pub fn echo_id(&self) -> u16 {
+        self.word_of_l4(4)
+    }
+
+    fn word_of_l4(&self, offset: usize) -> u16 {
+        let l4 = if self.out[12..14] == [0x86, 0xdd] { 54 } else { 34 };
+        u16::from_be_bytes([self.out[l4 + offset], self.out[l4 + offset + 1]])
+    }
+
+    /// Leaves by a port as a packet of a flow; XDP hands over to TCX where `named` is empty and the port is the
+    /// host's.
+    #[track_caller]
+    pub fn forwards(self, egress: &str, packet: &Packet, named: Named<'_>) {
+        if egress.starts_with("fwd-") && self.hook == Hook::Xdp {
+            return self.passes();
+        }
+        let via = (format!("via {egress}"), 1);
+        self.judge(Column::Forwarded, &packet.frame(), with(named, &[via]));
+    }
+
+    /// Leaves by a port, without a flow.
+    #[track_caller]
+    pub fn switches(self, packet: &Packet, named: Named<'_>) {
+        self.judge(Column::Forwarded, &packet.frame(), with(named, &[]));
+    }
+
+    /// Goes on to the host's stack (of XDP: to TCX), as it was.
+    #[track_caller]
+    pub fn passes(self) {
+        self.passes_counting(&[]);
+    }
+
+    #[track_caller]
+    pub fn passes_counting(self, named: Named<'_>) {
+        let column = if self.hook == Hook::Xdp { Column::PassedUp } else { Column::Host };
+        let frame = self.frame.clone();
+        self.judge(column, &frame, with(named, &[]));
+    }
+
+    #[track_caller]
+    pub fn drops(self, reason: DropReason) {
+        self.drops_counting(reason, &[]);
+    }
+
+    #[track_caller]
+    pub fn drops_counting(self, reason: DropReason, named: Named<'_>) {
+        self.drops_by(reason, ("-", Direction::Egress), named);
+    }
+
+    /// TCX drops it; XDP hands over.
+    #[track_caller]
+    pub fn drops_by_tcx(self, reason: DropReason) {
+        if self.hook == Hook::Xdp { self.passes() } else { self.drops(reason) }
+    }
+
+    /// Dropped by a rule (`-`: by none), on the side that refused it.
+    #[track_caller]
+    pub fn drops_by(self, reason: DropReason, (rule, direction): (&str, Direction), named: Named<'_>) {
+        let (device, name, direction) = (&self.device, reason.name(), direction.name());
+        let told = [
+            (format!("drop {device} {name} {rule} {direction}"), 1),
+            (format!("reason {name}"), 1),
+            ("event Drop".to_owned(), 1),
+        ];
+        let frame = self.frame.clone();
+        self.judge(Column::Dropped, &frame, with(named, &told));
+    }
+
+    #[track_caller]
+    fn judge(self, column: Column, frame: &[u8], mut wanted: Moved) {
+        let code = code_of(self.hook, column);
+        assert!(self.code == code, "{}", self.story(&format!("code {}, not {code}", self.code)));
+        if let Some(difference) = difference(frame, &self.out) {
+            panic!("{}", self.story(&difference));
+        }
+        let (hook, device) = (if self.hook == Hook::Xdp { "xdp" } else { "skb" }, &self.device);
+        let column = match column {
+            Column::Forwarded => "forwarded",
+            Column::Host => "host",
+            Column::Dropped => "dropped",
+            Column::PassedUp => "passed_up",
+        };
+        let len = i64::try_from(self.frame.len()).expect("frames are short");
+        for column in ["received", column] {
+            wanted.entry(format!("{hook} {device} {column}")).or_insert(1);
+            wanted.entry(format!("{hook} {device} {column} bytes")).or_insert(len);
+        }
+        if wanted != self.moved {
+            let lines = |of: &Moved, other: &Moved, sign: char| -> String {
+                let differs = of.iter().filter(|(name, by)| other.get(*name) != Some(by));
+                differs.map(|(name, by)| format!("\n  {sign} {name}: {by}")).collect()
+            };
+            let missing = lines(&wanted, &self.moved, '-');
+            let extra = lines(&self.moved, &wanted, '+');
+            panic!("{}", self.story(&format!("counters differ{missing}{extra}")));
+        }
+    }
+
+    /// The frame and all that is known of it, for the one who reads the failure.
+    fn story(&self, what: &str) -> String {
+        let Self { hook, device, frame, out, moved, code, .. } = self;
+        let moved: String = moved.iter().map(|(name, by)| format!("\n    {name}: {by}")).collect();
+        format!(
+            "{} on {device}: {what}\n  in  {}\n  out {}\n  code {code}; moved{moved}",
+            hook.name(),
+            render(frame),
+            render(out),
+        )
+    }
+}
+
+/// The hook's code (`enum xdp_action`, `enum tcx_action_base`).
+const fn code_of(hook: Hook, column: Column) -> i32 {
+    match (hook, column) {
+        (Hook::Xdp, Column::Dropped) => 1,
+        (Hook::Xdp, Column::Host | Column::PassedUp) => 2,
+        (Hook::Xdp, Column::Forwarded) => 4,
+        (Hook::Tcx, Column::Dropped) => 2,
+        (Hook::Tcx, Column::Host | Column::PassedUp) => -1,
+        (Hook::Tcx, Column::Forwarded) => 7,
+    }
+}
+
+/// What the verdict itself moves, unless a test says otherwise of a counter, and what the test names.
+fn with(named: Named<'_>, told: &[(String, i64)]) -> Moved {
+    let named = named.iter().map(|(name, by)| ((*name).to_owned(), *by));
+    let mut moved: Moved = told.iter().cloned().chain(named).collect();
+    moved.retain(|_, by| *by != 0);
+    moved
+}
+
+/// What admitting a flow moves: `family` is `4` or `6`, `owner` the port that it counts against.
+pub fn admitted(owner: &str, family: char) -> Vec<(String, i64)> {
+    vec![
+        ("admitted".to_owned(), 1),
+        (format!("table{family} flows"), 1),
+        (format!("table{family} half_open"), 1),
+        (format!("{owner} holds flows"), 1),
+        (format!("{owner} holds half_open"), 1),
+        ("event FlowStart".to_owned(), 1),
+    ]
+}
+
+/// What a flow moves that gets its answer.
+pub fn settled(owner: &str, family: char) -> Vec<(String, i64)> {
+    vec![(format!("table{family} half_open"), -1), (format!("{owner} holds half_open"), -1)]
+}
+
+/// Counters as expectations take them.
+pub fn named(of: &[(String, i64)]) -> Vec<(&str, i64)> {
+    of.iter().map(|(name, by)| (name.as_str(), *by)).collect()
+}

@@ -1,0 +1,142 @@
+//! Source guard: MAC, IP, ARP and neighbor discovery of a VM port.
+
+use fwd_common::drop::DropReason;
+use fwd_tests::frame::{NdOption, Packet};
+use fwd_tests::{need, skip};
+
+use crate::sent::{admitted, named};
+use crate::world::{BLUE1, RED1, RED2, RED4, on_both_hooks};
+
+#[test]
+fn spoofed_source_mac_is_dropped() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (from, to) in [("10.10.0.11:1", "10.10.0.12:2"), ("[fd00:10::11]:1", "[fd00:10::12]:2")] {
+            let spoofed = Packet::udp(from, to).macs(BLUE1, RED2);
+            world.send("red1", &spoofed).drops(DropReason::SourceMacSpoofed);
+        }
+    });
+}
+
+#[test]
+fn spoofed_source_address_is_dropped() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let gateway = world.gateway("red");
+        for (from, to) in [
+            ("10.10.0.12:1", "10.10.0.11:2"),
+            ("10.10.0.1:1", "10.10.0.12:2"),
+            ("192.0.2.1:1", "10.10.0.12:2"),
+            ("[fd00:10::12]:1", "[fd00:10::11]:2"),
+            ("[2001:db8::1]:1", "[fd00:10::12]:2"),
+        ] {
+            world
+                .send("red1", &Packet::udp(from, to).macs(RED1, RED2))
+                .drops(DropReason::SourceAddressSpoofed);
+            world
+                .send("red1", &Packet::udp(from, to).macs(RED1, gateway))
+                .drops(DropReason::SourceAddressSpoofed);
+        }
+    });
+}
+
+#[test]
+fn sources_that_no_host_may_use_are_dropped() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (from, to) in [
+            ("255.255.255.255:1", "10.10.0.12:2"),
+            ("224.0.0.1:1", "10.10.0.12:2"),
+            ("127.0.0.1:1", "10.10.0.12:2"),
+            ("[ff02::1]:1", "[fd00:10::12]:2"),
+            ("[::1]:1", "[fd00:10::12]:2"),
+        ] {
+            world
+                .send("red1", &Packet::udp(from, to).macs(RED1, RED2))
+                .drops(DropReason::SourceAddressInvalid);
+        }
+    });
+}
+
+#[test]
+fn an_open_port_learns_its_mac_and_addresses_first_come_first_served() {
+    need!(skip::bpf());
+    const MAC: &str = "52:54:00:00:00:99";
+    on_both_hooks(|world| {
+        let first = Packet::udp("10.10.0.13:1", "10.10.0.12:2").macs(MAC, RED2);
+        let mut moved = admitted("red3", '4');
+        // The MAC is learnt by the source guard, and once more by the FDB.
+        moved.extend([
+            ("red3 holds addresses".into(), 1),
+            ("red3 holds macs".into(), 1),
+            ("event Learnt".into(), 2),
+        ]);
+        world.send("red3", &first).forwards("red2", &first, &named(&moved));
+        let other_mac = Packet::udp("10.10.0.13:1", "10.10.0.12:3").macs("52:54:00:00:00:98", RED2);
+        world.send("red3", &other_mac).drops(DropReason::SourceMacSpoofed);
+        let taken = Packet::udp("10.10.0.12:1", "10.10.0.11:3").macs(MAC, RED1);
+        world.send("red3", &taken).drops(DropReason::SourceAddressSpoofed);
+        let gateways = Packet::udp("10.10.0.1:1", "10.10.0.11:3").macs(MAC, RED1);
+        world.send("red3", &gateways).drops(DropReason::SourceAddressSpoofed);
+    });
+}
+
+#[test]
+fn a_trusted_port_is_not_guarded() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let packet = Packet::udp("192.0.2.1:1", "10.10.0.12:2").macs(RED4, RED2);
+        world.send("red4", &packet).forwards("red2", &packet, &named(&admitted("red4", '4')));
+    });
+}
+
+#[test]
+fn arp_speaks_for_its_port_only() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let reply = Packet::arp_reply(RED1, "10.10.0.11", RED2, "10.10.0.12");
+        world.send("red1", &reply).switches(&reply, &[]);
+        for spoofed in [
+            Packet::arp_reply(RED1, "10.10.0.12", RED2, "10.10.0.12"),
+            Packet::arp_reply(RED1, "10.10.0.1", RED2, "10.10.0.12"),
+            Packet::arp_reply(RED2, "10.10.0.11", RED2, "10.10.0.12").from_mac(RED1),
+            Packet::arp_request(RED1, "10.10.0.1", "10.10.0.12"),
+        ] {
+            world.send("red1", &spoofed).drops(DropReason::ArpSpoofed);
+        }
+        let mut forged = reply.frame();
+        forged[14] = 7;
+        world.send_frame("red1", &forged).drops(DropReason::BadArp);
+        world.send_frame("red1", &reply.frame()[..41]).drops(DropReason::TruncatedHeader);
+        let foreign = Packet::arp_reply(BLUE1, "10.10.0.11", RED2, "10.10.0.12");
+        world.send("red1", &foreign).drops(DropReason::SourceMacSpoofed);
+    });
+}
+
+#[test]
+fn neighbor_discovery_speaks_for_its_port_only() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let own = [NdOption::TargetLink(RED1.into())];
+        let other = [NdOption::TargetLink(RED2.into())];
+        let advert = |target: &str, options: &[NdOption]| {
+            Packet::neighbor_advertisement(target, "fd00:10::12", options).macs(RED1, RED2)
+        };
+        let good = advert("fd00:10::11", &own);
+        world.send("red1", &good).switches(&good, &[]);
+        world.send("red1", &advert("fd00:10::11", &other)).drops(DropReason::NdSpoofed);
+        // The source is not the port's either: the first guard that looks names it.
+        world.send("red1", &advert("fd00:10::12", &own)).drops(DropReason::SourceAddressSpoofed);
+        let foreign = advert("fd00:10::12", &own).from_ip("fd00:10::11".parse().expect("an address"));
+        world.send("red1", &foreign).drops(DropReason::NdSpoofed);
+    });
+}
+
+#[test]
+fn rogue_routers_are_dropped() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let unicast = Packet::router_advertisement(RED1, "fd00:10::11", &[]).to_mac(RED2);
+        world.send("red1", &unicast).drops(DropReason::RogueServer);
+    });
+}

@@ -1,0 +1,434 @@
+//! The standard world of packet tests: one configuration, real devices, and the real object loaded.
+//!
+//! ```text
+//!   outside ── eth0 [ host ] eth1 ── lan      red1 red2 red3   network red, nat, 10.10.0.0/24, fd00:10::/64
+//!   203.0.113.10, 2001:db8:113::10            blue1 blue2      network blue, the same addresses, private
+//!                                             lan1 lan2        network lan, bridge with eth1
+//!                                             den1 den2        network den, host-only, ports isolated
+//! ```
+//! `red3` has neither MAC nor address configured, `red4` is trusted, `late` has no device. Nothing is attached:
+//! frames reach the programs by test runs only, with the device by which they come in.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
+use fwd_common::addr::{Mac, V4, V6};
+use fwd_common::id::PortId;
+use fwd_common::layout::ABI_VERSION;
+use fwd_common::map;
+use fwd_common::neighbor::{self, Neighbor, NetworkAddress};
+use fwd_common::sweep::Command;
+use fwd_tests::frame::Packet;
+use fwd_tests::lab::{Hook, Instance};
+use fwd_tests::netns::Netns;
+use fwd_user::api::spec::Document;
+use fwd_user::compile::{Tables, compile};
+use fwd_user::datapath::{Datapath as _, Kernel, OBJECT, Options, Sizes, Swept, Table};
+use fwd_user::host::inventory::{Device, DeviceKind, Inventory};
+use fwd_user::observe::{Maps as _, PinnedMaps};
+use fwd_user::plan::diff;
+use fwd_user::state::{Desired, Edit, accept};
+use serde_json::{Value, json};
+
+use crate::count::{Counts, Events};
+use crate::sent::Sent;
+
+pub const RED1: &str = "52:54:00:00:00:11";
+pub const RED2: &str = "52:54:00:00:00:12";
+pub const RED4: &str = "52:54:00:00:00:14";
+pub const BLUE1: &str = "52:54:00:00:01:11";
+pub const LAN1: &str = "52:54:00:00:02:21";
+pub const LAN2: &str = "52:54:00:00:02:22";
+/// eth0's own, and its next hop's.
+pub const ETH0: &str = "02:00:00:00:00:0a";
+pub const ROUTER: &str = "02:00:5e:00:00:01";
+pub const FLOWS: u32 = 1024;
+
+/// Device, ifindex; the MAC is `02:00:00:00:00:<ifindex>`.
+const DEVICES: [(&str, u32); 15] = [
+    ("eth0", 10),
+    ("eth1", 11),
+    ("fwp-red", 12),
+    ("fwp-blue", 13),
+    ("fwp-den", 14),
+    ("red1", 20),
+    ("red2", 21),
+    ("red3", 22),
+    ("red4", 23),
+    ("blue1", 24),
+    ("blue2", 25),
+    ("lan1", 26),
+    ("lan2", 27),
+    ("den1", 28),
+    ("den2", 29),
+];
+const ETH0_ADDRESSES: [&str; 2] = ["203.0.113.10/24", "2001:db8:113::10/64"];
+
+/// A namespace with the object loaded; what is configured in it changes from test to test.
+pub struct World {
+    pub hook: Hook,
+    pub(crate) maps: PinnedMaps,
+    pub(crate) events: Events,
+    desired: Desired,
+    tables: Tables,
+    kernel: Kernel,
+    xdp: Xdp,
+    ingress: SchedClassifier,
+    // Unmounts its bpffs when dropped.
+    _folder: Instance,
+    netns: Arc<Netns>,
+}
+
+/// Loading takes seconds, so worlds are used again by the next test; one whose test failed is not.
+static POOL: Mutex<Vec<World>> = Mutex::new(Vec::new());
+
+/// Runs a test in the standard world, once on each hook.
+pub fn on_both_hooks(test: impl Fn(&mut World) + Sync) {
+    for hook in Hook::BOTH {
+        on(hook, &test);
+    }
+}
+
+/// Runs a test in the standard world on one hook.
+pub fn on(hook: Hook, test: impl Fn(&mut World) + Sync) {
+    let pooled = POOL.lock().expect("no test panics while it holds the pool").pop();
+    let mut world = pooled.unwrap_or_else(World::new);
+    world.hook = hook;
+    let netns = Arc::clone(&world.netns);
+    netns.inside(|| {
+        world.configure(document());
+        test(&mut world);
+        world.clean();
+    });
+    POOL.lock().expect("no test panics while it holds the pool").push(world);
+}
+
+/// The standard configuration.
+fn document() -> Value {
+    let port = |name: &str, network: &str, mac: &str, ips: &[&str]| json!({"name": name, "device": name, "network": network, "mac": mac, "ips": ips, "hook": "xdp"});
+    json!({
+        "uplinks": [{"device": "eth0", "hook": "xdp"}, {"device": "eth1", "hook": "xdp"}],
+        "networks": [
+            {"name": "red", "mode": "nat", "subnets": ["10.10.0.0/24", "fd00:10::/64"], "uplink": "eth0"},
+            {"name": "blue", "mode": "nat", "subnets": ["10.10.0.0/24", "fd00:10::/64"], "uplink": "eth0",
+             "private": true},
+            {"name": "lan", "mode": "bridge", "uplink": "eth1"},
+            {"name": "den", "mode": "host", "subnets": ["10.30.0.0/24"], "isolate_ports": true},
+        ],
+        "ports": [
+            port("red1", "red", RED1, &["10.10.0.11", "fd00:10::11"]),
+            port("red2", "red", RED2, &["10.10.0.12", "fd00:10::12"]),
+            {"name": "red3", "device": "red3", "network": "red", "hook": "xdp"},
+            {"name": "red4", "device": "red4", "network": "red", "hook": "xdp", "mac": RED4, "trust": true},
+            port("blue1", "blue", BLUE1, &["10.10.0.11", "fd00:10::11"]),
+            port("blue2", "blue", "52:54:00:00:01:12", &["10.10.0.12", "fd00:10::12"]),
+            {"name": "lan1", "device": "lan1", "network": "lan", "hook": "xdp", "mac": LAN1},
+            {"name": "lan2", "device": "lan2", "network": "lan", "hook": "xdp", "mac": LAN2},
+            port("den1", "den", "52:54:00:00:03:31", &["10.30.0.31"]),
+            port("den2", "den", "52:54:00:00:03:32", &["10.30.0.32"]),
+            port("late", "red", "52:54:00:00:00:19", &["10.10.0.19"]),
+        ],
+        "forwards": [
+            {"name": "web", "listen": "tcp:203.0.113.10:8080", "to": "red1:80"},
+            {"name": "dns", "listen": "udp:203.0.113.10:5353", "to": "red1:53"},
+            {"name": "web6", "listen": "tcp:[2001:db8:113::10]:8080", "to": "red1:80"},
+            {"name": "dns6", "listen": "udp:[2001:db8:113::10]:5353", "to": "red1:53"},
+        ],
+    })
+}
+
+impl World {
+    fn new() -> Self {
+        let netns = Arc::new(Netns::new("packet"));
+        make_devices(&netns);
+        let folder = Instance::new();
+        let bpffs = folder.bpffs();
+        netns.inside(|| {
+            let sizes = Sizes { flows: FLOWS };
+            let options = Options { bpffs: &bpffs, object: OBJECT, sizes };
+            let kernel = Kernel::open(&options).unwrap_or_else(|error| panic!("{error}"));
+            let pin = |kind: &str| bpffs.join(format!("v{ABI_VERSION}")).join(kind);
+            Self {
+                hook: Hook::Xdp,
+                maps: PinnedMaps::open(&pin("maps")).expect("all maps are pinned"),
+                events: Events::open(&pin("maps")),
+                desired: Desired::default(),
+                tables: kernel.tables().expect("a new datapath is readable"),
+                xdp: Xdp::from_pin(pin("programs").join(map::program::XDP), XdpAttachType::Interface)
+                    .expect("the program is pinned"),
+                ingress: SchedClassifier::from_pin(pin("programs").join(map::program::INGRESS))
+                    .expect("the program is pinned"),
+                kernel,
+                _folder: folder,
+                netns: Arc::clone(&netns),
+            }
+        })
+    }
+
+    /// Changes the document and brings the datapath to it.
+    #[track_caller]
+    pub fn edit(&mut self, change: impl FnOnce(&mut Value)) {
+        let mut document = serde_json::to_value(&self.desired.document).expect("a document is plain data");
+        change(&mut document);
+        self.configure(document);
+    }
+
+    /// Adds a rule: `allow|deny FROM TO SERVICE`, in the words of the command line; `-` leaves an end
+    /// out.
+    #[track_caller]
+    pub fn rule(&mut self, name: &str, words: &str) {
+        let [action, from, to, service] = words.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{words:?} is not ACTION FROM TO SERVICE");
+        };
+        let end = |text: &str| if text == "-" { json!([]) } else { json!([text]) };
+        let (from, to) = (end(from), end(to));
+        let rule = json!({"name": name, "action": action, "from": from, "to": to, "services": service});
+        self.edit(|document| document["policies"].as_array_mut().expect("a list").push(rule));
+    }
+
+    /// Takes an object out of the document.
+    #[track_caller]
+    pub fn remove(&mut self, list: &str, name: &str) {
+        self.edit(|document| {
+            let objects = document[list].as_array_mut().expect("a list");
+            objects.retain(|object| object["name"] != name);
+        });
+    }
+
+    /// Changes a setting.
+    #[track_caller]
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.edit(|document| document["settings"][key] = value);
+    }
+
+    #[track_caller]
+    fn configure(&mut self, document: Value) {
+        let document: Document = serde_json::from_value(document).unwrap_or_else(|error| panic!("{error}"));
+        let accepted = accept(&self.desired, Edit::Replace(document), None, &BTreeMap::new());
+        self.desired = accepted.unwrap_or_else(|error| panic!("{error:?}")).desired;
+        let tables = compile(&self.desired, &inventory(), &self.tables).tables;
+        let plan = diff(&self.tables, &tables);
+        self.kernel.apply(&plan).unwrap_or_else(|error| panic!("{error}"));
+        self.tables = tables;
+    }
+
+    /// Runs the hook's program on a frame that came in on a device.
+    #[track_caller]
+    pub fn send(&mut self, device: &str, packet: &Packet) -> Sent {
+        self.send_frame(device, &packet.frame())
+    }
+
+    /// Like [`World::send`], with bytes.
+    #[track_caller]
+    pub fn send_frame(&mut self, device: &str, frame: &[u8]) -> Sent {
+        self.send_gso(device, frame, 0)
+    }
+
+    /// Like [`World::send_frame`], as one skb that stands for segments of `gso_size` bytes (TCX).
+    #[track_caller]
+    pub fn send_gso(&mut self, device: &str, frame: &[u8], gso_size: u32) -> Sent {
+        let before = Counts::take(self);
+        let (code, out) = self.run_gso(device, frame, gso_size);
+        let moved = Counts::take(self).since(&before);
+        Sent::new((self.hook, device), code, (frame.to_vec(), out), moved)
+    }
+
+    /// Runs the hook's program on a frame of whose fate nothing is expected: one of many.
+    #[track_caller]
+    pub fn run_frame(&mut self, device: &str, frame: &[u8]) {
+        self.run_gso(device, frame, 0);
+    }
+
+    #[track_caller]
+    fn run_gso(&mut self, device: &str, frame: &[u8], gso_size: u32) -> (i32, Vec<u8>) {
+        let mut out = vec![0; frame.len() + 64];
+        let context = match self.hook {
+            Hook::Xdp => xdp_context(ifindex(device), frame.len()),
+            Hook::Tcx => skb_context(ifindex(device), gso_size),
+        };
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: Some(&context),
+            ..TestRunOptions::new()
+        };
+        let run = match self.hook {
+            Hook::Xdp => self.xdp.test_run(options),
+            Hook::Tcx => self.ingress.test_run(options),
+        };
+        let run = run.unwrap_or_else(|error| panic!("{device}, {} bytes: {error:?}", frame.len()));
+        out.truncate(run.data_size_out as usize);
+        (run.return_value.cast_signed(), out)
+    }
+
+    /// Runs a command on the flow tables.
+    #[track_caller]
+    pub fn sweep(&mut self, command: Command) -> Swept {
+        self.kernel.sweep(command).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// VM ports, uplinks and host ports by name.
+    pub fn ports(&self) -> impl Iterator<Item = (&str, PortId)> {
+        let numbers = &self.desired.numbers;
+        let own = numbers.ports.iter().chain(&numbers.uplinks).map(|(name, id)| (name.as_str(), *id));
+        let host = numbers.host_ports.iter().map(|(name, id)| (host_port(name), *id));
+        own.chain(host)
+    }
+
+    /// The gateway's MAC in a network.
+    pub fn gateway(&self, network: &str) -> fwd_tests::frame::Mac {
+        let Mac(bytes) = fwd_user::compile::gateway_mac(self.desired.numbers.networks[network]);
+        bytes.into()
+    }
+
+    pub fn rule_name(&self, id: u32) -> Option<&str> {
+        self.desired.numbers.rules.iter().find(|(_, rule)| rule.0 == id).map(|(name, _)| name.as_str())
+    }
+
+    pub fn forward_name(&self, id: u32) -> Option<&str> {
+        self.desired.numbers.forwards.iter().find(|(_, rule)| rule.0 == id).map(|(name, _)| name.as_str())
+    }
+
+    /// Ends all flows, and holds that they gave back what they took; then forgets what was learnt.
+    fn clean(&mut self) {
+        self.end_flows();
+        self.forget();
+    }
+
+    /// Ends all flows, and holds that they gave back what they took.
+    pub fn end_flows(&mut self) {
+        let (mut flows4, mut flows6) = (Vec::new(), Vec::new());
+        crate::count::flows::<V4>(self, |key, entry| flows4.push((*key, *entry)));
+        crate::count::flows::<V6>(self, |key, entry| flows6.push((*key, *entry)));
+        for (key, entry) in flows4 {
+            if entry.has(fwd_common::flow::flag::ORIGINAL) {
+                self.sweep(crate::sweep::delete(&key));
+            }
+        }
+        for (key, entry) in flows6 {
+            if entry.has(fwd_common::flow::flag::ORIGINAL) {
+                self.sweep(crate::sweep::delete(&key));
+            }
+        }
+        let held = self.maps.table_use().expect("the map is readable");
+        let held = held.map(|table| (table.flows, table.half_open));
+        assert_eq!(held, [(0, 0); 2], "flows, and half-open flows, in the tables after all were ended");
+        for (name, id) in self.ports().map(|(name, id)| (name.to_owned(), id)).collect::<Vec<_>>() {
+            let held = self.maps.port_use(id).expect("the map is readable");
+            assert_eq!((held.flows, held.half_open), (0, 0), "flows, and half-open flows, of port {name}");
+        }
+    }
+
+    fn forget(&mut self) {
+        let pins = self.kernel.pins();
+        let neighbors = Table::<NetworkAddress, Neighbor>::open(pins, map::NEIGHBORS).expect("it is pinned");
+        for (key, row) in neighbors.rows().expect("the map is readable") {
+            if row.flags & neighbor::flag::LEARNT != 0 {
+                neighbors.delete(&key).expect("the map is writable");
+            }
+        }
+        use fwd_common::fdb::{FdbEntry, FdbKey, flag};
+        let fdb = Table::<FdbKey, FdbEntry>::open(pins, map::FDB).expect("it is pinned");
+        for (key, row) in fdb.rows().expect("the map is readable") {
+            if row.flags & flag::STATIC == 0 {
+                fdb.delete(&key).expect("the map is writable");
+            }
+        }
+        let macs = Table::<u32, Mac>::open(pins, map::PORT_MACS).expect("it is pinned");
+        let held = Table::<u32, fwd_common::port::PortUse>::open(pins, map::PORT_USE).expect("it is pinned");
+        for (_, id) in self.ports() {
+            macs.put(&id.0.into(), &Mac::NONE).expect("the map is writable");
+            held.put(&id.0.into(), &Default::default()).expect("the map is writable");
+        }
+    }
+}
+
+fn host_port(network: &str) -> &'static str {
+    match network {
+        "red" => "fwd-red",
+        "blue" => "fwd-blue",
+        "lan" => "fwd-lan",
+        "den" => "fwd-den",
+        _ => panic!("network {network} is not of the standard world"),
+    }
+}
+
+pub fn ifindex(device: &str) -> u32 {
+    let found = DEVICES.iter().find(|(name, _)| *name == device);
+    found.unwrap_or_else(|| panic!("there is no device {device}")).1
+}
+
+fn mac(ifindex: u32) -> Mac {
+    Mac([2, 0, 0, 0, 0, u8::try_from(ifindex).expect("ifindexes are small")])
+}
+
+fn make_devices(netns: &Netns) {
+    for (name, index) in DEVICES {
+        let peer = index + 100;
+        netns.run(&format!(
+            "ip link add {name} index {index} address 02:00:00:00:00:{index:02x} type veth peer name p{index} index {peer}"
+        ));
+        netns.run(&format!("ip link set {name} up"));
+        netns.run(&format!("ip link set p{index} up"));
+    }
+    for family in ["ipv4", "ipv6"] {
+        netns.sysctl(&format!("net.{family}.conf.all.forwarding"), "1");
+    }
+    for address in ETH0_ADDRESSES {
+        netns.run(&format!("ip addr add {address} dev eth0"));
+    }
+    for router in ["203.0.113.1", "2001:db8:113::1"] {
+        netns.run(&format!("ip neigh replace {router} lladdr {ROUTER} dev eth0 nud permanent"));
+        netns.run(&format!("ip route add default via {router} dev eth0"));
+    }
+    for nowhere in ["192.0.2.66", "2001:db8:66::66"] {
+        netns.run(&format!("ip route add unreachable {nowhere}"));
+    }
+}
+
+fn inventory() -> Inventory {
+    let device = |name: &str, ifindex: u32| {
+        let addresses = if name == "eth0" { &ETH0_ADDRESSES[..] } else { &[] };
+        Device {
+            ifindex,
+            kind: DeviceKind::Veth,
+            mac: mac(ifindex),
+            mtu: 1500,
+            is_up: true,
+            addresses: addresses.iter().map(|net| net.parse().expect("an address")).collect(),
+            master: None,
+            native_xdp: true,
+            xdp_attached: false,
+        }
+    };
+    let (host_ports, devices): (Vec<_>, Vec<_>) =
+        DEVICES.iter().partition(|(name, _)| name.starts_with("fwp-"));
+    Inventory {
+        devices: devices.iter().map(|(name, index)| ((*name).to_owned(), device(name, *index))).collect(),
+        host_ports: host_ports
+            .iter()
+            .map(|(name, index)| (name.replace("fwp-", ""), device(name, *index)))
+            .collect(),
+        learnt: Vec::new(),
+    }
+}
+
+/// `struct xdp_md`.
+fn xdp_context(ifindex: u32, len: usize) -> Vec<u8> {
+    let len = u32::try_from(len).expect("frames are short");
+    let (data, meta, queue, egress) = (0, 0, 0, 0);
+    [data, len, meta, ifindex, queue, egress].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect()
+}
+
+/// `struct __sk_buff`.
+fn skb_context(ifindex: u32, gso_size: u32) -> Vec<u8> {
+    const LEN: usize = 192;
+    const IFINDEX: usize = 40;
+    const GSO_SIZE: usize = 176;
+    let mut context = vec![0; LEN];
+    context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+    context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&gso_size.to_ne_bytes());
+    context
+}
