@@ -1,6 +1,6 @@
 //! The one table of drop reasons: code, CLI, metrics and docs are all made from it.
 //!
-//! A number, once given, means the same for ever; a retired one stays retired.
+//! A number, once given, means the same for ever; a retired one stays retired: 26.
 
 macro_rules! drop_reasons {
     ($($num:literal $variant:ident $name:literal $sentence:literal $remedy:literal;)*) => {
@@ -56,7 +56,6 @@ drop_reasons! {
     23 PortDown "port_down" "The port to which it should go has no device." "Start the guest: fwd port show PORT.";
     24 TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out here; the answer by ICMP is not made yet." "A routing loop or a traceroute.";
     25 PacketTooBig "packet_too_big" "The packet is larger than the MTU of where it should go; the answer by ICMP is not made yet." "Make the MTUs along the path equal.";
-    26 IcmpError "icmp_error_unsupported" "The ICMP error belongs to a translated flow; it is not translated yet." "Lower the sender's MTU if path MTU discovery stalls.";
     27 ProtocolUnsupported "protocol_unsupported" "The protocol has no L4 ports or id by which it could be translated." "Use TCP, UDP or ICMP echo here, or a bridge network.";
     28 SamePort "same_port" "It should go out by the port on which it came in." "A loop, or two addresses behind one guest; nothing to do if rare.";
     29 MacLimit "mac_limit" "The port has as many MAC addresses as it may have." "A MAC flood, or many machines behind one port.";
@@ -73,6 +72,8 @@ drop_reasons! {
     40 RouteLoop "route_loop" "The route leads back to where the packet came from." "Look at `ip route get`.";
     41 ForwardRemoved "forward_removed" "The forward that admitted the flow is gone or leads elsewhere now." "Connect again; if it should still be there: fwd forward list.";
     42 FdbMoved "fdb_moved" "A MAC that is configured for one port came in on another." "Two guests with one MAC, or a loop.";
+    43 IcmpErrorUnrelated "icmp_error_unrelated" "The ICMP error quotes a packet of no live flow." "Nothing to do if rare: the flow had ended, or the error is forged.";
+    44 IcmpRedirect "icmp_redirect" "A guest redirects others to another router." "Nothing to do: the gateway redirects nobody, or --trust the port.";
 }
 
 impl DropReason {

@@ -19,6 +19,7 @@ mod global;
 mod maps;
 mod parse;
 mod pipeline;
+mod quote;
 mod report;
 mod rewrite;
 mod stage;

@@ -95,6 +95,16 @@ pub fn addresses<F: Frame, A: Address>(frame: F) -> Result<(A, A), DropReason> {
     }
 }
 
+/// Destination address; none where there is no header.
+#[inline(always)]
+pub fn destination<F: Frame, A: Address>(frame: F) -> Option<A> {
+    if A::IS_V6 {
+        Some(frame.window::<IPV6_LEN>(L3)?.get(24))
+    } else {
+        Some(frame.window::<IPV4_LEN>(L3)?.get(16))
+    }
+}
+
 /// TTL or hop limit; 0 where there is no header.
 #[inline(always)]
 pub fn ttl<F: Frame, A: Address>(frame: F) -> u8 {
@@ -215,7 +225,10 @@ fn icmp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> R
             icmpv6::MLD_QUERY..=icmpv6::REDIRECT | icmpv6::MLDV2_REPORT => Kind::Neighborhood,
             _ => Kind::Other,
         };
-    } else if matches!(kind, icmp::UNREACHABLE | 4 | 5 | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM) {
+    } else if matches!(
+        kind,
+        icmp::UNREACHABLE..=icmp::REDIRECT | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM
+    ) {
         packet.kind = Kind::IcmpError;
     }
     Ok(())

@@ -101,6 +101,9 @@ pub fn revisit<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Re
     let Ok(packet) = parse::packet::<F, A>(frame, ingress.port.zone) else {
         return Outcome::ok(Revisited::Nothing);
     };
+    if packet.kind == Kind::IcmpError {
+        return Outcome::ok(error::revisit::<F, A>(frame, ingress));
+    }
     flow::revisit(frame, ingress, &ether, &packet)
 }
 
@@ -119,7 +122,7 @@ pub fn guard<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
     match packet.kind {
         Kind::Neighborhood => neighborhood::unicast(frame, ingress, &ether, &packet),
         Kind::IcmpError => {
-            let verdict = error::judge::<F, A>(frame, ingress)?;
+            let verdict = frame.related::<A>(ingress.id)?;
             if verdict.action == Action::Next {
                 neighborhood::switch(frame, ingress, &ether)
             } else {
@@ -128,6 +131,12 @@ pub fn guard<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
         }
         Kind::Ports | Kind::Other => Outcome::ok(Verdict::NEXT),
     }
+}
+
+/// An ICMP error: where the flow goes that it belongs to.
+#[inline(always)]
+pub fn related<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verdict> {
+    error::judge::<F, A>(frame, ingress)
 }
 
 /// The first packet of a flow: decides all but the translated L4 port, and leaves the flow to be admitted in scratch.

@@ -52,9 +52,7 @@ pub fn apply<F: Frame, A: Address>(
     source_mac: Mac,
 ) -> Result<(), DropReason> {
     if entry.has(flag::ROUTED) {
-        let w = frame.window::<14>(0).ok_or(DropReason::TruncatedHeader)?;
-        w.set(0, entry.out_dst);
-        w.set(6, source_mac);
+        macs(frame, source_mac, entry.out_dst)?;
     }
     if entry.flags & (flag::ROUTED | flag::TRANSLATED) != 0 {
         l3(frame, entry)?;
@@ -65,24 +63,82 @@ pub fn apply<F: Frame, A: Address>(
     Ok(())
 }
 
+/// Sets both Ethernet addresses.
+///
+/// # Errors
+/// `TruncatedHeader`.
+#[inline(always)]
+pub fn macs<F: Frame>(frame: F, src: Mac, dst: Mac) -> Result<(), DropReason> {
+    let w = frame.window::<14>(0).ok_or(DropReason::TruncatedHeader)?;
+    w.set(0, dst);
+    w.set(6, src);
+    Ok(())
+}
+
 #[inline(always)]
 fn l3<F: Frame, A: Address>(frame: F, entry: &FlowEntry<A>) -> Result<(), DropReason> {
-    let hop = entry.has(flag::ROUTED) as u8;
     if A::IS_V6 {
         let w = frame.window::<40>(L3).ok_or(DropReason::TruncatedHeader)?;
-        w.set(7, w.get::<u8>(7) - hop);
         w.set(8, entry.src);
         w.set(24, entry.dst);
     } else {
         let w = frame.window::<20>(L3).ok_or(DropReason::TruncatedHeader)?;
-        w.set(8, w.get::<u8>(8) - hop);
-        // The TTL is the first byte of its word: one less is a difference of ~0x0100.
-        let hop_difference = if hop != 0 { !0x0100_u16.to_be() as u32 } else { 0 };
-        w.set(10, adjusted(w.get(10), entry.l3_delta as u32 + hop_difference));
         w.set(12, entry.src);
         w.set(16, entry.dst);
     }
+    hops::<F, A>(frame, entry.has(flag::ROUTED) as u8, entry.l3_delta)
+}
+
+/// Takes `hops` off the TTL, and corrects an IPv4 header whose addresses have changed by `delta`.
+///
+/// # Errors
+/// `TruncatedHeader`.
+#[inline(always)]
+pub fn hops<F: Frame, A: Address>(frame: F, hops: u8, delta: u16) -> Result<(), DropReason> {
+    if A::IS_V6 {
+        let w = frame.window::<40>(L3).ok_or(DropReason::TruncatedHeader)?;
+        w.set(7, w.get::<u8>(7) - hops);
+    } else {
+        let w = frame.window::<20>(L3).ok_or(DropReason::TruncatedHeader)?;
+        w.set(8, w.get::<u8>(8) - hops);
+        // The TTL is the first byte of its word: one less is a difference of ~0x0100.
+        let hop_difference = if hops != 0 { !0x0100_u16.to_be() as u32 } else { 0 };
+        w.set(10, adjusted(w.get(10), delta as u32 + hop_difference));
+    }
     Ok(())
+}
+
+/// Sets the source address, and returns the difference; the IPv4 header's checksum is left to [`hops`].
+///
+/// # Errors
+/// `TruncatedHeader`.
+#[inline(always)]
+pub fn source<F: Frame, A: Address>(frame: F, addr: &A) -> Result<u32, DropReason> {
+    address(frame, L3 + if A::IS_V6 { 8 } else { 12 }, addr)
+}
+
+/// The same of the destination address.
+///
+/// # Errors
+/// `TruncatedHeader`.
+#[inline(always)]
+pub fn destination<F: Frame, A: Address>(frame: F, addr: &A) -> Result<u32, DropReason> {
+    address(frame, L3 + if A::IS_V6 { 24 } else { 16 }, addr)
+}
+
+#[inline(always)]
+fn address<F: Frame, A: Address>(frame: F, offset: usize, addr: &A) -> Result<u32, DropReason> {
+    if A::IS_V6 {
+        let w = frame.window::<16>(offset).ok_or(DropReason::TruncatedHeader)?;
+        let difference = address_difference(w.get(0), *addr);
+        w.set(0, *addr);
+        Ok(difference)
+    } else {
+        let w = frame.window::<4>(offset).ok_or(DropReason::TruncatedHeader)?;
+        let difference = address_difference(w.get(0), *addr);
+        w.set(0, *addr);
+        Ok(difference)
+    }
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Drop reasons that belong to no file of their own, and the promise that every reason has a packet test.
 
 use fwd_common::drop::DropReason;
-use fwd_tests::frame::{Packet, ip};
+use fwd_tests::frame::Packet;
 use fwd_tests::{need, skip};
 use serde_json::json;
 
@@ -21,6 +21,7 @@ const WITHOUT_A_TEST: [(DropReason, &str); 6] = [
 fn every_drop_reason_has_a_packet_test_or_a_reason_why_not() {
     let sources = [
         include_str!("drops.rs"),
+        include_str!("error.rs"),
         include_str!("flow.rs"),
         include_str!("forward.rs"),
         include_str!("nat.rs"),
@@ -90,16 +91,12 @@ fn ways_that_do_not_exist_are_named() {
 }
 
 #[test]
-fn what_is_too_large_or_quotes_no_flow_is_dropped() {
+fn what_is_too_large_is_dropped() {
     need!(skip::bpf());
     on_both_hooks(|world| {
         for (red1, red2) in [("10.10.0.11", "10.10.0.12"), ("fd00:10::11", "fd00:10::12")] {
             let large = Packet::udp((red1, 1), (red2, 2)).payload([0; 1500]).macs(RED1, RED2);
             world.send("red1", &large).drops(DropReason::PacketTooBig);
-            let kind = if ip(red1).is_ipv4() { 3 } else { 1 };
-            let quoted = Packet::udp((red2, 7), (red1, 8)).frame()[14..].to_vec();
-            let error = Packet::icmp(red1, red2, kind, 1, [0; 4]).payload(quoted).macs(RED1, RED2);
-            world.send("red1", &error).drops(DropReason::IcmpError);
         }
     });
 }

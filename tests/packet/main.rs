@@ -6,6 +6,7 @@
 
 mod count;
 mod drops;
+mod error;
 mod flow;
 mod forward;
 mod nat;

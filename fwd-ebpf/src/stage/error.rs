@@ -1,58 +1,147 @@
-//! ICMP errors belong to the flow of the packet that they quote (RFC 5508, 4.2). Those of bridged flows pass;
-//! those of translated ones would have to be translated too, which is not built yet.
+//! ICMP errors belong to the flow of the packet that they quote (RFC 5508, 4.2; RFC 4443, 2.4), and are permitted
+//! as that flow is. They go with the flow's direction that answers the quoted packet: to its egress, outer
+//! addresses and quotation translated. They never open, refresh or count in a flow.
+//!
+//! Both hooks do it: sizes do not change.
 
 use fwd_common::{
+    conntrack::Stage,
     drop::DropReason,
-    flow::{FlowKey, flag},
-    port::PortKind,
+    flow::{FlowEntry, flag},
+    port::{self, Port, PortKind},
+    proto::{IpProto, icmp},
     verdict::{Outcome, Verdict},
 };
 
-use super::table::Flows;
+use super::{
+    deliver,
+    flow::{self, Revisited},
+    table::Flows,
+};
 use crate::{
-    frame::{Deliver, Frame},
-    maps::Family,
-    parse,
-    report::Ingress,
+    frame::{ChecksumFix, Deliver, Frame},
+    maps::{self, Family, Pair},
+    parse, quote,
+    report::{self, Ingress},
+    rewrite::{self, fold},
 };
 
-/// Judges an ICMP error: [`Verdict::NEXT`] where it may go to where its frame is addressed.
+/// Judges an ICMP error, and sends it on its way; [`Verdict::NEXT`]: to where its frame is addressed.
 ///
 /// # Errors
-/// `IcmpError` where the quoted flow is translated, or where a guest quotes a packet of no flow.
-#[inline(never)]
+/// `IcmpErrorUnrelated` where a guest quotes a packet of no flow, `IcmpRedirect` where it redirects.
+#[inline(always)]
 pub fn judge<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verdict> {
-    let is_routed_uplink = ingress.port.is(PortKind::Uplink) && !ingress.is_bridged();
+    let is_guest = ingress.port.is(PortKind::Vm) && !ingress.port.has(port::flag::TRUSTED);
+    if is_guest && is_redirect::<F, A>(frame) {
+        return Outcome::dropped(DropReason::IcmpRedirect);
+    }
     let pair = A::scratch().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
     // SAFETY: this CPU's and this program's row.
-    let key = unsafe { &mut (*pair).key };
-    let flow = if quoted(frame, ingress, key) { Flows::get(key) } else { None };
-    match flow {
-        None if is_routed_uplink => Outcome::ok(Verdict::HOST),
-        Some(entry) if !entry.has(flag::TRANSLATED | flag::ROUTED) => Outcome::ok(Verdict::NEXT),
-        _ => Outcome::dropped(DropReason::IcmpError),
+    let pair = unsafe { &mut *pair };
+    let start = quote::key(frame, ingress.port.zone, &mut pair.reply_key);
+    let proto = pair.reply_key.proto;
+    let Some((entry, egress)) = live(frame, ingress, start, pair) else { return unrelated(ingress) };
+    if !entry.has(flag::TRANSLATED | flag::ROUTED) {
+        return Outcome::ok(Verdict::NEXT);
+    }
+    if !deliver::is_for::<F>(egress, entry.flags) {
+        return Outcome::ok(Verdict::PASS_UP);
+    }
+    deliver::check::<F, A>(frame, egress, entry.flags)?;
+    translate(frame, (start, proto), &pair.reply_key.src, (entry, egress))?;
+    Outcome::ok(if entry.has(flag::UNRESOLVED) {
+        Verdict::forward_by_host(entry.egress)
+    } else {
+        Verdict::forward(entry.egress)
+    })
+}
+
+/// Whether the flow that an error belongs to was decided before an edit; scratch then has its original
+/// direction's key.
+#[inline(always)]
+pub fn revisit<F: Frame, A: Family>(frame: F, ingress: &Ingress) -> Revisited {
+    let Some(pair) = A::scratch().get_ptr_mut(F::PROGRAM) else { return Revisited::Nothing };
+    // SAFETY: this CPU's and this program's row.
+    let pair = unsafe { &mut *pair };
+    let start = quote::key(frame, ingress.port.zone, &mut pair.reply_key);
+    let Some((entry, egress)) = live(frame, ingress, start, pair) else { return Revisited::Nothing };
+    if entry.generation == ingress.port.generation.wrapping_add(egress.generation) {
+        return Revisited::Nothing;
+    }
+    if entry.has(flag::ORIGINAL) {
+        pair.key = pair.reply_key;
+    }
+    Revisited::Stale
+}
+
+/// What an uplink's error is that belongs to no flow: the host's affair. A guest's is nobody's.
+#[inline(always)]
+fn unrelated(ingress: &Ingress) -> Outcome<Verdict> {
+    if ingress.port.is(PortKind::Uplink) && !ingress.is_bridged() {
+        Outcome::ok(Verdict::HOST)
+    } else {
+        Outcome::dropped(DropReason::IcmpErrorUnrelated)
     }
 }
 
-/// The key of the flow direction that answers the quoted packet: what a reply to it would have. Whether the
-/// quotation is long enough (eight bytes of L4: RFC 792).
 #[inline(always)]
-fn quoted<F: Frame, A: Family>(frame: F, ingress: &Ingress, key: &mut FlowKey<A>) -> bool {
-    let start = parse::l4::<A>() + 8;
-    let header = parse::l4::<A>() - parse::L3;
-    frame.pull(start + header + 8);
-    if A::IS_V6 {
-        let Some(w) = frame.window::<40>(start) else { return false };
-        (key.dst, key.src, key.proto) = (w.get(8), w.get(24), w.get(6));
-    } else {
-        let Some(w) = frame.window::<20>(start) else { return false };
-        if w.get::<u8>(0) != 0x45 {
-            return false;
-        }
-        (key.dst, key.src, key.proto) = (w.get(12), w.get(16), w.get(9));
+fn is_redirect<F: Frame, A: Family>(frame: F) -> bool {
+    let kind = frame.window::<1>(parse::l4::<A>()).map(|w| w.get::<u8>(0));
+    !A::IS_V6 && kind == Some(icmp::REDIRECT)
+}
+
+/// The entry of the direction that the error goes with (its key is in `reply_key`), if its flow is alive and
+/// the error is addressed to the quoted packet's sender. Leaves the partner's key in `key`.
+#[inline(always)]
+fn live<F: Frame, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    start: usize,
+    pair: &mut Pair<A>,
+) -> Option<(&'static FlowEntry<A>, &'static Port)> {
+    if start == 0 || parse::destination::<F, A>(frame)? != pair.reply_key.dst {
+        return None;
     }
-    let Some(l4) = frame.window::<8>(start + header) else { return false };
-    (key.dport, key.sport) = if key.proto == A::ICMP { (l4.get(4), 0) } else { (l4.get(0), l4.get(2)) };
-    (key.zone, key._pad) = (ingress.port.zone, 0);
-    true
+    let entry = Flows::get(&pair.reply_key)?;
+    let egress = maps::port(entry.egress)?;
+    pair.key = entry.partner_key(pair.reply_key.proto, egress.zone);
+    let partner = Flows::get(&pair.key)?;
+    let is_over = entry.life.stage() == Stage::Dead
+        || flow::is_expired(ingress.settings, pair.key.proto, (entry, partner), report::now());
+    if is_over { None } else { Some((entry, egress)) }
+}
+
+/// Translates quotation and outer header, as a packet of the direction would be. The outer source stays, for it
+/// is the quoted destination or a router on the way to it, but where this direction's source (`src`) is
+/// translated: inside addresses are not told outside (RFC 5508, REQ-5).
+#[inline(always)]
+fn translate<F: Frame, A: Family>(
+    frame: F,
+    (start, proto): (usize, IpProto),
+    src: &A,
+    (entry, egress): (&FlowEntry<A>, &Port),
+) -> Result<(), DropReason> {
+    let (mut l3_delta, mut quotation) = (0, 0);
+    if entry.has(flag::TRANSLATED) {
+        let mut difference = rewrite::destination(frame, &entry.dst)?;
+        if entry.src != *src {
+            difference += rewrite::source(frame, &entry.src)?;
+        }
+        l3_delta = fold(difference);
+        quotation = quote::translate(frame, start, proto, entry)?;
+    }
+    let hops = entry.has(flag::ROUTED) as u8;
+    if hops != 0 {
+        rewrite::macs(frame, egress.gateway_mac, entry.out_dst)?;
+    }
+    rewrite::hops::<F, A>(frame, hops, l3_delta)?;
+    let fix = ChecksumFix {
+        offset: parse::l4::<A>() + 2,
+        // ICMP over IPv4 has no pseudo-header.
+        addresses: if A::IS_V6 { l3_delta } else { 0 },
+        l4_ports: quotation,
+        is_udp: false,
+    };
+    frame.fix_checksum(fix).map_err(|_| DropReason::RewriteFailed)
 }
