@@ -60,6 +60,7 @@ maps! {
     RULE_TOTALS Kernel "Hash by rule: flows admitted and cut, traffic of ended flows.";
     FORWARD_TOTALS Kernel "Hash by forward: flows admitted, traffic of ended flows.";
     EVENTS Kernel "Ring buffer: drops, flow starts and ends, addresses learnt.";
+    AYA_LOGS Kernel "Ring buffer: what aya-log tells, where the datapath log is on.";
     EVENT_BUDGET Kernel "Per-CPU array, one row: events sent within this tick.";
     SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted.";
     SCRATCH6 Kernel "The same for IPv6.";

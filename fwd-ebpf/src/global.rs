@@ -20,6 +20,7 @@ use fwd_common::{
 use crate::{
     finish,
     frame::{Incoming, Outgoing, Swept, Xdp},
+    log,
     maps::Family,
     pipeline,
     report::Ingress,
@@ -60,11 +61,11 @@ macro_rules! global {
     ($frame:ident($ctx:ident): $other:ident $tell:ident
      $group4:ident $revisit4:ident $guard4:ident $related4:ident $first4:ident $admit4:ident $recheck4:ident $try4:ident
      $group6:ident $revisit6:ident $guard6:ident $related6:ident $first6:ident $admit6:ident $recheck6:ident $try6:ident) => {
-        global!(step $frame($ctx) $other: pipeline::other);
+        global!(step $frame($ctx) $other: pipeline::other, log::other);
         #[unsafe(no_mangle)]
         extern "C" fn $tell(ctx: *mut $ctx, port: u32, dropped: u64) -> u32 {
             finish::tell($frame::new(ctx), PortId(port as u16), Outcome::from_word(dropped));
-            0
+            log::dropped::<$frame>(port, dropped)
         }
         global!(of_family $frame($ctx) V4: $group4 $revisit4 $guard4 $related4 $first4 $admit4 $recheck4 $try4);
         global!(of_family $frame($ctx) V6: $group6 $revisit6 $guard6 $related6 $first6 $admit6 $recheck6 $try6);
@@ -102,36 +103,36 @@ macro_rules! global {
     };
     (of_family $frame:ident($ctx:ident) $family:ident:
      $group:ident $revisit:ident $guard:ident $related:ident $first:ident $admit:ident $recheck:ident $try:ident) => {
-        global!(step $frame($ctx) $group: pipeline::group::<_, $family>);
-        global!(step $frame($ctx) $revisit: pipeline::revisit::<_, $family>);
-        global!(step $frame($ctx) $guard: pipeline::guard::<_, $family>);
-        global!(step $frame($ctx) $related: pipeline::related::<_, $family>);
-        global!(step $frame($ctx) $first: pipeline::first::<_, $family>);
+        global!(step $frame($ctx) $group: pipeline::group::<_, $family>, log::group);
+        global!(step $frame($ctx) $revisit: pipeline::revisit::<_, $family>, log::revisit);
+        global!(step $frame($ctx) $guard: pipeline::guard::<_, $family>, log::guard);
+        global!(step $frame($ctx) $related: pipeline::related::<_, $family>, log::related);
+        global!(step $frame($ctx) $first: pipeline::first::<_, $family>, log::first);
         #[unsafe(no_mangle)]
         extern "C" fn $admit(ctx: *mut $ctx, port: u32, slot: u32) -> u64 {
             let verdict = match Ingress::at::<$frame>(PortId(port as u16)) {
                 Some(ingress) => admit::admit::<_, $family>($frame::new(ctx), &ingress, slot),
                 None => Outcome::dropped(DropReason::Internal),
             };
-            verdict.word()
+            log::admit::<$frame>(port, verdict)
         }
         #[unsafe(no_mangle)]
         extern "C" fn $recheck(ctx: *mut $ctx) -> u64 {
-            recheck::recheck::<_, $family>($frame::new(ctx)).word()
+            log::recheck::<$frame>(0, recheck::recheck::<_, $family>($frame::new(ctx)))
         }
         #[unsafe(no_mangle)]
         extern "C" fn $try(ctx: *mut $ctx, n: u32) -> u32 {
-            admit::try_l4_port::<_, $family>($frame::new(ctx), n).to_word()
+            log::try_l4_port::<$frame>(n, admit::try_l4_port::<_, $family>($frame::new(ctx), n))
         }
     };
-    (step $frame:ident($ctx:ident) $name:ident: $step:path) => {
+    (step $frame:ident($ctx:ident) $name:ident: $step:path, log::$log:ident) => {
         #[unsafe(no_mangle)]
         extern "C" fn $name(ctx: *mut $ctx, port: u32) -> u64 {
             let answer = match Ingress::at::<$frame>(PortId(port as u16)) {
                 Some(ingress) => $step($frame::new(ctx), &ingress),
                 None => Outcome::dropped(DropReason::Internal),
             };
-            answer.word()
+            log::$log::<$frame>(port, answer)
         }
     };
     (call $name:ident $v4:ident $v6:ident -> $answer:ident) => {

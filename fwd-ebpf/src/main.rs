@@ -16,6 +16,7 @@ mod atomic;
 mod finish;
 mod frame;
 mod global;
+mod log;
 mod maps;
 mod parse;
 mod pipeline;

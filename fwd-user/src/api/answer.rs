@@ -122,6 +122,7 @@ pub struct DaemonOptions {
     pub state_dir: String,
     pub bpffs: String,
     pub metrics: String,
+    pub datapath_log: String,
 }
 
 /// An interface of the host.

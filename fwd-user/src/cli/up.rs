@@ -14,7 +14,7 @@ use crate::{
         answer::{DaemonOptions, DaemonStatus},
         error::{ApiError, Code},
     },
-    daemon::{self, DEFAULT_BPFFS, DEFAULT_STATE_DIR, DatapathKind, Metrics, Options},
+    daemon::{self, DEFAULT_BPFFS, DEFAULT_STATE_DIR, DatapathKind, LogLevel, Metrics, Options},
 };
 
 #[derive(Clone, Debug, Args)]
@@ -27,6 +27,9 @@ pub struct Up {
     config: Option<PathBuf>,
     #[command(flatten)]
     pub instance: Instance,
+    /// What the kernel programs tell in the daemon's log; they are loaded anew for it
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
+    datapath_log: LogLevel,
     /// Where /metrics is served; must be a loopback address
     #[arg(long, value_name = "ADDR:L4PORT|off", default_value = "127.0.0.1:9465")]
     metrics: Metrics,
@@ -75,6 +78,7 @@ impl Up {
             bpffs: self.instance.bpffs.clone(),
             metrics: self.metrics,
             datapath: self.datapath,
+            datapath_log: self.datapath_log,
             inventory: self.inventory.clone(),
             config: self.config.clone(),
         }
@@ -90,11 +94,12 @@ fn already(session: &Session, answer: &Value, options: &Options) -> Answered {
     if theirs == ours {
         return session.tell(&status::text(answer)?);
     }
-    let DaemonOptions { state_dir, bpffs, metrics, .. } = &theirs;
+    let DaemonOptions { state_dir, bpffs, metrics, datapath_log, .. } = &theirs;
     Err(ApiError::new(
         Code::OtherOptions,
         format!(
-            "A daemon is up with other options: --state-dir {state_dir} --bpffs {bpffs} --metrics {metrics}."
+            "A daemon is up with other options: --state-dir {state_dir} --bpffs {bpffs} --metrics {metrics} \
+             --datapath-log {datapath_log}."
         ),
     ))
 }

@@ -26,6 +26,9 @@ use lock::Lock;
 pub use options::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR, DatapathKind, Metrics, Options};
 pub use start::start;
 
+/// What `fwd up` may ask of the programs.
+pub use crate::datapath::LogLevel;
+
 use crate::api::error::{ApiError, Code};
 
 /// Runs the daemon in this process until it is told to end.

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use crate::api::answer::DaemonOptions;
+use crate::{api::answer::DaemonOptions, datapath::LogLevel};
 
 pub const DEFAULT_SOCKET: &str = "/run/fwd/fwd.sock";
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/fwd";
@@ -65,6 +65,8 @@ pub struct Options {
     pub bpffs: PathBuf,
     pub metrics: Metrics,
     pub datapath: DatapathKind,
+    /// What the programs tell through aya-log.
+    pub datapath_log: LogLevel,
     /// In place of netlink: only with [`DatapathKind::Memory`].
     pub inventory: Option<PathBuf>,
     /// A document to apply at the start.
@@ -79,6 +81,7 @@ impl Default for Options {
             bpffs: DEFAULT_BPFFS.into(),
             metrics: Metrics::On(SocketAddr::from(([127, 0, 0, 1], 9465))),
             datapath: DatapathKind::Kernel,
+            datapath_log: LogLevel::Off,
             inventory: None,
             config: None,
         }
@@ -93,6 +96,7 @@ impl Options {
             state_dir: self.state_dir.display().to_string(),
             bpffs: self.bpffs.display().to_string(),
             metrics: self.metrics.to_string(),
+            datapath_log: self.datapath_log.name().to_owned(),
         }
     }
 
@@ -105,6 +109,7 @@ impl Options {
         option("--bpffs", self.bpffs.clone().into());
         option("--metrics", self.metrics.to_string().into());
         option("--datapath", self.datapath.name().into());
+        option("--datapath-log", self.datapath_log.name().into());
         if let Some(inventory) = &self.inventory {
             option("--inventory", inventory.clone().into());
         }

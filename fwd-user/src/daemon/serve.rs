@@ -1,7 +1,7 @@
 //! Bringing the daemon up, in the order in which each part needs the one before, and taking it down.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    DatapathKind, Metrics, Options,
+    DatapathKind, LogLevel, Metrics, Options,
     failure::of_read,
     ground::{Ground, KernelGround, MemoryGround},
     handle::{Fixed, Handle},
@@ -32,7 +32,7 @@ use crate::{
         settings::Settings,
     },
     host::Follower,
-    observe::{EventRing, MemoryMaps, Observer, PinnedMaps, open_events},
+    observe::{EventRing, MemoryMaps, Observer, PinnedMaps, follow_log, open_events},
     state::Edit,
     store::{Sqlite, Store},
 };
@@ -53,6 +53,8 @@ struct Engine {
 struct KernelSide {
     follower: Follower,
     events: EventRing,
+    /// Where the programs are pinned, if they tell anything.
+    log: Option<PathBuf>,
 }
 
 /// Runs until a signal or a request ends it.
@@ -104,11 +106,14 @@ impl Engine {
                 (Box::new(ground), Observer::new(Box::new(MemoryMaps::default())), None)
             }
             DatapathKind::Kernel => {
-                let (ground, follower) = KernelGround::open(&options.state_dir, &options.bpffs, flows)?;
+                let (ground, follower) =
+                    KernelGround::open(&options.state_dir, &options.bpffs, flows, options.datapath_log)?;
                 let maps = ground.maps();
                 let observer = Observer::new(Box::new(PinnedMaps::open(&maps).map_err(|e| of_read(&e))?));
                 let events = open_events(&maps).map_err(|e| of_read(&e))?;
-                (Box::new(ground), observer, Some(KernelSide { follower, events }))
+                let log = (options.datapath_log != LogLevel::Off).then(|| ground.programs());
+                let kernel = KernelSide { follower, events, log };
+                (Box::new(ground), observer, Some(kernel))
             }
         };
         let observer = Arc::new(observer);
@@ -129,7 +134,7 @@ fn follow(
     observer: &Arc<Observer>,
     jobs: &mpsc::UnboundedSender<Job>,
 ) -> Result<rtnetlink::Handle, ApiError> {
-    let KernelSide { mut follower, events } = side;
+    let KernelSide { mut follower, events, log } = side;
     let (connection, links, _) = rtnetlink::new_connection().map_err(|e| internal(&e))?;
     tokio::spawn(connection);
     let (to_writer, seen) = (jobs.clone(), jobs.clone());
@@ -149,6 +154,13 @@ fn follow(
             tracing::error!("events are no longer read: {error}");
         }
     });
+    if let Some(programs) = log {
+        tokio::spawn(async move {
+            if let Err(error) = follow_log(&programs).await {
+                tracing::error!("the programs' log is not read: {error}");
+            }
+        });
+    }
     let walker = Arc::clone(observer);
     std::thread::spawn(move || walker.walk_for_ever());
     Ok(links)

@@ -17,6 +17,7 @@ use super::{
     attach::{self, Hooks, Target, Tc},
     clsact,
     error::{Error, Result},
+    log::LogLevel,
     maps::Maps,
     object,
     pins::{Note, Pins},
@@ -39,6 +40,7 @@ pub struct Options<'a> {
     pub object: &'a [u8],
     /// Of the maps that are not there yet.
     pub sizes: Sizes,
+    pub log: LogLevel,
 }
 
 /// The kernel's datapath. Dropping it leaves everything running.
@@ -69,7 +71,7 @@ impl Kernel {
         rights::check_kernel()?;
         let pins = Pins::open(options.bpffs)?;
         check_namespace(&pins)?;
-        let sizes = object::ensure_pinned(&pins, options.object, options.sizes)?;
+        let sizes = object::ensure_pinned(&pins, options)?;
         let hooks = Hooks::adopt(&pins, tc)?;
         let maps = Maps::open(&pins)?;
         read::align_copies(&maps)?;

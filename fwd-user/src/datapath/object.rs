@@ -15,6 +15,8 @@ use fwd_common::map::{self, program};
 
 use super::{
     error::{Error, Result},
+    kernel::Options,
+    log::LogLevel,
     pins::{Note, Pins},
     sizes::Sizes,
 };
@@ -31,7 +33,8 @@ const LOG_LINES: usize = 12;
 ///
 /// # Errors
 /// If a pinned map is not what the object needs, or the kernel refuses the object.
-pub fn ensure_pinned(pins: &Pins, object: &[u8], asked: Sizes) -> Result<Sizes> {
+pub fn ensure_pinned(pins: &Pins, options: &Options<'_>) -> Result<Sizes> {
+    let Options { object, sizes: asked, log, .. } = *options;
     let parsed = aya_obj::Object::parse(object).map_err(|e| Error::Object(e.to_string()))?;
     let sizes = match pins.map(map::FLOWS4).exists() {
         true => Sizes { flows: pins.open_map(map::FLOWS4)?.1.max_entries() / 2 },
@@ -42,13 +45,13 @@ pub fn ensure_pinned(pins: &Pins, object: &[u8], asked: Sizes) -> Result<Sizes> 
             check_map(doc.name, definition, &pins.open_map(doc.name)?.1, sizes)?;
         }
     }
-    let build = build_of(object);
+    let build = build_of(object, log);
     let is_whole =
         map::ALL.iter().all(|doc| pins.map(doc.name).exists() || !parsed.maps.contains_key(doc.name))
             && PROGRAMS.iter().all(|name| pins.program(name).exists());
     if !is_whole || pins.read_note(Note::Build).as_ref() != Some(&build) {
         pins.remove_note(Note::Build)?;
-        load(pins, object, sizes)?;
+        load(pins, object, sizes, log)?;
         pins.write_note(Note::Build, &build)?;
     }
     Ok(sizes)
@@ -76,14 +79,16 @@ fn check_map(name: &str, wanted: &aya_obj::Map, pinned: &MapInfo, sizes: Sizes) 
     Ok(())
 }
 
-fn build_of(object: &[u8]) -> String {
+fn build_of(object: &[u8], log: LogLevel) -> String {
     let mut hasher = DefaultHasher::new();
     object.hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+    format!("{:016x} log {}", hasher.finish(), log.name())
 }
 
-fn load(pins: &Pins, object: &[u8], sizes: Sizes) -> Result<()> {
+fn load(pins: &Pins, object: &[u8], sizes: Sizes, log: LogLevel) -> Result<()> {
+    let level = log as u8;
     let mut loader = EbpfLoader::new();
+    loader.override_global(LogLevel::GLOBAL, &level, true);
     // Nothing in the object is relocated against the kernel's types.
     loader.btf(None);
     for doc in map::ALL {

@@ -11,6 +11,7 @@ pub mod drops;
 pub mod events;
 pub mod flows;
 pub mod ledger;
+mod log;
 mod memory;
 pub mod metrics;
 mod names;
@@ -24,6 +25,7 @@ mod view;
 
 pub use clock::Moment;
 pub use events::Events;
+pub use log::follow_log;
 pub use memory::MemoryMaps;
 pub use names::{NamedPort, NamedRule, Names, PortRole};
 pub use observer::Observer;

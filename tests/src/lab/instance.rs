@@ -137,10 +137,23 @@ impl Instance {
     /// # Errors
     /// If it ends, or is not ready within half a minute: with the end of its log.
     pub fn start(&mut self, netns: &Netns) -> Result<()> {
+        self.start_with(netns, &[])
+    }
+
+    /// The same, with further options of `fwd up`.
+    ///
+    /// # Errors
+    /// As [`Instance::start`].
+    pub fn start_with(&mut self, netns: &Netns, options: &[&str]) -> Result<()> {
         netns.ensure_private()?;
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = self.configured(netns.command(binary()?));
-        let daemon = command.args(["up", "--foreground"]).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let daemon = command
+            .args(["up", "--foreground"])
+            .args(options)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
         self.started = true;
         self.daemon = Some(daemon);
         let begun = Instant::now();
@@ -255,7 +268,9 @@ impl Instance {
         command
     }
 
-    fn log(&self) -> PathBuf {
+    /// The daemon's log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.folder.join("daemon.txt")
     }
 

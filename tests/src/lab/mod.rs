@@ -153,7 +153,16 @@ impl Lab {
     /// If it does not within half a minute.
     #[track_caller]
     pub fn start(&mut self) {
-        self.fwd.start(&self.host).unwrap_or_else(|error| panic!("{error:#}"));
+        self.start_with(&[]);
+    }
+
+    /// The same, with further options of `fwd up`.
+    ///
+    /// # Panics
+    /// As [`Lab::start`].
+    #[track_caller]
+    pub fn start_with(&mut self, options: &[&str]) {
+        self.fwd.start_with(&self.host, options).unwrap_or_else(|error| panic!("{error:#}"));
     }
 
     /// Ends fwd by `fwd down` and compares the host with what it was: one line for each difference. VMs go

@@ -16,7 +16,7 @@ use crate::{
         failure::{all_of, of_datapath, of_host},
         sockets::{self, Socket},
     },
-    datapath::{self, Datapath, Kernel, OBJECT, Point, Sizes, Target},
+    datapath::{self, Datapath, Kernel, LogLevel, OBJECT, Point, Sizes, Target},
     host::{Follower, Host, Inventory, Wanted},
     plan::MapOp,
 };
@@ -36,8 +36,13 @@ impl KernelGround {
     ///
     /// # Errors
     /// Capabilities, kernel features or the pins do not allow it.
-    pub fn open(state_dir: &Path, bpffs: &Path, flows: u32) -> Result<(Self, Follower), ApiError> {
-        let options = datapath::Options { bpffs, object: OBJECT, sizes: Sizes::for_flows(flows) };
+    pub fn open(
+        state_dir: &Path,
+        bpffs: &Path,
+        flows: u32,
+        log: LogLevel,
+    ) -> Result<(Self, Follower), ApiError> {
+        let options = datapath::Options { bpffs, object: OBJECT, sizes: Sizes::for_flows(flows), log };
         let kernel = Kernel::open(&options).map_err(|e| of_datapath(&e))?;
         let (host, follower) = Host::open(state_dir).map_err(|e| of_host(&e))?;
         Ok((Self { host, kernel, bpffs: bpffs.to_owned(), runtime: Handle::current() }, follower))
@@ -46,6 +51,11 @@ impl KernelGround {
     /// Where the maps are pinned.
     pub fn maps(&self) -> PathBuf {
         self.kernel.pins().root().join("maps")
+    }
+
+    /// Where the programs are pinned.
+    pub fn programs(&self) -> PathBuf {
+        self.kernel.pins().root().join("programs")
     }
 }
 

@@ -1,0 +1,151 @@
+//! What the slow steps of the pipeline tell while somebody debugs the datapath, through aya-log.
+//!
+//! The level is a constant of the loaded object (`AYA_LOG_LEVEL`, frozen before the verifier looks); it is off
+//! unless `fwd up --datapath-log` says otherwise. Where it is off the verifier takes the calls out, and these
+//! functions are not loaded at all. The hit path tells nothing at any level.
+
+use aya_log_ebpf::{
+    debug, error, info,
+    macro_support::{Level, level_enabled},
+    trace,
+};
+use fwd_common::{
+    drop::DropReason,
+    table::Inserted,
+    verdict::{Action, Outcome, Payload, Verdict},
+};
+
+use crate::{
+    frame::Frame,
+    stage::{flow::Revisited, recheck::Kept},
+};
+
+/// What a step answered, in words.
+trait Words: Payload {
+    fn words(self) -> &'static str;
+    /// The port by which the packet leaves.
+    fn port(&self) -> u16 {
+        0
+    }
+}
+
+impl Words for Verdict {
+    #[inline(always)]
+    fn words(self) -> &'static str {
+        match self.action {
+            Action::Forward => "forward",
+            Action::ForwardByHost => "forward by the host",
+            Action::Flooded => "flooded",
+            Action::Host => "host",
+            Action::PassUp => "pass up",
+            Action::Next => "next step",
+        }
+    }
+    #[inline(always)]
+    fn port(&self) -> u16 {
+        self.port.0
+    }
+}
+
+impl Words for Revisited {
+    #[inline(always)]
+    fn words(self) -> &'static str {
+        match self {
+            Self::Nothing => "no flow",
+            Self::Known => "up to date",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Words for Kept {
+    #[inline(always)]
+    fn words(self) -> &'static str {
+        match self {
+            Self::Yes => "kept",
+            Self::DecideAsNew => "decide as new",
+        }
+    }
+}
+
+/// The name of a program, by its number.
+#[inline(always)]
+fn program(number: u32) -> &'static str {
+    match number {
+        0 => "xdp",
+        1 => "ingress",
+        2 => "egress",
+        _ => "sweep",
+    }
+}
+
+macro_rules! steps {
+    ($($name:ident $function:ident $answer:ty;)*) => {$(
+        /// Tells what this step answered, and returns it; a drop is told when it is counted.
+        #[inline(always)]
+        pub fn $name<F: Frame>(port: u32, answer: Outcome<$answer>) -> u64 {
+            // The function returns what it is given, so that nothing is kept for after the call.
+            if level_enabled(Level::Debug) { $function(F::PROGRAM, port, answer.word()) } else { answer.word() }
+        }
+
+        #[unsafe(no_mangle)]
+        extern "C" fn $function(number: u32, port: u32, word: u64) -> u64 {
+            let answer = Outcome::<$answer>::from_word(word);
+            if !answer.is_drop() {
+                let (to, words) = (answer.value().port(), answer.value().words());
+                debug!((), "{} port {}: {}: {} {}", program(number), port, stringify!($name), words, to);
+            }
+            word
+        }
+    )*};
+}
+
+steps! {
+    other log_other Verdict;
+    group log_group Verdict;
+    revisit log_revisit Revisited;
+    recheck log_recheck Kept;
+    guard log_guard Verdict;
+    related log_related Verdict;
+    first log_first Verdict;
+    admit log_admit Verdict;
+}
+
+/// Tells of a drop; of one that cannot happen as an error.
+#[inline(always)]
+pub fn dropped<F: Frame>(port: u32, drop: u64) -> u32 {
+    if level_enabled(Level::Error) { log_dropped(F::PROGRAM, port, drop) } else { 0 }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn log_dropped(number: u32, port: u32, drop: u64) -> u32 {
+    let drop = Outcome::<Verdict>::from_word(drop).drop();
+    let (reason, rule, program) = (drop.reason as u8, drop.rule.0, program(number));
+    match drop.reason {
+        DropReason::Internal | DropReason::PolicyRowMissing => {
+            error!((), "{} port {}: dropped for reason {}: a fault in fwd", program, port, reason);
+        }
+        _ => info!((), "{} port {}: dropped for reason {} by rule {}", program, port, reason, rule),
+    }
+    0
+}
+
+/// Tells of a try to take an L4 port for a translated flow, and returns what became of it.
+#[inline(always)]
+pub fn try_l4_port<F: Frame>(n: u32, inserted: Inserted) -> u32 {
+    let inserted = inserted.to_word();
+    if level_enabled(Level::Trace) { log_try_l4_port(F::PROGRAM, n, inserted) } else { inserted }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn log_try_l4_port(number: u32, n: u32, inserted: u32) -> u32 {
+    let words = match Inserted::from_word(inserted) {
+        Inserted::Won => "won",
+        Inserted::Adopted => "adopted",
+        Inserted::Lost => "lost",
+        Inserted::Taken => "taken",
+        Inserted::Full => "full",
+    };
+    trace!((), "{} L4 port, try {}: {}", program(number), n, words);
+    inserted
+}
