@@ -15,7 +15,8 @@ use nix::{
     unistd::Pid,
 };
 
-/// The host: an uplink with native XDP, one without, and taps; `tap9` belongs to a Linux bridge.
+/// The host: an uplink with native XDP, one without, one whose driver refuses it, and taps; `tap9` belongs to a
+/// Linux bridge.
 const HOST: &str = "\
 devices:
 - {name: eth0, ifindex: 2, kind: physical, native_xdp: true, addresses: [203.0.113.10/24, 2001:db8::10/64]}
@@ -24,6 +25,7 @@ devices:
 - {name: tap1, ifindex: 5, kind: tap}
 - {name: tap9, ifindex: 6, kind: tap, master: br0}
 - {name: br0, ifindex: 7, kind: bridge}
+- {name: eth9, ifindex: 8, kind: physical, native_xdp: true, refuses_xdp: the MTU is too large for it}
 ";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -46,7 +46,7 @@ fn up_when_up_wants_the_same_options() {
     assert!(same.status.success());
     expect![[r#"
         $ fwd up --datapath memory --metrics 127.0.0.1:1
-        error: A daemon is up with other options: --state-dir DIR/state --bpffs DIR/bpf --metrics off.
+        error: A daemon is up with other options: --state-dir DIR/state --bpffs DIR/bpf --metrics off --datapath-log off.
           Run fwd down first, or leave the options out.
           (FWD-E508; fwd explain FWD-E508)
         [exit code 5]
@@ -84,6 +84,7 @@ fn the_first_up_says_what_it_sees_and_what_to_type_next() {
         br0     bridge    yes  -                                -
         eth0    physical  yes  203.0.113.10/24,2001:db8::10/64  -
         eth1    physical  yes  198.51.100.10/24                 -
+        eth9    physical  yes  -                                -
         tap0    tap       yes  -                                -
         tap1    tap       yes  -                                -
         tap9    tap       yes  -                                member of br0

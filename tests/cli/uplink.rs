@@ -12,8 +12,8 @@ fn an_uplink_is_added_shown_changed_and_deleted() {
             "uplink add eth1 --hook tcx",
             "uplink list",
             "uplink show eth0",
-            "uplink set eth0 --hook xdp",
-            "uplink list -o yaml",
+            "uplink set eth0 --hook tcx",
+            "uplink show eth0 -o csv",
             "uplink delete eth0",
             "uplink list -o name",
         ],
@@ -59,141 +59,29 @@ fn an_uplink_is_added_shown_changed_and_deleted() {
             counters.unaccounted:        0
             counters.flows:              0
             counters.half_open:          0
-            $ fwd uplink set eth0 --hook xdp
+            $ fwd uplink set eth0 --hook tcx
             Changed uplink eth0 (revision 3).
-            $ fwd uplink list -o yaml
-            api: fwd/v1
-            items:
-              - name: eth0
-                device: eth0
-                network: ~
-                mac: "02:00:00:00:00:02"
-                ips:
-                  - 203.0.113.10/24
-                  - "2001:db8::10/64"
-                labels: {}
-                trust: false
-                hook: xdp
-                configured_hook: xdp
-                hook_reason: It was asked for.
-                state: ready
-                state_reason: ~
-                ifindex: 2
-                mtu: 1500
-                counters:
-                  xdp:
-                    received:
-                      packets: 0
-                      bytes: 0
-                    forwarded:
-                      packets: 0
-                      bytes: 0
-                    host:
-                      packets: 0
-                      bytes: 0
-                    answered:
-                      packets: 0
-                      bytes: 0
-                    dropped:
-                      packets: 0
-                      bytes: 0
-                    passed_up:
-                      packets: 0
-                      bytes: 0
-                  skb:
-                    received:
-                      packets: 0
-                      bytes: 0
-                    forwarded:
-                      packets: 0
-                      bytes: 0
-                    host:
-                      packets: 0
-                      bytes: 0
-                    answered:
-                      packets: 0
-                      bytes: 0
-                    dropped:
-                      packets: 0
-                      bytes: 0
-                    passed_up:
-                      packets: 0
-                      bytes: 0
-                  copies:
-                    packets: 0
-                    bytes: 0
-                  lost_between_hooks: 0
-                  egress_lost: 0
-                  unaccounted: 0
-                  flows: 0
-                  half_open: 0
-              - name: eth1
-                device: eth1
-                network: ~
-                mac: "02:00:00:00:00:03"
-                ips:
-                  - 198.51.100.10/24
-                labels: {}
-                trust: false
-                hook: tcx
-                configured_hook: tcx
-                hook_reason: It was asked for.
-                state: ready
-                state_reason: ~
-                ifindex: 3
-                mtu: 1500
-                counters:
-                  xdp:
-                    received:
-                      packets: 0
-                      bytes: 0
-                    forwarded:
-                      packets: 0
-                      bytes: 0
-                    host:
-                      packets: 0
-                      bytes: 0
-                    answered:
-                      packets: 0
-                      bytes: 0
-                    dropped:
-                      packets: 0
-                      bytes: 0
-                    passed_up:
-                      packets: 0
-                      bytes: 0
-                  skb:
-                    received:
-                      packets: 0
-                      bytes: 0
-                    forwarded:
-                      packets: 0
-                      bytes: 0
-                    host:
-                      packets: 0
-                      bytes: 0
-                    answered:
-                      packets: 0
-                      bytes: 0
-                    dropped:
-                      packets: 0
-                      bytes: 0
-                    passed_up:
-                      packets: 0
-                      bytes: 0
-                  copies:
-                    packets: 0
-                    bytes: 0
-                  lost_between_hooks: 0
-                  egress_lost: 0
-                  unaccounted: 0
-                  flows: 0
-                  half_open: 0
+            $ fwd uplink show eth0 -o csv
+            NAME,VALUE
             $ fwd uplink delete eth0
             Deleted uplink eth0 (revision 4).
             $ fwd uplink list -o name
             eth1
         "#]],
+    );
+}
+
+#[test]
+fn auto_falls_back_to_tcx_where_the_driver_refuses_xdp_and_a_forced_choice_is_an_error() {
+    check(
+        &[
+            "uplink add eth9 --hook xdp",
+            "uplink list -o name",
+            "uplink add eth9",
+            "uplink list -o csv",
+            "uplink set eth9 --hook xdp",
+        ],
+        expect![[r#""#]],
     );
 }
 

@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::TestRunResult;
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use fwd_common::addr::{Mac, V4, V6};
 use fwd_common::id::PortId;
@@ -25,7 +26,7 @@ use fwd_tests::lab::{Hook, Instance};
 use fwd_tests::netns::Netns;
 use fwd_user::api::spec::Document;
 use fwd_user::compile::{Tables, compile};
-use fwd_user::datapath::{Datapath as _, Kernel, OBJECT, Options, Sizes, Swept, Table};
+use fwd_user::datapath::{Datapath as _, Kernel, LogLevel, OBJECT, Options, Sizes, Swept, Table};
 use fwd_user::host::inventory::{Device, DeviceKind, Inventory};
 use fwd_user::observe::{Maps as _, PinnedMaps};
 use fwd_user::plan::diff;
@@ -43,6 +44,8 @@ pub const LAN1: &str = "52:54:00:00:02:21";
 pub const LAN2: &str = "52:54:00:00:02:22";
 /// eth0's own, and its next hop's.
 pub const ETH0: &str = "02:00:00:00:00:0a";
+/// The bridged uplink's own.
+pub const ETH1: &str = "02:00:00:00:00:0b";
 pub const ROUTER: &str = "02:00:5e:00:00:01";
 pub const FLOWS: u32 = 1024;
 
@@ -76,6 +79,7 @@ pub struct World {
     kernel: Kernel,
     xdp: Xdp,
     ingress: SchedClassifier,
+    egress: SchedClassifier,
     // Unmounts its bpffs when dropped.
     _folder: Instance,
     netns: Arc<Netns>,
@@ -147,7 +151,7 @@ impl World {
         let bpffs = folder.bpffs();
         netns.inside(|| {
             let sizes = Sizes { flows: FLOWS };
-            let options = Options { bpffs: &bpffs, object: OBJECT, sizes };
+            let options = Options { bpffs: &bpffs, object: OBJECT, sizes, log: LogLevel::Off };
             let kernel = Kernel::open(&options).unwrap_or_else(|error| panic!("{error}"));
             let pin = |kind: &str| bpffs.join(format!("v{ABI_VERSION}")).join(kind);
             Self {
@@ -159,6 +163,8 @@ impl World {
                 xdp: Xdp::from_pin(pin("programs").join(map::program::XDP), XdpAttachType::Interface)
                     .expect("the program is pinned"),
                 ingress: SchedClassifier::from_pin(pin("programs").join(map::program::INGRESS))
+                    .expect("the program is pinned"),
+                egress: SchedClassifier::from_pin(pin("programs").join(map::program::EGRESS))
                     .expect("the program is pinned"),
                 kernel,
                 _folder: folder,
@@ -235,6 +241,17 @@ impl World {
         Sent::new((self.hook, device), code, (frame.to_vec(), out), moved)
     }
 
+    /// Runs the program on a frame that the host sends out of an uplink; `port` is the one that stands for the
+    /// host there. It is a TCX program whatever the uplink's hook.
+    #[track_caller]
+    pub fn send_from_host(&mut self, uplink: &str, port: &str, packet: &Packet) -> Sent {
+        let (frame, before) = (packet.frame(), Counts::take(self));
+        let context = skb_context(ifindex(uplink), 0);
+        let (code, out) = run(&self.egress, uplink, &frame, &context);
+        let moved = Counts::take(self).since(&before);
+        Sent::new((Hook::Tcx, port), code, (frame, out), moved)
+    }
+
     /// Runs the hook's program on a frame of whose fate nothing is expected: one of many.
     #[track_caller]
     pub fn run_frame(&mut self, device: &str, frame: &[u8]) {
@@ -243,24 +260,10 @@ impl World {
 
     #[track_caller]
     fn run_gso(&mut self, device: &str, frame: &[u8], gso_size: u32) -> (i32, Vec<u8>) {
-        let mut out = vec![0; frame.len() + 64];
-        let context = match self.hook {
-            Hook::Xdp => xdp_context(ifindex(device), frame.len()),
-            Hook::Tcx => skb_context(ifindex(device), gso_size),
-        };
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ctx_in: Some(&context),
-            ..TestRunOptions::new()
-        };
-        let run = match self.hook {
-            Hook::Xdp => self.xdp.test_run(options),
-            Hook::Tcx => self.ingress.test_run(options),
-        };
-        let run = run.unwrap_or_else(|error| panic!("{device}, {} bytes: {error:?}", frame.len()));
-        out.truncate(run.data_size_out as usize);
-        (run.return_value.cast_signed(), out)
+        match self.hook {
+            Hook::Xdp => run(&self.xdp, device, frame, &xdp_context(ifindex(device), frame.len())),
+            Hook::Tcx => run(&self.ingress, device, frame, &skb_context(ifindex(device), gso_size)),
+        }
     }
 
     /// Runs a command on the flow tables.
@@ -321,7 +324,8 @@ impl World {
         }
     }
 
-    fn forget(&mut self) {
+    /// Forgets what was learnt.
+    pub fn forget(&mut self) {
         let pins = self.kernel.pins();
         let neighbors = Table::<NetworkAddress, Neighbor>::open(pins, map::NEIGHBORS).expect("it is pinned");
         for (key, row) in neighbors.rows().expect("the map is readable") {
@@ -400,7 +404,7 @@ fn inventory() -> Inventory {
             addresses: addresses.iter().map(|net| net.parse().expect("an address")).collect(),
             master: None,
             native_xdp: true,
-            xdp_attached: false,
+            xdp_refused: None,
         }
     };
     let (host_ports, devices): (Vec<_>, Vec<_>) =
@@ -413,6 +417,25 @@ fn inventory() -> Inventory {
             .collect(),
         learnt: Vec::new(),
     }
+}
+
+/// Runs a program once; its code, and the frame that it left.
+#[track_caller]
+fn run<P>(program: &P, device: &str, frame: &[u8], context: &[u8]) -> (i32, Vec<u8>)
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
+    let mut out = vec![0; frame.len() + 64];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut out),
+        ctx_in: Some(context),
+        ..TestRunOptions::new()
+    };
+    let run = program.test_run(options);
+    let run = run.unwrap_or_else(|error| panic!("{device}, {} bytes: {error:?}", frame.len()));
+    out.truncate(run.data_size_out as usize);
+    (run.return_value.cast_signed(), out)
 }
 
 /// `struct xdp_md`.

@@ -13,4 +13,5 @@ mod isolation;
 mod nat;
 mod policy;
 mod prometheus;
+mod refusals;
 mod restart;

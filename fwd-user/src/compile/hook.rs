@@ -18,15 +18,25 @@ pub(super) struct Choice {
 
 /// The hook for a device, where `asked` was asked for.
 pub(super) fn choose(device: &Device, asked: Hook) -> Choice {
-    let (best, why) = best(device);
     match asked {
-        Hook::Auto => Choice { hook: best, reason: why, degraded: None },
+        Hook::Auto => {
+            let (hook, reason) = best(device);
+            Choice { hook, reason, degraded: None }
+        }
         Hook::Tcx => Choice { hook: Hook::Tcx, reason: "It was asked for.".to_owned(), degraded: None },
-        Hook::Xdp => forced_xdp(device, best),
+        Hook::Xdp => forced_xdp(device),
     }
 }
 
+/// What `auto` chooses: the fitting hook, unless the driver has refused it already.
 fn best(device: &Device) -> (Hook, String) {
+    match (fitting(device), &device.xdp_refused) {
+        ((Hook::Xdp, _), Some(why)) => (Hook::Tcx, format!("The driver refused XDP: {why}.")),
+        (fitting, _) => fitting,
+    }
+}
+
+fn fitting(device: &Device) -> (Hook, String) {
     let (hook, why) = match &device.kind {
         DeviceKind::Tap { vnet_header: false } => {
             (Hook::Xdp, "The tap has no vnet header, so its guest sends finished frames.")
@@ -44,10 +54,10 @@ fn best(device: &Device) -> (Hook, String) {
     (hook, why.to_owned())
 }
 
-fn forced_xdp(device: &Device, best: Hook) -> Choice {
+fn forced_xdp(device: &Device) -> Choice {
     let asked = "It was asked for.".to_owned();
     let degraded = match &device.kind {
-        _ if best == Hook::Xdp => None,
+        _ if fitting(device).0 == Hook::Xdp => None,
         DeviceKind::Tap { .. } => Some(
             "TCP stalls unless the guest's offloads are off: start it with csum=off, or use --hook auto.",
         ),
@@ -92,7 +102,7 @@ mod tests {
             addresses: Vec::new(),
             master: None,
             native_xdp,
-            xdp_attached: false,
+            xdp_refused: None,
         }
     }
 
@@ -118,5 +128,17 @@ mod tests {
             assert_eq!((forced.hook, forced.degraded.is_some()), (hook, degraded), "{device:?}");
             assert_eq!(is_xdp_target(&device, forced.hook), target, "{device:?}");
         }
+    }
+
+    #[test]
+    fn auto_falls_back_to_tcx_where_the_driver_refused_xdp_and_a_forced_choice_does_not() {
+        let refused = Device {
+            xdp_refused: Some("the MTU is too large for it".to_owned()),
+            ..device(DeviceKind::Physical, true)
+        };
+        let auto = choose(&refused, Hook::Auto);
+        assert_eq!(auto.hook, Hook::Tcx);
+        assert_eq!(auto.reason, "The driver refused XDP: the MTU is too large for it.");
+        assert_eq!(choose(&refused, Hook::Xdp).hook, Hook::Xdp);
     }
 }

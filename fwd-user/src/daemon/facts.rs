@@ -37,7 +37,7 @@ pub fn problems(world: &World) -> Vec<String> {
     let ports = world.compiled.ports.values().filter(|p| p.state != ObjectState::Ready);
     let ports = ports.filter_map(|p| Some(format!("{}: {}", p.name, p.state_reason.as_ref()?)));
     let forwards = world.compiled.forwards.values().filter_map(|f| f.reason.clone());
-    let refused = world.refused.values().map(|e| e.message.clone());
+    let refused = world.refused.values().map(|e| format!("{} {}", e.message, e.hints.join(" ")));
     refused.chain(ports).chain(forwards).collect()
 }
 

@@ -25,7 +25,17 @@ pub fn of_datapath(error: &datapath::Error) -> ApiError {
         | E::Link { .. }
         | E::Sweep(_) => Code::DatapathFailed,
     };
-    ApiError::new(code, error.to_string())
+    let failure = ApiError::new(code, error.to_string());
+    match error {
+        E::InUse { .. } => failure.hint("Give this instance a --bpffs of its own."),
+        E::OtherAbi { .. } => failure.hint("Run fwd down first."),
+        E::OtherNamespace { .. } => failure.hint("Start fwd there, or run fwd down first."),
+        E::MapDiffers { .. } => failure.hint("Run fwd down first; flows are lost."),
+        E::Occupied { device, .. } => {
+            failure.hint(format!("Remove it (ip link set dev {device} xdp off), or use --hook tcx."))
+        }
+        _ => failure,
+    }
 }
 
 /// Of the host's interfaces and settings.

@@ -110,13 +110,12 @@ impl Sight<'_> {
 
     fn state(&self, attachment: Option<&Attachment>) -> (ObjectState, Option<String>) {
         let Some(attachment) = attachment else { return (ObjectState::Pending, None) };
-        match self.world.refused.get(&attachment.ifindex) {
-            Some(error) if error.code == Code::ForeignProgram => {
-                (ObjectState::Conflict, Some(error.message.clone()))
-            }
-            Some(error) => (ObjectState::Degraded, Some(error.message.clone())),
-            None => (attachment.state, attachment.state_reason.clone()),
-        }
+        let Some(error) = self.world.refused.get(&attachment.ifindex) else {
+            return (attachment.state, attachment.state_reason.clone());
+        };
+        let is_foreign = error.code == Code::ForeignProgram;
+        let state = if is_foreign { ObjectState::Conflict } else { ObjectState::Degraded };
+        (state, Some(format!("{} {}", error.message, error.hints.join(" "))))
     }
 }
 

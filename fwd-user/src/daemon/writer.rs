@@ -229,6 +229,12 @@ impl Writer {
         let mut refused = Arc::clone(&self.world.refused);
         if look == Look::Again || compiled.ports != previous.ports {
             refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
+            // That a driver refuses XDP is known once it was tried: `auto` then falls back to TCX.
+            if refused.values().any(|error| error.code == Code::DriverLacks) {
+                inventory = Arc::new(ground.inventory(&networks)?);
+                compiled = compile(desired, &inventory, &previous.tables);
+                refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
+            }
         }
         let new = refused.iter().find(|(ifindex, _)| !self.world.refused.contains_key(ifindex));
         match (new, refusals) {

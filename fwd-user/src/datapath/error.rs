@@ -7,24 +7,19 @@ use super::sys::Point;
 /// A failure of the datapath in the kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("The capabilities {missing} are missing. Run fwd as root, or grant them.")]
+    #[error("The capabilities {missing} are missing.")]
     Permission { missing: String },
-    #[error("The kernel lacks {feature}. Use a kernel of 6.1 or later with BPF enabled.")]
+    #[error("The kernel lacks {feature}.")]
     KernelLacks { feature: &'static str, source: io::Error },
     #[error("Directory {}: {action} failed: {source}.", path.display())]
     Directory { path: PathBuf, action: &'static str, source: io::Error },
-    #[error("Directory {}: another fwd uses it. Give this instance a --bpffs of its own.", path.display())]
+    #[error("Directory {}: another fwd uses it.", path.display())]
     InUse { path: PathBuf },
-    #[error("Directory {}: stale pins of another ABI. Run `fwd down` first.", path.display())]
+    #[error("Directory {}: stale pins of another ABI.", path.display())]
     OtherAbi { path: PathBuf },
-    #[error(
-        "Directory {}: its programs run in another network namespace. Start fwd there, or run `fwd down` first.",
-        path.display()
-    )]
+    #[error("Directory {}: its programs run in another network namespace.", path.display())]
     OtherNamespace { path: PathBuf },
-    #[error(
-        "Pinned map {map}: {what} is {pinned}, this build needs {wanted}. Run `fwd down` first; flows are lost."
-    )]
+    #[error("Pinned map {map}: {what} is {pinned}, this build needs {wanted}.")]
     MapDiffers { map: String, what: &'static str, pinned: u32, wanted: u32 },
     #[error("The kernel object is broken: {0}.")]
     Object(String),
@@ -36,11 +31,9 @@ pub enum Error {
     MapFull { map: &'static str, capacity: u32 },
     #[error("Device {device}: there is no such device any more.")]
     NoDevice { device: String },
-    #[error(
-        "Device {device}: XDP program {program} is attached already. Remove it (ip link set dev {device} xdp off), or use --hook tcx."
-    )]
+    #[error("Device {device}: XDP program {program} is attached already.")]
     Occupied { device: String, program: String },
-    #[error("Device {device}: its driver refused XDP: {reason}. Use --hook tcx.")]
+    #[error("Device {device}: its driver refused XDP: {reason}.")]
     DriverRefused { device: String, reason: String },
     #[error("Device {device}: attaching to {} failed: {source}.", point.name())]
     Attach { device: String, point: Point, source: io::Error },

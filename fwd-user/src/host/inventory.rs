@@ -32,8 +32,8 @@ pub struct Device {
     pub master: Option<String>,
     /// Whether its driver runs XDP natively.
     pub native_xdp: bool,
-    /// The hook in use, once attached.
-    pub xdp_attached: bool,
+    /// Why its driver would not take an XDP program when that was tried; `None`: it was not, or it did.
+    pub xdp_refused: Option<String>,
 }
 
 /// What kind of interface it is.

@@ -56,7 +56,7 @@ pub(super) fn device(message: &LinkMessage, addresses: Vec<IpNet>, names: &BTree
         is_up: message.header.flags.contains(LinkFlags::Up),
         addresses,
         master: None,
-        xdp_attached: false,
+        xdp_refused: None,
     };
     for attribute in &message.attributes {
         match attribute {

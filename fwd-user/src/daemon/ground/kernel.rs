@@ -27,6 +27,10 @@ pub struct KernelGround {
     host: Host,
     kernel: Kernel,
     bpffs: PathBuf,
+    /// MTU of each device when it was last looked at, by ifindex.
+    mtus: BTreeMap<u32, u32>,
+    /// Why drivers refused XDP, by ifindex and MTU.
+    refused: BTreeMap<(u32, u32), String>,
     /// Netlink needs the daemon's runtime; the writer has a thread of its own.
     runtime: Handle,
 }
@@ -45,7 +49,15 @@ impl KernelGround {
         let options = datapath::Options { bpffs, object: OBJECT, sizes: Sizes::for_flows(flows), log };
         let kernel = Kernel::open(&options).map_err(|e| of_datapath(&e))?;
         let (host, follower) = Host::open(state_dir).map_err(|e| of_host(&e))?;
-        Ok((Self { host, kernel, bpffs: bpffs.to_owned(), runtime: Handle::current() }, follower))
+        let ground = Self {
+            host,
+            kernel,
+            bpffs: bpffs.to_owned(),
+            mtus: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            runtime: Handle::current(),
+        };
+        Ok((ground, follower))
     }
 
     /// Where the maps are pinned.
@@ -63,10 +75,12 @@ impl Ground for KernelGround {
     fn inventory(&mut self, networks: &[&str]) -> Result<Inventory, ApiError> {
         let mut inventory = self.runtime.block_on(self.host.inventory(networks)).map_err(|e| of_host(&e))?;
         inventory.learnt = self.kernel.learnt().map_err(|e| of_datapath(&e))?;
-        let attached = self.kernel.attached().map_err(|e| of_datapath(&e))?;
+        // A driver that refused is asked again once the device has another MTU: that is what most refuse for.
         for device in inventory.devices.values_mut() {
-            device.xdp_attached = attached.contains(&(device.ifindex, Point::Xdp));
+            let refused = self.refused.get(&(device.ifindex, device.mtu));
+            device.xdp_refused = refused.cloned();
         }
+        self.mtus = inventory.devices.values().map(|device| (device.ifindex, device.mtu)).collect();
         Ok(inventory)
     }
 
@@ -80,8 +94,15 @@ impl Ground for KernelGround {
 
     fn attach(&mut self, ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)> {
         let wanted: Vec<_> = ports.values().filter(|p| p.ifindex != 0).map(target).collect();
-        let errors = self.kernel.attach_all(&wanted).into_iter();
-        errors.map(|(ifindex, error)| (ifindex, of_datapath(&error))).collect()
+        let errors = self.kernel.attach_all(&wanted);
+        for (ifindex, error) in &errors {
+            if let (datapath::Error::DriverRefused { reason, .. }, Some(mtu)) =
+                (error, self.mtus.get(ifindex))
+            {
+                self.refused.insert((*ifindex, *mtu), reason.clone());
+            }
+        }
+        errors.iter().map(|(ifindex, error)| (*ifindex, of_datapath(error))).collect()
     }
 
     fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
@@ -93,7 +114,7 @@ impl Ground for KernelGround {
     }
 
     fn tear_down(self: Box<Self>) -> Result<(), ApiError> {
-        let Self { mut host, kernel, bpffs, runtime } = *self;
+        let Self { mut host, kernel, bpffs, runtime, .. } = *self;
         // The pins' lock goes with it.
         drop(kernel);
         runtime.block_on(undo(&bpffs, &mut host))

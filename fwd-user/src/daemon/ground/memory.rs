@@ -14,8 +14,8 @@ use crate::{
         text::parse_mac,
     },
     compile::{Attachment, Tables},
-    daemon::sockets::Socket,
-    datapath::{Datapath, Memory},
+    daemon::{failure::of_datapath, sockets::Socket},
+    datapath::{self, Datapath, Memory},
     host::{Device, DeviceKind, HostPort, Inventory, Wanted},
     plan::MapOp,
 };
@@ -27,6 +27,8 @@ const FIRST_HOST_PORT: u32 = 10_000;
 #[derive(Debug, Default)]
 pub struct MemoryGround {
     inventory: Inventory,
+    /// What each driver that refuses XDP says, by the device's name.
+    drivers: BTreeMap<String, String>,
     datapath: Memory,
 }
 
@@ -51,6 +53,9 @@ struct DeviceLine {
     master: Option<String>,
     #[serde(default)]
     native_xdp: bool,
+    /// What its driver says to an XDP program.
+    #[serde(default)]
+    refuses_xdp: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,12 +80,13 @@ impl MemoryGround {
         let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
         let value = document::yaml_value(&text).map_err(|(_, message)| fail(&message))?;
         let file: HostFile = document::object(&value, "inventory").map_err(|p| fail(&p.message))?;
-        let mut inventory = Inventory::default();
-        for line in file.devices {
+        let (mut inventory, mut drivers) = (Inventory::default(), BTreeMap::new());
+        for mut line in file.devices {
             let name = line.name.clone();
+            drivers.extend(line.refuses_xdp.take().map(|why| (name.clone(), why)));
             inventory.devices.insert(name, line.device().map_err(|e| fail(&e))?);
         }
-        Ok(Self { inventory, datapath: Memory::default() })
+        Ok(Self { inventory, drivers, datapath: Memory::default() })
     }
 }
 
@@ -105,7 +111,7 @@ impl DeviceLine {
             addresses: self.addresses,
             master: self.master,
             native_xdp: self.native_xdp,
-            xdp_attached: false,
+            xdp_refused: None,
         })
     }
 }
@@ -130,7 +136,7 @@ impl Ground for MemoryGround {
                 addresses: port.gateways.clone(),
                 master: None,
                 native_xdp: false,
-                xdp_attached: false,
+                xdp_refused: None,
             };
             (port.network.clone(), device)
         };
@@ -138,8 +144,18 @@ impl Ground for MemoryGround {
         Ok(())
     }
 
-    fn attach(&mut self, _ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)> {
-        Vec::new()
+    fn attach(&mut self, ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)> {
+        let mut errors = Vec::new();
+        for port in ports.values().filter(|port| port.programs.xdp) {
+            let Some(reason) = self.drivers.get(&port.device) else { continue };
+            let error =
+                datapath::Error::DriverRefused { device: port.device.clone(), reason: reason.clone() };
+            errors.push((port.ifindex, of_datapath(&error)));
+            if let Some(device) = self.inventory.devices.get_mut(&port.device) {
+                device.xdp_refused = Some(reason.clone());
+            }
+        }
+        errors
     }
 
     fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
