@@ -66,10 +66,8 @@ drop_reasons! {
     34 LinkLocalFrame "link_local_frame" "The frame is for the next bridge only (01:80:c2:00:00:0x)." "Nothing to do: bridges never forward these.";
     35 SourceAddressInvalid "source_address_invalid" "The source address is one that no host may send from." "Look at the sender: the packet is forged.";
     36 RewriteFailed "rewrite_failed" "The kernel refused to change the packet." "Report it with the guest's offload settings.";
-    37 FloodSuppressed "flood_suppressed" "The network carries no broadcast or multicast of this kind." "Use a bridge network.";
     38 BadL4Header "bad_l4_header" "A length in the TCP or UDP header is wrong." "Look at the sender: the header is forged.";
     39 RogueServer "rogue_server" "A guest answers DHCP, DHCPv6 or router discovery for the network." "Stop that service in the guest, or --trust the port.";
-    40 RouteLoop "route_loop" "The route leads back to where the packet came from." "Look at `ip route get`.";
     41 ForwardRemoved "forward_removed" "The forward that admitted the flow is gone or leads elsewhere now." "Connect again; if it should still be there: fwd forward list.";
     42 FdbMoved "fdb_moved" "A MAC that is configured for one port came in on another." "Two guests with one MAC, or a loop.";
     43 IcmpErrorUnrelated "icmp_error_unrelated" "The ICMP error quotes a packet of no live flow." "Nothing to do if rare: the flow had ended, or the error is forged.";
@@ -82,11 +80,28 @@ impl DropReason {
 
     /// Reasons that can only come of a fault in fwd itself; tests hold them at zero.
     pub const CANNOT_HAPPEN: &[Self] = &[Self::PolicyRowMissing, Self::Internal];
+
+    /// Reasons that nothing gives any more. Neither number nor name comes back with another meaning.
+    pub const RETIRED: &[(u8, &str)] =
+        &[(26, "icmp_error_unsupported"), (37, "flood_suppressed"), (40, "route_loop")];
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_number_given_is_a_reason_or_retired() {
+        let last = DropReason::ALL.iter().map(|reason| *reason as u8).max().expect("there are reasons");
+        for number in 1..=last {
+            let retired = DropReason::RETIRED.iter().any(|(n, _)| *n == number);
+            assert_ne!(DropReason::from_number(number).is_some(), retired, "{number}");
+        }
+        for (number, name) in DropReason::RETIRED {
+            assert!(*number < last, "{name} was given, so later ones have higher numbers");
+            assert!(DropReason::ALL.iter().all(|reason| reason.name() != *name), "{name}");
+        }
+    }
 
     #[test]
     fn numbers_and_names_are_unique_and_fit() {

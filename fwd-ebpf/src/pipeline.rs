@@ -104,7 +104,7 @@ pub fn revisit<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Re
     if packet.kind == Kind::IcmpError {
         return Outcome::ok(error::revisit::<F, A>(frame, ingress));
     }
-    flow::revisit(frame, ingress, &ether, &packet)
+    flow::revisit::<F, A>(ingress, &ether, &packet)
 }
 
 /// Source guard; and packets that no flow is made for.
@@ -146,7 +146,7 @@ pub fn first<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
     let Ok(packet) = parse::packet::<F, A>(frame, ingress.port.zone) else {
         return Outcome::dropped(DropReason::Internal);
     };
-    let to = admit::candidate(frame, ingress, &ether, &packet)?;
+    let to = admit::candidate::<F, A>(ingress, &ether, &packet)?;
     let verdict = if F::IS_INGRESS && ingress.port.is(PortKind::Uplink) && !ingress.is_bridged() {
         forward::find(frame, ingress, &packet, to)?
     } else if ether.dst == ingress.port.gateway_mac {

@@ -8,13 +8,11 @@ use serde_json::json;
 use crate::world::{LAN1, LAN2, RED1, RED2, on_both_hooks};
 
 /// Reasons that no frame of a test run can have, and why.
-const WITHOUT_A_TEST: [(DropReason, &str); 6] = [
+const WITHOUT_A_TEST: [(DropReason, &str); 4] = [
     (DropReason::RuntFrame, "a test run refuses frames shorter than an Ethernet header, as devices do"),
     (DropReason::PolicyRowMissing, "cannot happen: CANNOT_HAPPEN"),
     (DropReason::Internal, "cannot happen: CANNOT_HAPPEN"),
     (DropReason::RewriteFailed, "the kernel refuses a rewrite only where it has no memory"),
-    (DropReason::FloodSuppressed, "no stage gives it: floods stay within their network"),
-    (DropReason::RouteLoop, "no stage gives it: a route that leads back is NoRoute"),
 ];
 
 #[test]

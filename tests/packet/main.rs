@@ -4,11 +4,14 @@
 //! moved; any other counter that moved fails the test. Configurations are documents that go through the real
 //! `state`, `compile`, `plan` and `datapath`.
 
+mod bridge;
 mod count;
 mod drops;
 mod error;
 mod flow;
 mod forward;
+mod gso;
+mod host;
 mod nat;
 mod parse;
 mod policy;

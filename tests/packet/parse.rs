@@ -1,11 +1,11 @@
 //! Frames that cannot be read: a named drop on a VM port, the host's affair on a routed uplink.
 
 use fwd_common::drop::DropReason;
-use fwd_tests::frame::{Extension, Fault, Fragment, Packet, header_end};
+use fwd_tests::frame::{Extension, Fault, Fragment, NdOption, Packet, header_end};
 use fwd_tests::lab::Hook;
 use fwd_tests::{need, skip};
 
-use crate::world::{ETH0, RED1, ROUTER, on_both_hooks};
+use crate::world::{ETH0, RED1, RED2, ROUTER, on_both_hooks};
 
 /// The shortest frame that a test run takes: no XDP frame without an Ethernet header, no skb without the L3
 /// header that it announces.
@@ -45,6 +45,67 @@ fn a_packet_cut_at_any_byte_of_its_headers_is_dropped_or_the_hosts() {
             let back = of_outside.macs(ROUTER, ETH0).frame();
             for cut in shortest(world.hook, l4)..header_end(&back) {
                 world.send_frame("eth0", &back[..cut]).passes();
+            }
+        }
+    });
+}
+
+/// The first `end` bytes of a frame, with the IP header's length to match.
+fn shortened(frame: &[u8], end: usize) -> Vec<u8> {
+    let mut short = frame[..end].to_vec();
+    let (at, length) = if frame[12..14] == [0x86, 0xdd] { (18, end - 54) } else { (16, end - 14) };
+    let length = u16::try_from(length).expect("frames are short");
+    short[at..at + 2].copy_from_slice(&length.to_be_bytes());
+    short
+}
+
+#[test]
+fn a_packet_that_ends_inside_its_l4_header_is_dropped_or_the_hosts() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (of_vm, of_outside) in samples() {
+            let out = of_vm.macs(RED1, world.gateway("red")).frame();
+            let back = of_outside.macs(ROUTER, ETH0).frame();
+            let l4 = if out[12..14] == [0x86, 0xdd] { 54 } else { 34 };
+            for end in l4..header_end(&out) {
+                world.send_frame("red1", &shortened(&out, end)).drops(DropReason::TruncatedHeader);
+                world.send_frame("eth0", &shortened(&back, end)).passes();
+                // Padded to the least that Ethernet sends: the bytes are there, but not the packet's.
+                let mut padded = shortened(&out, end);
+                padded.resize(out.len().max(60), 0);
+                world.send_frame("red1", &padded).drops(DropReason::BadL4Header);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_lies_beyond_a_cut_is_never_read() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let (v4, v6) = (("10.10.0.11:1", "198.51.100.7:2"), ("[fd00:10::11]:1", "[2001:db8:99::7]:2"));
+        let udp = |(from, to): (&str, &str)| Packet::udp(from, to).payload([0; 16]);
+        let fragment = Fragment { id: 1, offset: 0, more: true };
+        let link = [NdOption::TargetLink(RED1.into())];
+        let advert = Packet::neighbor_advertisement("fd00:10::11", "fd00:10::12", &link);
+        let error = Packet::icmp("10.10.0.11", "10.10.0.12", 3, 1, [0; 4]);
+        let error6 = Packet::icmp("fd00:10::11", "fd00:10::12", 1, 1, [0; 4]);
+        // The frame, where the header in question begins and ends, and the reason inside it.
+        for (packet, header, reason) in [
+            (udp(v4).vlan(7), 14..18, DropReason::VlanTagged),
+            (udp(v4).ip_options(&[1, 1, 1, 0]), 34..38, DropReason::BadIpv4Header),
+            (udp(v4).fragment(fragment), 34..42, DropReason::BadIpv4Header),
+            (udp(v6).fragment(fragment), 54..62, DropReason::BadIpv6Header),
+            (udp(v6).extension(Extension::padding(Extension::HOP_BY_HOP)), 54..62, DropReason::BadIpv6Header),
+            (advert, 54..86, DropReason::BadIpv6Header),
+            (error, 34..42, DropReason::BadIpv4Header),
+            (error6, 54..62, DropReason::BadIpv6Header),
+            (Packet::arp_reply(RED1, "10.10.0.11", RED2, "10.10.0.12"), 14..42, DropReason::TruncatedHeader),
+        ] {
+            let frame = packet.macs(RED1, RED2).frame();
+            for cut in header {
+                world.send_frame("red1", &frame[..cut]).drops(reason);
+                world.send_frame("eth0", &frame[..cut]).passes();
             }
         }
     });

@@ -28,6 +28,8 @@ pub type Named<'a> = &'a [(&'a str, i64)];
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Column {
     Forwarded,
+    /// Counts as forwarded, and the frame itself ends here.
+    Flooded,
     Host,
     Dropped,
     PassedUp,
@@ -88,6 +90,40 @@ impl Sent {
         self.judge(column, &frame, with(named, &[]));
     }
 
+    /// Copies go to the other members of the network and the frame itself ends here; XDP hands over.
+    #[track_caller]
+    pub fn floods(self, device: &str, copies: i64) {
+        self.floods_as(Column::Flooded, device, copies, &[]);
+    }
+
+    /// Copies go to the other members, and the frame itself to the host behind the uplink; XDP hands over.
+    #[track_caller]
+    pub fn floods_to_host(self, device: &str, copies: i64) {
+        self.floods_as(Column::Forwarded, device, copies, &[]);
+    }
+
+    /// Copies go to the other members, and the frame goes on as it was; XDP hands over.
+    #[track_caller]
+    pub fn floods_and_goes_on(self, device: &str, copies: i64, named: Named<'_>) {
+        self.floods_as(Column::Host, device, copies, named);
+    }
+
+    #[track_caller]
+    fn floods_as(self, column: Column, device: &str, copies: i64, named: Named<'_>) {
+        let frame = self.frame.clone();
+        if self.hook == Hook::Xdp {
+            return self.judge(Column::PassedUp, &frame, with(named, &[]));
+        }
+        self.judge(column, &frame, with(named, &[(format!("{device} copies"), copies)]));
+    }
+
+    /// Goes on where it was going, counted on no port.
+    #[track_caller]
+    pub fn goes_on(self, named: Named<'_>) {
+        let (frame, wanted) = (self.frame.clone(), with(named, &[]));
+        self.judge_uncounted(code_of(Hook::Tcx, Column::Host), &frame, &wanted);
+    }
+
     #[track_caller]
     pub fn drops(self, reason: DropReason) {
         self.drops_counting(reason, &[]);
@@ -102,6 +138,12 @@ impl Sent {
     #[track_caller]
     pub fn drops_by_tcx(self, reason: DropReason) {
         if self.hook == Hook::Xdp { self.passes() } else { self.drops(reason) }
+    }
+
+    /// The same by a rule.
+    #[track_caller]
+    pub fn drops_by_tcx_for(self, reason: DropReason, rule: (&str, Direction)) {
+        if self.hook == Hook::Xdp { self.passes() } else { self.drops_by(reason, rule, &[]) }
     }
 
     /// Dropped by a rule (`-`: by none), on the side that refused it.
@@ -120,13 +162,9 @@ impl Sent {
     #[track_caller]
     fn judge(self, column: Column, frame: &[u8], mut wanted: Moved) {
         let code = code_of(self.hook, column);
-        assert!(self.code == code, "{}", self.story(&format!("code {}, not {code}", self.code)));
-        if let Some(difference) = difference(frame, &self.out) {
-            panic!("{}", self.story(&difference));
-        }
         let (hook, device) = (if self.hook == Hook::Xdp { "xdp" } else { "skb" }, &self.device);
         let column = match column {
-            Column::Forwarded => "forwarded",
+            Column::Forwarded | Column::Flooded => "forwarded",
             Column::Host => "host",
             Column::Dropped => "dropped",
             Column::PassedUp => "passed_up",
@@ -136,13 +174,22 @@ impl Sent {
             wanted.entry(format!("{hook} {device} {column}")).or_insert(1);
             wanted.entry(format!("{hook} {device} {column} bytes")).or_insert(len);
         }
-        if wanted != self.moved {
+        self.judge_uncounted(code, frame, &wanted);
+    }
+
+    #[track_caller]
+    fn judge_uncounted(self, code: i32, frame: &[u8], wanted: &Moved) {
+        assert!(self.code == code, "{}", self.story(&format!("code {}, not {code}", self.code)));
+        if let Some(difference) = difference(frame, &self.out) {
+            panic!("{}", self.story(&difference));
+        }
+        if *wanted != self.moved {
             let lines = |of: &Moved, other: &Moved, sign: char| -> String {
                 let differs = of.iter().filter(|(name, by)| other.get(*name) != Some(by));
                 differs.map(|(name, by)| format!("\n  {sign} {name}: {by}")).collect()
             };
-            let missing = lines(&wanted, &self.moved, '-');
-            let extra = lines(&self.moved, &wanted, '+');
+            let missing = lines(wanted, &self.moved, '-');
+            let extra = lines(&self.moved, wanted, '+');
             panic!("{}", self.story(&format!("counters differ{missing}{extra}")));
         }
     }
@@ -163,10 +210,10 @@ impl Sent {
 /// The hook's code (`enum xdp_action`, `enum tcx_action_base`).
 const fn code_of(hook: Hook, column: Column) -> i32 {
     match (hook, column) {
-        (Hook::Xdp, Column::Dropped) => 1,
+        (Hook::Xdp, Column::Dropped | Column::Flooded) => 1,
         (Hook::Xdp, Column::Host | Column::PassedUp) => 2,
         (Hook::Xdp, Column::Forwarded) => 4,
-        (Hook::Tcx, Column::Dropped) => 2,
+        (Hook::Tcx, Column::Dropped | Column::Flooded) => 2,
         (Hook::Tcx, Column::Host | Column::PassedUp) => -1,
         (Hook::Tcx, Column::Forwarded) => 7,
     }

@@ -7,13 +7,15 @@ use aya_ebpf::{
     helpers::{bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_pull_data},
 };
 use fwd_common::{
+    addr::{V4, V6},
     id::PortId,
     port::{self, Port},
+    proto::{EtherType, IpProto},
     verdict::{Outcome, Verdict},
 };
 
 use super::{ChecksumFix, Deliver, Frame, Hook, Refused, packet_pointer};
-use crate::{finish, global::Global, report::Ingress, stage::flood};
+use crate::{finish, global::Global, parse, report::Ingress, stage::flood};
 
 /// A frame at TCX. Each program has scratch of its own, by number.
 #[derive(Clone, Copy)]
@@ -59,6 +61,22 @@ impl<const PROGRAM: u32> Skb<PROGRAM> {
     }
 }
 
+/// Bytes before the payload of a GSO frame: TCP without IPv4 options or IPv6 extension headers, else UDP. Of a
+/// frame whose headers are not at hand, the least that they can be.
+#[cold]
+#[inline(never)]
+fn header_len<const PROGRAM: u32>(frame: Skb<PROGRAM>) -> u32 {
+    const UDP: u32 = 8;
+    let Some(w) = frame.window::<48>(0) else { return parse::l4::<V4>() as u32 + UDP };
+    let (l4, proto, words) = if EtherType(u16::from_be(w.get(12))) == EtherType::IPV6 {
+        let Some(w) = frame.window::<68>(0) else { return parse::l4::<V6>() as u32 + UDP };
+        (parse::l4::<V6>(), w.get(20), w.get::<u8>(66) >> 4)
+    } else {
+        (parse::l4::<V4>(), w.get(23), w.get::<u8>(46) >> 4)
+    };
+    l4 as u32 + if IpProto::TCP == proto { words as u32 * 4 } else { UDP }
+}
+
 impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
     const HOOK: Hook = Hook::Skb;
     const PROGRAM: u32 = PROGRAM;
@@ -83,8 +101,8 @@ impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
         let (segments, size) = unsafe { ((*self.0).gso_segs, (*self.0).gso_size) };
         match (segments, size) {
             (0, 0) => 1,
-            // A guest's own GSO frames come without a count: headers are 54 bytes and more.
-            (0, size) => (self.len().saturating_sub(54) as u64).div_ceil(size as u64),
+            // A guest's own GSO frames come without a count.
+            (0, size) => (self.len().saturating_sub(header_len(self)) as u64).div_ceil(size as u64),
             (n, _) => n as u64,
         }
     }

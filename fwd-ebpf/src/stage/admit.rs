@@ -37,7 +37,6 @@ use crate::{
 /// `TcpMidstream`.
 #[inline(always)]
 pub fn candidate<F: Deliver, A: Family>(
-    _: F,
     ingress: &Ingress,
     ether: &Ether,
     packet: &Packet<A>,

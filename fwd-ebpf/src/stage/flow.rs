@@ -54,7 +54,6 @@ impl Payload for Revisited {
 /// Brings the flow of a packet up to date, but for edits.
 #[inline(always)]
 pub fn revisit<F: Deliver, A: Family>(
-    _: F,
     ingress: &Ingress,
     ether: &Ether,
     packet: &Packet<A>,
