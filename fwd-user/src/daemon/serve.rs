@@ -31,6 +31,7 @@ use crate::{
         server,
         settings::Settings,
     },
+    datapath::Sweeper,
     host::Follower,
     observe::{EventRing, MemoryMaps, Observer, PinnedMaps, follow_log, open_events},
     state::Edit,
@@ -53,6 +54,7 @@ struct Engine {
 struct KernelSide {
     follower: Follower,
     events: EventRing,
+    sweeper: Sweeper,
     /// Where the programs are pinned, if they tell anything.
     log: Option<PathBuf>,
 }
@@ -112,7 +114,7 @@ impl Engine {
                 let observer = Observer::new(Box::new(PinnedMaps::open(&maps).map_err(|e| of_read(&e))?));
                 let events = open_events(&maps).map_err(|e| of_read(&e))?;
                 let log = (options.datapath_log != LogLevel::Off).then(|| ground.programs());
-                let kernel = KernelSide { follower, events, log };
+                let kernel = KernelSide { follower, events, sweeper: ground.sweeper()?, log };
                 (Box::new(ground), observer, Some(kernel))
             }
         };
@@ -134,7 +136,7 @@ fn follow(
     observer: &Arc<Observer>,
     jobs: &mpsc::UnboundedSender<Job>,
 ) -> Result<rtnetlink::Handle, ApiError> {
-    let KernelSide { mut follower, events, log } = side;
+    let KernelSide { mut follower, events, sweeper, log } = side;
     let (connection, links, _) = rtnetlink::new_connection().map_err(|e| internal(&e))?;
     tokio::spawn(connection);
     let (to_writer, seen) = (jobs.clone(), jobs.clone());
@@ -161,6 +163,11 @@ fn follow(
             }
         });
     }
+    std::thread::spawn(move || {
+        if let Err(error) = sweeper.sweep_for_ever() {
+            tracing::error!("expired flows are no longer swept: {error}");
+        }
+    });
     let walker = Arc::clone(observer);
     std::thread::spawn(move || walker.walk_for_ever());
     Ok(links)

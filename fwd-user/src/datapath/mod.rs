@@ -29,7 +29,7 @@ pub use memory::Memory;
 pub use object::OBJECT;
 pub use pins::Pins;
 pub use sizes::Sizes;
-pub use sweep::Swept;
+pub use sweep::{Sweeper, Swept};
 pub use sys::Point;
 pub(crate) use sys::{BatchCursor, lookup_batch};
 pub use table::{Prefix, Table};

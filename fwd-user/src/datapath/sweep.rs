@@ -1,16 +1,24 @@
 //! Flow tables are changed by the kernel only; user space asks a program of the object to do it.
 
-use std::{io, os::fd::AsFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    thread,
+    time::{Duration, Instant},
+};
 
 use fwd_common::{
-    map::program,
+    counter::TableUse,
+    map::{self, program},
     sweep::{Command, MAX_SLOTS, Op},
 };
 
 use super::{
     error::{Error, Result},
     kernel::Kernel,
+    pins::Pins,
     sys,
+    table::Table,
 };
 
 /// What a sweep did.
@@ -46,20 +54,68 @@ impl Kernel {
     /// # Errors
     /// If the program cannot be run, or does not know the command.
     pub fn sweep(&self, command: Command) -> Result<Swept> {
-        const LEN: usize = size_of::<Command>();
-        let program = sys::open_pin(&self.pins.program(program::SWEEP)).map_err(Error::Sweep)?;
-        // SAFETY: a Command is plain data without uninitialised bytes (`fwd_common::pod`).
-        let mut frame: [u8; LEN] = unsafe { std::mem::transmute(command) };
-        if sys::run_program(program.as_fd(), &mut frame).map_err(Error::Sweep)? != 0 {
-            return Err(Error::Sweep(io::Error::other("it does not know the command")));
+        run(open_program(&self.pins)?.as_fd(), command)
+    }
+}
+
+fn open_program(pins: &Pins) -> Result<OwnedFd> {
+    sys::open_pin(&pins.program(program::SWEEP)).map_err(Error::Sweep)
+}
+
+fn run(program: BorrowedFd<'_>, command: Command) -> Result<Swept> {
+    const LEN: usize = size_of::<Command>();
+    // SAFETY: a Command is plain data without uninitialised bytes (`fwd_common::pod`).
+    let mut frame: [u8; LEN] = unsafe { std::mem::transmute(command) };
+    if sys::run_program(program, &mut frame).map_err(Error::Sweep)? != 0 {
+        return Err(Error::Sweep(io::Error::other("it does not know the command")));
+    }
+    // SAFETY: any bytes are a Command.
+    let answer = unsafe { std::mem::transmute::<[u8; LEN], Command>(frame) };
+    Ok(Swept { inspected: answer.inspected.into(), expired: answer.expired.into(), cut: answer.cut.into() })
+}
+
+/// Deletes expired flows little by little, beside everything else. What it does not come to in time is
+/// reclaimed by admissions all the same.
+#[derive(Debug)]
+pub struct Sweeper {
+    program: OwnedFd,
+    table_use: Table<u32, TableUse>,
+}
+
+/// Ring slots of one turn: while it runs, its CPU receives no packets.
+const TURN: u32 = 1024;
+/// A turn is followed by a pause of so many times its length: half a per cent of one CPU, whatever the tables hold.
+const PAUSE: u32 = 200;
+/// The least time between two rounds.
+const REST: Duration = Duration::from_secs(5);
+
+impl Sweeper {
+    /// # Errors
+    /// If the program or the table's use is not pinned.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        Ok(Self { program: open_program(pins)?, table_use: Table::open(pins, map::TABLE_USE)? })
+    }
+
+    /// Goes round and round: for a thread of its own.
+    ///
+    /// # Errors
+    /// If the program can no longer be run.
+    pub fn sweep_for_ever(&self) -> Result<()> {
+        loop {
+            for (family, table) in self.table_use.rows()? {
+                for first_slot in (0..table.fresh_slots).step_by(TURN as usize) {
+                    let slots = TURN.min(table.fresh_slots - first_slot);
+                    let op = Op::Reclaim as u32;
+                    let begun = Instant::now();
+                    run(
+                        self.program.as_fd(),
+                        Command { op, family, first_slot, slots, ..Command::default() },
+                    )?;
+                    thread::sleep(begun.elapsed() * PAUSE);
+                }
+            }
+            thread::sleep(REST);
         }
-        // SAFETY: any bytes are a Command.
-        let answer = unsafe { std::mem::transmute::<[u8; LEN], Command>(frame) };
-        Ok(Swept {
-            inspected: answer.inspected.into(),
-            expired: answer.expired.into(),
-            cut: answer.cut.into(),
-        })
     }
 }
 

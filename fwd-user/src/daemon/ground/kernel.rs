@@ -16,7 +16,7 @@ use crate::{
         failure::{all_of, of_datapath, of_host},
         sockets::{self, Socket},
     },
-    datapath::{self, Datapath, Kernel, LogLevel, OBJECT, Point, Sizes, Target},
+    datapath::{self, Datapath, Kernel, LogLevel, OBJECT, Point, Sizes, Sweeper, Target},
     host::{Follower, Host, Inventory, Wanted},
     plan::MapOp,
 };
@@ -63,6 +63,14 @@ impl KernelGround {
     /// Where the maps are pinned.
     pub fn maps(&self) -> PathBuf {
         self.kernel.pins().root().join("maps")
+    }
+
+    /// What deletes expired flows while the daemon lives.
+    ///
+    /// # Errors
+    /// Its program is not there.
+    pub fn sweeper(&self) -> Result<Sweeper, ApiError> {
+        Sweeper::open(self.kernel.pins()).map_err(|e| of_datapath(&e))
     }
 
     /// Where the programs are pinned.
