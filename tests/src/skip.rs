@@ -58,7 +58,7 @@ pub fn bpf() -> Result<(), String> {
         Command::new("bpftool").args(["prog", "list"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match loads {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err("needs CAP_BPF: bpftool cannot list programs".into()),
+        Ok(_) => Err("needs CAP_BPF on a kernel with BPF: run it as root, outside of containers".into()),
         Err(_) => program("bpftool", "bpftool"),
     }
 }

@@ -40,6 +40,14 @@ impl Guests {
         Ok(Self { bare: boot("bare", 31, Offloads::NoHeader)?, full: boot("full", 32, Offloads::On)? })
     }
 
+    /// Ends the guests and takes their taps away, which are the demo's own.
+    pub fn unplug(self, lab: &Lab) {
+        drop(self);
+        for tap in ["bare", "full"] {
+            lab.host.run(&format!("ip link del {tap}"));
+        }
+    }
+
     pub fn show(&mut self, lab: &Lab, table: &mut Table) -> Result<()> {
         let (bare, full) = (&mut self.bare, &mut self.full);
         full.serve_whoami(80)?;

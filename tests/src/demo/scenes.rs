@@ -25,13 +25,22 @@ const METRICS: [&str; 4] = [
 
 pub fn show(lab: &mut Lab, table: &mut Table, vm: bool) -> Result<()> {
     set_up(lab)?;
-    let mut guests = if vm { Some(guests::Guests::boot(lab)?) } else { None };
+    if !vm {
+        return traffic(lab, table, None);
+    }
+    let mut guests = guests::Guests::boot(lab)?;
+    let shown = traffic(lab, table, Some(&mut guests));
+    guests.unplug(lab);
+    shown
+}
+
+fn traffic(lab: &Lab, table: &mut Table, guests: Option<&mut guests::Guests>) -> Result<()> {
     heading("Send traffic");
     forwards(lab, table)?;
     translation(lab, table)?;
     bridge(lab, table)?;
     deny_rule(lab, table)?;
-    if let Some(guests) = &mut guests {
+    if let Some(guests) = guests {
         guests.show(lab, table)?;
     }
     heading("Hold the ledgers against each other");
@@ -133,6 +142,7 @@ fn look(lab: &Lab) {
     }
     println!("  $ curl http://127.0.0.1:9465/metrics");
     let metrics = http_get(&lab.host, "127.0.0.1:9465/metrics").unwrap_or_else(|error| format!("{error:#}"));
-    let moved = |line: &&str| METRICS.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+    let is_zero = |line: &str| line.ends_with(" 0") || line.ends_with(" 0.0");
+    let moved = |line: &&str| METRICS.iter().any(|name| line.starts_with(name)) && !is_zero(line);
     metrics.lines().filter(moved).for_each(|line| println!("{line}"));
 }
