@@ -12,72 +12,13 @@ use aya_log_ebpf::{
 use fwd_common::{
     drop::DropReason,
     table::Inserted,
-    verdict::{Action, Outcome, Payload, Verdict},
+    verdict::{Outcome, Payload, Verdict},
 };
 
 use crate::{
     frame::Frame,
     stage::{flow::Revisited, recheck::Kept},
 };
-
-/// What a step answered, in words.
-trait Words: Payload {
-    fn words(self) -> &'static str;
-    /// The port by which the packet leaves.
-    fn port(&self) -> u16 {
-        0
-    }
-}
-
-impl Words for Verdict {
-    #[inline(always)]
-    fn words(self) -> &'static str {
-        match self.action {
-            Action::Forward => "forward",
-            Action::ForwardByHost => "forward by the host",
-            Action::Flooded => "flooded",
-            Action::Host => "host",
-            Action::PassUp => "pass up",
-            Action::Next => "next step",
-        }
-    }
-    #[inline(always)]
-    fn port(&self) -> u16 {
-        self.port.0
-    }
-}
-
-impl Words for Revisited {
-    #[inline(always)]
-    fn words(self) -> &'static str {
-        match self {
-            Self::Nothing => "no flow",
-            Self::Known => "up to date",
-            Self::Stale => "stale",
-        }
-    }
-}
-
-impl Words for Kept {
-    #[inline(always)]
-    fn words(self) -> &'static str {
-        match self {
-            Self::Yes => "kept",
-            Self::DecideAsNew => "decide as new",
-        }
-    }
-}
-
-/// The name of a program, by its number.
-#[inline(always)]
-fn program(number: u32) -> &'static str {
-    match number {
-        0 => "xdp",
-        1 => "ingress",
-        2 => "egress",
-        _ => "sweep",
-    }
-}
 
 macro_rules! steps {
     ($($name:ident $function:ident $answer:ty;)*) => {$(
@@ -92,8 +33,9 @@ macro_rules! steps {
         extern "C" fn $function(number: u32, port: u32, word: u64) -> u64 {
             let answer = Outcome::<$answer>::from_word(word);
             if !answer.is_drop() {
-                let (to, words) = (answer.value().port(), answer.value().words());
-                debug!((), "{} port {}: {}: {} {}", program(number), port, stringify!($name), words, to);
+                // Verifier: numbers, not words. It walks a copy of unknown length byte by byte for every length.
+                let answer = answer.value().to_word();
+                debug!((), "program {} port {}: {}: {:x}", number, port, stringify!($name), answer);
             }
             word
         }
@@ -120,12 +62,12 @@ pub fn dropped<F: Frame>(port: u32, drop: u64) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn log_dropped(number: u32, port: u32, drop: u64) -> u32 {
     let drop = Outcome::<Verdict>::from_word(drop).drop();
-    let (reason, rule, program) = (drop.reason as u8, drop.rule.0, program(number));
+    let (reason, rule) = (drop.reason as u8, drop.rule.0);
     match drop.reason {
         DropReason::Internal | DropReason::PolicyRowMissing => {
-            error!((), "{} port {}: dropped for reason {}: a fault in fwd", program, port, reason);
+            error!((), "program {} port {}: dropped for reason {}: a fault in fwd", number, port, reason);
         }
-        _ => info!((), "{} port {}: dropped for reason {} by rule {}", program, port, reason, rule),
+        _ => info!((), "program {} port {}: dropped for reason {} by rule {}", number, port, reason, rule),
     }
     0
 }
@@ -139,13 +81,6 @@ pub fn try_l4_port<F: Frame>(n: u32, inserted: Inserted) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn log_try_l4_port(number: u32, n: u32, inserted: u32) -> u32 {
-    let words = match Inserted::from_word(inserted) {
-        Inserted::Won => "won",
-        Inserted::Adopted => "adopted",
-        Inserted::Lost => "lost",
-        Inserted::Taken => "taken",
-        Inserted::Full => "full",
-    };
-    trace!((), "{} L4 port, try {}: {}", program(number), n, words);
+    trace!((), "program {} L4 port, try {}: {}", number, n, inserted);
     inserted
 }

@@ -13,7 +13,7 @@ fn an_uplink_is_added_shown_changed_and_deleted() {
             "uplink list",
             "uplink show eth0",
             "uplink set eth0 --hook tcx",
-            "uplink show eth0 -o csv",
+            "uplink list -o csv",
             "uplink delete eth0",
             "uplink list -o name",
         ],
@@ -61,8 +61,10 @@ fn an_uplink_is_added_shown_changed_and_deleted() {
             counters.half_open:          0
             $ fwd uplink set eth0 --hook tcx
             Changed uplink eth0 (revision 3).
-            $ fwd uplink show eth0 -o csv
-            NAME,VALUE
+            $ fwd uplink list -o csv
+            DEVICE,HOOK,NETWORK,ADDRESSES,STATE,CONFIGURED-HOOK,MAC,MTU,REASON
+            eth0,tcx,-,"203.0.113.10/24,2001:db8::10/64",ready,tcx,02:00:00:00:00:02,1500,It was asked for.
+            eth1,tcx,-,198.51.100.10/24,ready,tcx,02:00:00:00:00:03,1500,It was asked for.
             $ fwd uplink delete eth0
             Deleted uplink eth0 (revision 4).
             $ fwd uplink list -o name
@@ -81,7 +83,24 @@ fn auto_falls_back_to_tcx_where_the_driver_refuses_xdp_and_a_forced_choice_is_an
             "uplink list -o csv",
             "uplink set eth9 --hook xdp",
         ],
-        expect![[r#""#]],
+        expect![[r#"
+            $ fwd uplink add eth9 --hook xdp
+            error: Device eth9: its driver refused XDP: the MTU is too large for it.
+              Use --hook auto or --hook tcx.
+              (FWD-E003; fwd explain FWD-E003)
+            [exit code 10]
+            $ fwd uplink list -o name
+            $ fwd uplink add eth9
+            Added uplink eth9 (revision 1).
+            $ fwd uplink list -o csv
+            DEVICE,HOOK,NETWORK,ADDRESSES,STATE,CONFIGURED-HOOK,MAC,MTU,REASON
+            eth9,tcx,-,-,ready,auto,02:00:00:00:00:08,1500,The driver refused XDP: the MTU is too large for it.
+            $ fwd uplink set eth9 --hook xdp
+            error: Device eth9: its driver refused XDP: the MTU is too large for it.
+              Use --hook auto or --hook tcx.
+              (FWD-E003; fwd explain FWD-E003)
+            [exit code 10]
+        "#]],
     );
 }
 

@@ -2,6 +2,7 @@
 
 use fwd_common::drop::DropReason;
 use fwd_tests::frame::{Mac, Packet};
+use fwd_tests::lab::Hook;
 use fwd_tests::{need, skip};
 use serde_json::json;
 
@@ -99,7 +100,9 @@ fn a_broadcast_is_copied_to_all_other_members() {
         let ask = Packet::arp_request(LAN1, "198.51.100.21", "198.51.100.10");
         world.send("lan1", &ask).floods_to_host("lan1", 2);
         let ask = Packet::arp_request(FAR, "198.51.100.99", "198.51.100.21");
-        world.send("eth1", &ask).floods_and_goes_on("eth1", 2, &[("eth1 holds macs", 1)]);
+        // XDP looks at nothing of a frame to a group.
+        let learnt: &[_] = if world.hook == Hook::Tcx { &[("eth1 holds macs", 1)] } else { &[] };
+        world.send("eth1", &ask).floods_and_goes_on("eth1", 2, learnt);
         let ask = Packet::arp_request(RED1, "10.10.0.11", "10.10.0.1");
         world.send("red1", &ask).floods("red1", 4);
         for (_, from, group) in [('4', "10.10.0.11", "224.0.0.251"), ('6', "fd00:10::11", "ff02::fb")] {

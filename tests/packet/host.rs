@@ -3,10 +3,11 @@
 use std::net::{TcpListener, UdpSocket};
 
 use fwd_tests::frame::{ACK, Packet, SYN, ip};
+use fwd_tests::lab::Hook;
 use fwd_tests::{need, skip};
 
 use crate::sent::{admitted, named};
-use crate::world::{ETH0, ETH1, LAN1, RED1, ROUTER, on_both_hooks};
+use crate::world::{ETH0, ETH1, LAN1, RED1, ROUTER, on, on_both_hooks};
 
 /// Family, a VM, an outside server, eth0's address, and the wildcard of the family.
 const FAMILIES: [(char, &str, &str, &str, &str); 2] = [
@@ -83,7 +84,8 @@ fn a_packet_of_the_host_ends_the_flow_whose_tuple_it_uses() {
 #[test]
 fn what_the_host_sends_out_of_a_bridged_uplink_reaches_the_vm_it_is_for() {
     need!(skip::bpf());
-    on_both_hooks(|world| {
+    // It is a TCX program whatever the uplink's hook.
+    on(Hook::Tcx, |world| {
         for (family, host, vm) in [('4', "198.51.100.10", "198.51.100.21"), ('6', "fe80::10", "fe80::21")] {
             let packet = Packet::udp((host, 4000), (vm, 53)).macs(ETH1, LAN1);
             let sent = world.send_from_host("eth1", "fwd-lan", &packet);

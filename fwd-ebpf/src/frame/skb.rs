@@ -63,7 +63,6 @@ impl<const PROGRAM: u32> Skb<PROGRAM> {
 
 /// Bytes before the payload of a GSO frame: TCP without IPv4 options or IPv6 extension headers, else UDP. Of a
 /// frame whose headers are not at hand, the least that they can be.
-#[cold]
 #[inline(never)]
 fn header_len<const PROGRAM: u32>(frame: Skb<PROGRAM>) -> u32 {
     const UDP: u32 = 8;

@@ -148,6 +148,21 @@ fn tail(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// aya-obj 0.3 links functions by their address, whatever their section: one of `.text.unlikely`, where `#[cold]`
+    /// ones go, would be called in place of one of `.text`.
+    #[test]
+    fn no_two_functions_of_the_object_have_one_address() {
+        let parsed = aya_obj::Object::parse(OBJECT).expect("the object was built with this binary");
+        let programs: Vec<_> = parsed.programs.values().map(aya_obj::Program::function_key).collect();
+        let called = parsed.functions.keys().filter(|key| !programs.contains(key));
+        let mut addresses: Vec<u64> = called.map(|(_, address)| *address).collect();
+        let all = addresses.len();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert!(all > 10, "{all} functions");
+        assert_eq!(addresses.len(), all);
+    }
+
     #[test]
     fn a_long_log_keeps_its_start_and_its_end() {
         let log: String = (0..100).map(|n| format!("line {n}\n\n")).collect();

@@ -4,7 +4,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use fwd_common::{
@@ -12,6 +12,7 @@ use fwd_common::{
     map::{self, program},
     sweep::{Command, MAX_SLOTS, Op},
 };
+use nix::time::{ClockId, clock_gettime};
 
 use super::{
     error::{Error, Result},
@@ -84,8 +85,11 @@ pub struct Sweeper {
 
 /// Ring slots of one turn: while it runs, its CPU receives no packets.
 const TURN: u32 = 1024;
-/// A turn is followed by a pause of so many times its length: half a per cent of one CPU, whatever the tables hold.
+/// A turn is followed by a pause of so many times the CPU's time that it took: half a per cent of one CPU, whatever
+/// the tables hold.
 const PAUSE: u32 = 200;
+/// The same after a turn that found something to delete.
+const PAUSE_AT_WORK: u32 = 20;
 /// The least time between two rounds.
 const REST: Duration = Duration::from_secs(5);
 
@@ -106,17 +110,22 @@ impl Sweeper {
                 for first_slot in (0..table.fresh_slots).step_by(TURN as usize) {
                     let slots = TURN.min(table.fresh_slots - first_slot);
                     let op = Op::Reclaim as u32;
-                    let begun = Instant::now();
-                    run(
-                        self.program.as_fd(),
-                        Command { op, family, first_slot, slots, ..Command::default() },
-                    )?;
-                    thread::sleep(begun.elapsed() * PAUSE);
+                    let begun = cpu_time()?;
+                    let command = Command { op, family, first_slot, slots, ..Command::default() };
+                    let swept = run(self.program.as_fd(), command)?;
+                    let pause = if swept.expired == 0 { PAUSE } else { PAUSE_AT_WORK };
+                    thread::sleep((cpu_time()? - begun) * pause);
                 }
             }
             thread::sleep(REST);
         }
     }
+}
+
+/// Time of a CPU that this thread has used.
+fn cpu_time() -> Result<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_err(|e| Error::Sweep(e.into()))?;
+    Ok(time.into())
 }
 
 impl std::ops::AddAssign for Swept {

@@ -2,7 +2,7 @@
 //! hold. The datapath keeps none of these sums; they need a walk of the flow tables.
 //!
 //! Freshness: tables of up to [`SMALL`] flows are walked when they are asked for. Larger ones are walked in
-//! the background, with a [`pause`] between walks of [`INTERVAL`] or fifty times what the walk took, whichever
+//! the background, with a [`pause`] between walks of [`INTERVAL`] or two hundred times what the walk took, whichever
 //! is longer; a scrape then gets the last walk's sums.
 //!
 //! What ended is read before what lives, so a flow that ends meanwhile may be missing from one walk but is
@@ -180,9 +180,9 @@ impl UsageCache {
     }
 }
 
-/// How long to wait after a walk: walking takes a fiftieth of the time at most.
+/// How long to wait after a walk: walking takes half a per cent of the time at most.
 pub fn pause(took: Duration) -> Duration {
-    INTERVAL.max(took * 50)
+    INTERVAL.max(took * 200)
 }
 
 #[cfg(test)]
@@ -253,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn walking_takes_a_fiftieth_of_the_time_at_most() {
+    fn walking_takes_half_a_per_cent_of_the_time_at_most() {
         assert_eq!(pause(Duration::from_millis(1)), INTERVAL);
-        assert_eq!(pause(Duration::from_secs(1)), Duration::from_secs(50));
+        assert_eq!(pause(Duration::from_secs(1)), Duration::from_secs(200));
     }
 }

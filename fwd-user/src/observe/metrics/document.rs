@@ -25,7 +25,7 @@ pub fn document() -> String {
          - Sums over live flows (`fwd_flows`, `fwd_rule_packets_total`, `fwd_forward_flows`, `fwd_forward_bytes_total`, \
          `fwd_port_translations`, `fwd_nat_l4_ports_in_use`) need a walk of the flow tables. With up to {SMALL} flows each \
          scrape walks them. With more, a walk in the background does, every {interval} seconds or, if it takes longer than \
-         a fiftieth of that, after fifty times what it took; before the first one these families are left out. All \
+         half a per cent of that, after two hundred times what it took; before the first one these families are left out. All \
          others are read at the scrape.\n\n\
          | name | kind | labels | detail | meaning |\n| --- | --- | --- | --- | --- |\n{rows}",
         interval = INTERVAL.as_secs(),
