@@ -97,10 +97,11 @@ impl Tick {
         (((secs as u64 * 1_000_000_000) >> Self::SHIFT) + 1) as u32
     }
 
-    /// Ticks since an earlier moment.
+    /// Ticks since an earlier moment; none since a later one, which another CPU may have noted already.
     #[inline(always)]
     pub const fn since(self, earlier: Self) -> u32 {
-        self.0.wrapping_sub(earlier.0)
+        let ticks = self.0.wrapping_sub(earlier.0);
+        if ticks.cast_signed() < 0 { 0 } else { ticks }
     }
 }
 
@@ -170,6 +171,8 @@ mod tests {
     #[test]
     fn ticks_wrap() {
         assert_eq!(Tick(3).since(Tick(u32::MAX)), 4);
+        assert_eq!(Tick(3).since(Tick(4)), 0);
+        assert_eq!(Tick(u32::MAX).since(Tick(0)), 0);
         assert!(Tick::ticks_from_secs(1) > Tick::PER_SEC);
     }
 }

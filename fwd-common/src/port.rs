@@ -112,6 +112,12 @@ impl Port {
         self.kind == kind as u8
     }
 
+    /// Whether every frame from it must have [`Port::mac`] as its source.
+    #[inline(always)]
+    pub const fn pins_mac(&self) -> bool {
+        self.is(PortKind::Vm) && self.flags & (flag::TRUSTED | flag::LEARN_MAC) == 0
+    }
+
     /// How rules see the port in an epoch.
     #[inline(always)]
     pub const fn view(&self, epoch: u32) -> View {

@@ -3,10 +3,11 @@
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use fwd_common::{
+    counter::Count,
     drop::DropReason,
     flow::FlowKey,
     id::PortId,
-    port,
+    port::{self, Port},
     verdict::{Action, Outcome, Verdict},
 };
 
@@ -26,50 +27,64 @@ pub const TCX_DROP: i32 = TC_ACT_SHOT;
 /// Counts a verdict and turns it into the hook's code.
 #[inline(always)]
 pub fn finish<F: Deliver>(frame: F, ingress: &Ingress, verdict: Outcome<Verdict>) -> i32 {
-    let count = report::size_of_frame(frame);
-    let mark = ingress.settings.mark;
+    let size = report::size_of_frame(frame);
     if verdict.is_drop() {
-        ingress.count(|l| &mut l.dropped, count);
+        ingress.count(|l| &mut l.dropped, size);
         frame.tell(ingress.id, verdict);
         return F::DROP;
     }
     let verdict = verdict.value();
     match verdict.action {
         Action::Forward | Action::ForwardByHost => {
-            ingress.count(|l| &mut l.forwarded, count);
             // A port deleted since the stages saw it: lost behind the egress, like a frame in its queue.
-            let Some(port) = maps::port(verdict.port) else { return F::DROP };
+            let Some(port) = maps::port(verdict.port) else {
+                ingress.count(|l| &mut l.forwarded, size);
+                return F::DROP;
+            };
             if verdict.action == Action::ForwardByHost {
-                frame.redirect_by_host(port, mark)
-            } else if port.has(port::flag::INTO) {
-                frame.redirect_into(port, mark)
-            } else {
-                frame.redirect(verdict.port, port, mark)
+                ingress.count(|l| &mut l.forwarded, size);
+                return frame.redirect_by_host(port);
             }
+            forward(frame, ingress, size, (verdict.port, port))
         }
         Action::Flooded => {
-            ingress.count(|l| &mut l.forwarded, count);
+            ingress.count(|l| &mut l.forwarded, size);
             F::DROP
         }
         Action::Next => {
-            ingress.count(|l| &mut l.dropped, count);
+            ingress.count(|l| &mut l.dropped, size);
             frame.tell(ingress.id, Outcome::dropped(DropReason::Internal));
             F::DROP
         }
-        Action::Host | Action::PassUp => {
-            match F::HOOK {
-                Hook::Xdp => ingress.count(|l| &mut l.passed_up, count),
-                Hook::Skb => ingress.count(|l| &mut l.host, count),
-            }
-            F::NEXT
-        }
+        Action::Host | Action::PassUp => pass_up(frame, ingress, size),
+    }
+}
+
+/// Counts a frame that goes on to the host's stack, or to TCX.
+#[inline(always)]
+pub fn pass_up<F: Deliver>(_: F, ingress: &Ingress, size: Count) -> i32 {
+    match F::HOOK {
+        Hook::Xdp => ingress.count(|l| &mut l.passed_up, size),
+        Hook::Skb => ingress.count(|l| &mut l.host, size),
+    }
+    F::NEXT
+}
+
+/// Counts a frame out by a port, and hands it to the port's device.
+#[inline(always)]
+pub fn forward<F: Deliver>(frame: F, ingress: &Ingress, size: Count, (id, egress): (PortId, &Port)) -> i32 {
+    ingress.count(|l| &mut l.forwarded, size);
+    if F::HOOK == Hook::Skb && egress.has(port::flag::INTO) {
+        frame.redirect_into(egress)
+    } else {
+        frame.redirect(id, egress)
     }
 }
 
 /// Counts a drop by reason, port and rule, and tells it.
 #[inline(always)]
 pub fn tell<F: Deliver>(frame: F, port: PortId, outcome: Outcome<Verdict>) {
-    report::dropped(port, outcome.drop(), report::size_of_frame(frame), &told(frame));
+    report::dropped(port, outcome.drop(), report::size_of_frame(frame), || told(frame));
 }
 
 /// What can be read of a frame that is dropped.

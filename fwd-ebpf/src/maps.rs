@@ -158,7 +158,13 @@ pub fn settings() -> Result<&'static Settings, DropReason> {
 /// A port's row, if there is such a port.
 #[inline(always)]
 pub fn port(id: PortId) -> Option<&'static Port> {
-    PORTS.get(id.0 as u32).filter(|p| !p.is(PortKind::None))
+    port_row(id).filter(|p| !p.is(PortKind::None))
+}
+
+/// A port's row; that of a port that is gone is zero, so it has no device.
+#[inline(always)]
+pub fn port_row(id: PortId) -> Option<&'static Port> {
+    PORTS.get(id.0 as u32)
 }
 
 /// The port that has a device.

@@ -1,8 +1,10 @@
 //! What is counted and told: received frames, drops, and what happened to flows.
 
+use core::{cell::UnsafeCell, ptr};
+
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
+    helpers::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns},
 };
 use fwd_common::{
     addr::{Ip, Mac},
@@ -12,7 +14,6 @@ use fwd_common::{
     flow::{FlowEntry, FlowKey, Tick},
     id::{ForwardId, PortId, RuleId},
     port::{self, Port, PortKind},
-    settings::Settings,
     verdict::{Dropped, Outcome, Verdict},
 };
 
@@ -29,7 +30,6 @@ pub struct Ingress {
     pub port: &'static Port,
     /// The port's, read before anything else.
     pub generation: u32,
-    pub settings: &'static Settings,
     ledger: *mut HookLedger,
 }
 
@@ -43,6 +43,13 @@ impl Ingress {
     /// A port by id.
     #[inline(always)]
     pub fn at<F: Frame>(id: PortId) -> Option<Self> {
+        Self::counted::<F>(id).filter(|ingress| !ingress.port.is(PortKind::None))
+    }
+
+    /// The port on which a frame was counted as received. It may be gone since; the ledger still wants to know
+    /// what became of the frame.
+    #[inline(always)]
+    pub fn counted<F: Frame>(id: PortId) -> Option<Self> {
         let ledger = maps::LEDGERS.get_ptr_mut(id.0 as u32)?;
         // SAFETY: a pointer into a per-CPU row, of which only a field's address is taken.
         let ledger = unsafe {
@@ -51,8 +58,8 @@ impl Ingress {
                 Hook::Skb => &raw mut (*ledger).skb,
             }
         };
-        let port = maps::port(id)?;
-        Some(Self { id, port, generation: port.generation, settings: maps::settings().ok()?, ledger })
+        let port = maps::port_row(id)?;
+        Some(Self { id, port, generation: port.generation, ledger })
     }
 
     #[inline(always)]
@@ -81,20 +88,40 @@ pub fn size_of_frame<F: Frame>(frame: F) -> Count {
 }
 
 #[inline(always)]
-pub fn received<F: Frame>(frame: F, ingress: &Ingress) {
-    ingress.count(|l| &mut l.received, size_of_frame(frame));
+pub fn received(ingress: &Ingress, size: Count) {
+    ingress.count(|l| &mut l.received, size);
 }
 
-/// Now, at the grain of the kernel's tick.
+/// The lower half of the jiffies at which the clock was read last, and the tick that it showed: in one word, so
+/// that no CPU sees half of it.
+struct Clock(UnsafeCell<u64>);
+
+// SAFETY: one aligned word, loaded and stored whole.
+unsafe impl Sync for Clock {}
+
+static CLOCK: Clock = Clock(UnsafeCell::new(0));
+
+/// Now, at the grain of the kernel's tick: the clock moves when jiffies do, and those the verifier makes a load
+/// of, not a call.
 #[inline(always)]
 pub fn now() -> Tick {
+    // SAFETY: reads a counter.
+    let jiffies = unsafe { bpf_jiffies64() } as u32;
+    // SAFETY: as for `Clock`.
+    let last = unsafe { ptr::read_volatile(CLOCK.0.get()) };
+    if (last >> 32) as u32 == jiffies {
+        return Tick(last as u32);
+    }
     // SAFETY: reads a clock.
-    Tick::from_ns(unsafe { bpf_ktime_get_coarse_ns() })
+    let tick = Tick::from_ns(unsafe { bpf_ktime_get_coarse_ns() });
+    // SAFETY: as for `Clock`. CPUs that come here at once store the same.
+    unsafe { ptr::write_volatile(CLOCK.0.get(), (jiffies as u64) << 32 | tick.0 as u64) };
+    tick
 }
 
 /// Counts a drop by port, reason and rule, and tells it.
 #[inline(always)]
-pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: &Told) {
+pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: impl FnOnce() -> Told) {
     if let Some(all) = maps::DROPS_BY_REASON.get_ptr_mut(dropped.reason as u32) {
         // SAFETY: this CPU's row.
         unsafe { *all += count };
@@ -106,7 +133,7 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: &Told) {
         direction: dropped.direction as u8,
     };
     // SAFETY: reads a clock.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
     if let Some(row) = maps::DROPS.get_ptr_mut(&key) {
         // SAFETY: this CPU's row; rows of this map are never deleted while the programs run.
         let row = unsafe { &mut *row };
@@ -123,8 +150,14 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: &Told) {
             None => add(FlowCounter::DropsUnattributed, count.packets),
         }
     }
-    event(|| Event {
-        at_ns: now_ns,
+    // In a storm most are not told, so what it takes is read after that is known.
+    if !may_tell() {
+        return;
+    }
+    let told = told();
+    send(|| Event {
+        // SAFETY: reads a clock.
+        at_ns: unsafe { bpf_ktime_get_ns() },
         src: told.src,
         dst: told.dst,
         rule: dropped.rule,
@@ -157,13 +190,30 @@ pub struct Told {
 /// Sends an event, if this CPU has not sent too many in this tick and the ring has room.
 #[inline(always)]
 pub fn event(event: impl FnOnce() -> Event) {
-    if maps::settings().is_ok_and(|s| within_budget(s.events_per_tick))
-        && let Some(mut record) = maps::EVENTS.reserve::<Event>(0)
-    {
-        record.write(event());
-        return record.submit(0);
+    if may_tell() {
+        send(event);
     }
-    add(FlowCounter::EventsLost, 1);
+}
+
+/// Whether this CPU's budget has room for an event; else the event is lost, and counted.
+#[inline(always)]
+fn may_tell() -> bool {
+    let may = maps::settings().is_ok_and(|s| within_budget(s.events_per_tick));
+    if !may {
+        add(FlowCounter::EventsLost, 1);
+    }
+    may
+}
+
+#[inline(always)]
+fn send(event: impl FnOnce() -> Event) {
+    match maps::EVENTS.reserve::<Event>(0) {
+        Some(mut record) => {
+            record.write(event());
+            record.submit(0);
+        }
+        None => add(FlowCounter::EventsLost, 1),
+    }
 }
 
 #[inline(always)]
@@ -234,7 +284,9 @@ fn rule(id: RuleId) -> Option<&'static mut Totals> {
     if id == RuleId(0) {
         return None;
     }
-    let _ = maps::RULE_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+    if maps::RULE_TOTALS.get_ptr(&id).is_none() {
+        let _ = maps::RULE_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+    }
     // SAFETY: not preallocated, so the row stays what it is while this program runs.
     maps::RULE_TOTALS.get_ptr_mut(&id).map(|row| unsafe { &mut *row })
 }
@@ -244,7 +296,9 @@ fn forward(id: ForwardId) -> Option<&'static mut Totals> {
     if id == ForwardId(0) {
         return None;
     }
-    let _ = maps::FORWARD_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+    if maps::FORWARD_TOTALS.get_ptr(&id).is_none() {
+        let _ = maps::FORWARD_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+    }
     // SAFETY: as for rules.
     maps::FORWARD_TOTALS.get_ptr_mut(&id).map(|row| unsafe { &mut *row })
 }

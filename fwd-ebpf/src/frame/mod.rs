@@ -3,12 +3,13 @@
 mod skb;
 mod xdp;
 
-use core::ffi::c_void;
+use core::{ffi::c_void, ptr};
 
 pub use skb::{Incoming, Outgoing, Skb, Swept};
 pub use xdp::Xdp;
 
 use fwd_common::{
+    addr::Mac,
     id::PortId,
     port::Port,
     verdict::{Outcome, Verdict},
@@ -79,7 +80,7 @@ pub trait Frame: Copy {
     /// Makes the first `len` bytes accessible; invalidates pointers into the frame.
     fn pull(self, len: usize);
     /// Clears fwd's mark and says whether it was there.
-    fn take_mark(self, mark: u32) -> bool;
+    fn take_mark(self) -> bool;
     /// Corrects a checksum that covers the pseudo-header; invalidates pointers into the frame.
     fn fix_checksum(self, fix: ChecksumFix) -> Result<(), Refused>;
     /// The context that helpers take.
@@ -95,6 +96,16 @@ pub trait Frame: Copy {
         }
         Some(Window(start))
     }
+
+    /// The first `len` bytes.
+    #[inline(always)]
+    fn open(self, len: usize) -> Option<Open> {
+        let start = self.data();
+        if start.wrapping_add(len) > self.data_end() {
+            return None;
+        }
+        Some(Window(start))
+    }
 }
 
 /// What only one hook can do with a frame, as the hook's code.
@@ -104,13 +115,27 @@ pub trait Deliver: Frame + Global {
     const DROP: i32;
     /// Whether frames can be redirected into a port's device at all.
     fn can_reach(port: &Port) -> bool;
-    fn redirect(self, id: PortId, port: &Port, mark: u32) -> i32;
+    fn redirect(self, id: PortId, port: &Port) -> i32;
     /// Out of a device, MAC found by the host's stack.
-    fn redirect_by_host(self, port: &Port, mark: u32) -> i32;
+    fn redirect_by_host(self, port: &Port) -> i32;
     /// Copies to all other members of the network (XDP: left to TCX).
     fn flood(self, ingress: &Ingress) -> Outcome<Verdict>;
     /// Into a device's ingress.
-    fn redirect_into(self, port: &Port, mark: u32) -> i32;
+    fn redirect_into(self, port: &Port) -> i32;
+}
+
+/// The first bytes of a frame; how many is for the verifier to know.
+pub type Open = Window<{ usize::MAX }>;
+
+/// A MAC in two words, for fewer loads, stores and compares.
+pub type Wide = (u32, u16);
+
+/// A MAC of a map row.
+#[inline(always)]
+pub fn wide(mac: &Mac) -> Wide {
+    let mac = ptr::from_ref(mac).cast::<u8>();
+    // SAFETY: six bytes; see `Window::get` for the alignment.
+    unsafe { (mac.cast::<u32>().read(), mac.add(4).cast::<u16>().read()) }
 }
 
 /// `N` accessible bytes of a frame. Valid until the frame is pulled or its checksum fixed.
@@ -132,5 +157,17 @@ impl<const N: usize> Window<N> {
         debug_assert!(offset + size_of::<T>() <= N);
         // SAFETY: as for `get`; nobody else writes this frame.
         unsafe { self.0.add(offset).cast::<T>().write(value) }
+    }
+
+    /// The MAC at a fixed place.
+    #[inline(always)]
+    pub fn wide(&self, offset: usize) -> Wide {
+        (self.get(offset), self.get(offset + 4))
+    }
+
+    #[inline(always)]
+    pub fn set_wide(&self, offset: usize, mac: Wide) {
+        self.set(offset, mac.0);
+        self.set(offset + 4, mac.1);
     }
 }

@@ -15,7 +15,7 @@ use fwd_common::{
 };
 
 use super::{ChecksumFix, Deliver, Frame, Hook, Refused, packet_pointer};
-use crate::{finish, global::Global, parse, report::Ingress, stage::flood};
+use crate::{finish, global::Global, maps, parse, report::Ingress, stage::flood};
 
 /// A frame at TCX. Each program has scratch of its own, by number.
 #[derive(Clone, Copy)]
@@ -46,17 +46,17 @@ impl<const PROGRAM: u32> Skb<PROGRAM> {
 
     /// Sets fwd's mark on the frame and on copies made of it from now on.
     #[inline(always)]
-    pub fn set_mark(self, mark: u32) {
-        if mark != 0 {
+    pub fn set_mark(self) {
+        if let Ok(settings) = maps::settings() {
             // SAFETY: the context outlives the program's run; the verifier lets programs write `mark`.
-            unsafe { (*self.0).mark |= mark }
+            unsafe { (*self.0).mark |= settings.mark }
         }
     }
 
     #[inline(always)]
-    fn mark_for(self, port: &Port, mark: u32) {
+    fn mark_for(self, port: &Port) {
         if port.has(port::flag::MARKED) {
-            self.set_mark(mark);
+            self.set_mark();
         }
     }
 }
@@ -129,14 +129,16 @@ impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
         }
     }
     #[inline(always)]
-    fn take_mark(self, mark: u32) -> bool {
+    fn take_mark(self) -> bool {
         // SAFETY: the context outlives the program's run.
         let old = unsafe { (*self.0).mark };
-        if old & mark == 0 {
+        // Most frames carry nobody's mark.
+        let own = if old == 0 { 0 } else { maps::settings().map_or(0, |settings| settings.mark) };
+        if old & own == 0 {
             return false;
         }
         // SAFETY: as above; programs may write `mark`.
-        unsafe { (*self.0).mark = old & !mark };
+        unsafe { (*self.0).mark = old & !own };
         true
     }
     #[inline(always)]
@@ -173,20 +175,20 @@ where
         true
     }
     #[inline(always)]
-    fn redirect(self, _: PortId, port: &Port, mark: u32) -> i32 {
-        self.mark_for(port, mark);
+    fn redirect(self, _: PortId, port: &Port) -> i32 {
+        self.mark_for(port);
         // SAFETY: takes numbers only.
         unsafe { bpf_redirect(port.ifindex, 0) as i32 }
     }
     #[inline(always)]
-    fn redirect_by_host(self, port: &Port, mark: u32) -> i32 {
-        self.mark_for(port, mark);
+    fn redirect_by_host(self, port: &Port) -> i32 {
+        self.mark_for(port);
         // SAFETY: no parameters: the next hop is looked up by the packet's destination.
         unsafe { bpf_redirect_neigh(port.ifindex, ptr::null_mut(), 0, 0) as i32 }
     }
     #[inline(always)]
-    fn redirect_into(self, port: &Port, mark: u32) -> i32 {
-        self.set_mark(mark);
+    fn redirect_into(self, port: &Port) -> i32 {
+        self.set_mark();
         // SAFETY: takes numbers only.
         unsafe { bpf_redirect(port.ifindex, BPF_F_INGRESS as u64) as i32 }
     }

@@ -2,7 +2,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_redirect_map};
 use fwd_common::{
     id::PortId,
     port::{self, Port},
@@ -64,7 +64,7 @@ impl Frame for Xdp {
     #[inline(always)]
     fn pull(self, _: usize) {}
     #[inline(always)]
-    fn take_mark(self, _: u32) -> bool {
+    fn take_mark(self) -> bool {
         false
     }
     #[inline(always)]
@@ -90,22 +90,22 @@ impl Deliver for Xdp {
 
     #[inline(always)]
     fn can_reach(port: &Port) -> bool {
-        port.has(port::flag::XDP_TARGET)
+        port.flags & (port::flag::XDP_TARGET | port::flag::INTO) == port::flag::XDP_TARGET
     }
     #[inline(always)]
-    fn redirect(self, id: PortId, _: &Port, _: u32) -> i32 {
+    fn redirect(self, id: PortId, _: &Port) -> i32 {
         // The flags are the action where the slot is empty: dropped, and counted as such by the kernel's
         // xdp_redirect_err tracepoint.
-        match maps::DEVICES.redirect(id.0 as u32, finish::XDP_DROP as u64) {
-            Ok(action) | Err(action) => action as i32,
-        }
+        let devices = (&raw const maps::DEVICES).cast_mut().cast();
+        // SAFETY: the map is one of devices. Not `DevMap::redirect`, which tells codes apart that are all handed on.
+        unsafe { bpf_redirect_map(devices, id.0 as u64, finish::XDP_DROP as u64) as i32 }
     }
     #[inline(always)]
-    fn redirect_by_host(self, _: &Port, _: u32) -> i32 {
+    fn redirect_by_host(self, _: &Port) -> i32 {
         Self::DROP
     }
     #[inline(always)]
-    fn redirect_into(self, _: &Port, _: u32) -> i32 {
+    fn redirect_into(self, _: &Port) -> i32 {
         Self::DROP
     }
     #[inline(always)]

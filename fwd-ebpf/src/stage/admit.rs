@@ -105,11 +105,11 @@ fn admit_in<F: Deliver, A: Family>(
         return Outcome::ok(Verdict::PASS_UP);
     }
     deliver::check::<F, A>(frame, egress, pair.entry.flags)?;
-    if pair.is_midstream != 0 && ingress.settings.flags & settings::flag::MIDSTREAM_TCP == 0 {
+    if pair.is_midstream != 0 && maps::settings()?.flags & settings::flag::MIDSTREAM_TCP == 0 {
         return Outcome::dropped(DropReason::TcpMidstream);
     }
     let owner = complete(pair, ingress, egress);
-    limits::<A>(ingress, owner)?;
+    limits::<A>(owner)?;
     pair.entry.slot = slot;
     if slot == reclaim::NONE {
         report::add(FlowCounter::RefusedTableFull, 1);
@@ -173,7 +173,7 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
 
 /// Quotas. CPUs that ask at once may all pass: at most one flow each above a limit.
 #[inline(always)]
-fn limits<A: Family>(ingress: &Ingress, owner: PortId) -> Result<(), DropReason> {
+fn limits<A: Family>(owner: PortId) -> Result<(), DropReason> {
     let port = maps::port(owner).ok_or(DropReason::PortDown)?;
     let held = table::port_use(owner).ok_or(DropReason::Internal)?;
     if shared(&mut held.flows).load() >= port.flow_limit {
@@ -184,7 +184,7 @@ fn limits<A: Family>(ingress: &Ingress, owner: PortId) -> Result<(), DropReason>
     // SAFETY: a map row, changed by atomics only.
     let all = shared(unsafe { &mut (*all).half_open }).load();
     let own = shared(&mut held.half_open).load();
-    if own >= port.half_open_limit || all >= ingress.settings.half_open_limit {
+    if own >= port.half_open_limit || all >= maps::settings()?.half_open_limit {
         report::add(FlowCounter::RefusedHalfOpen, 1);
         return Err(DropReason::HalfOpenLimit);
     }

@@ -41,7 +41,7 @@ pub fn judge<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
     let pair = unsafe { &mut *pair };
     let start = quote::key(frame, ingress.port.zone, &mut pair.reply_key);
     let proto = pair.reply_key.proto;
-    let Some((entry, egress)) = live(frame, ingress, start, pair) else { return unrelated(ingress) };
+    let Some((entry, egress)) = live(frame, start, pair) else { return unrelated(ingress) };
     if !entry.has(flag::TRANSLATED | flag::ROUTED) {
         return Outcome::ok(Verdict::NEXT);
     }
@@ -65,7 +65,7 @@ pub fn revisit<F: Frame, A: Family>(frame: F, ingress: &Ingress) -> Revisited {
     // SAFETY: this CPU's and this program's row.
     let pair = unsafe { &mut *pair };
     let start = quote::key(frame, ingress.port.zone, &mut pair.reply_key);
-    let Some((entry, egress)) = live(frame, ingress, start, pair) else { return Revisited::Nothing };
+    let Some((entry, egress)) = live(frame, start, pair) else { return Revisited::Nothing };
     if entry.generation == ingress.port.generation.wrapping_add(egress.generation) {
         return Revisited::Nothing;
     }
@@ -96,7 +96,6 @@ fn is_redirect<F: Frame, A: Family>(frame: F) -> bool {
 #[inline(always)]
 fn live<F: Frame, A: Family>(
     frame: F,
-    ingress: &Ingress,
     start: usize,
     pair: &mut Pair<A>,
 ) -> Option<(&'static FlowEntry<A>, &'static Port)> {
@@ -107,8 +106,9 @@ fn live<F: Frame, A: Family>(
     let egress = maps::port(entry.egress)?;
     pair.key = entry.partner_key(pair.reply_key.proto, egress.zone);
     let partner = Flows::get(&pair.key)?;
+    let settings = maps::settings().ok()?;
     let is_over = entry.life.stage() == Stage::Dead
-        || flow::is_expired(ingress.settings, pair.key.proto, (entry, partner), report::now());
+        || flow::is_expired(settings, pair.key.proto, (entry, partner), report::now());
     if is_over { None } else { Some((entry, egress)) }
 }
 

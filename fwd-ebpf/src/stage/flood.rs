@@ -50,7 +50,7 @@ pub fn group<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) 
 #[inline(always)]
 fn check<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<()> {
     source::mac(ingress, ether)?;
-    let epoch = ingress.settings.epoch;
+    let epoch = maps::settings()?.epoch;
     let is_open = ingress.port.view(epoch).policy == Default::default();
     match parse::packet::<F, A>(frame, ingress.port.zone) {
         Ok(packet) => {
@@ -110,7 +110,7 @@ pub fn copies<const P: u32>(frame: Skb<P>, ingress: &Ingress) -> Outcome<Verdict
         sent += copy(frame, network.host_port);
     }
     if is_bridge && !ingress.port.is(PortKind::Uplink) && !ingress.port.has(port::flag::INTO) {
-        frame.set_mark(ingress.settings.mark);
+        frame.set_mark();
         sent += copy(frame, network.uplink);
     }
     count_copies(ingress.id, sent as u64 * count.packets, sent as u64 * count.bytes);

@@ -1,4 +1,4 @@
-//! Flow look-up: the hit path, and what makes a hit not good enough.
+//! Flow look-up, and what brings a flow up to date that the hit path left alone.
 
 use fwd_common::{
     addr::Mac,
@@ -60,6 +60,7 @@ pub fn revisit<F: Deliver, A: Family>(
 ) -> Outcome<Revisited> {
     const NOTHING: Outcome<Revisited> = Outcome::from_word(0);
     let Some(hit) = find(ingress, ether, packet) else { return NOTHING };
+    let Ok(settings) = maps::settings() else { return NOTHING };
     let now = report::now();
     // The stack has no room for a second key.
     let Some(scratch) = A::scratch().get_ptr_mut(F::PROGRAM) else { return NOTHING };
@@ -76,7 +77,7 @@ pub fn revisit<F: Deliver, A: Family>(
     if hit.entry.life.stage() == Stage::Dead {
         return NOTHING;
     }
-    if is_expired(ingress.settings, packet.key.proto, (hit.entry, partner), now) {
+    if is_expired(settings, packet.key.proto, (hit.entry, partner), now) {
         global::end(original_key, End::Expired);
         return NOTHING;
     }
@@ -108,14 +109,6 @@ impl<A> Hit<A> {
     fn is_current(&self, ingress: &Ingress) -> bool {
         self.entry.generation == ingress.port.generation.wrapping_add(self.egress.generation)
     }
-
-    /// Whether nothing about the flow has to be looked at again.
-    #[inline(always)]
-    pub fn is_settled(&self, ingress: &Ingress, packet: &Packet<A>) -> bool {
-        self.is_current(ingress)
-            && self.entry.last_seen == report::now()
-            && self.entry.life.is_settled(packet.tcp_flags)
-    }
 }
 
 /// Whether neither direction was seen within the flow's timeout.
@@ -134,10 +127,10 @@ pub fn is_expired<A>(
 /// Moves the flow's stage on. Two CPUs that race here: one wins each word, the other's next packet steps again.
 #[inline(always)]
 fn step<A: Family>(packet: &Packet<A>, own: &mut FlowEntry<A>, other: &mut FlowEntry<A>) {
-    if own.life.is_settled(packet.tcp_flags) {
+    let is_original = own.has(flag::ORIGINAL);
+    if own.life.is_settled(packet.tcp_flags, is_original) {
         return;
     }
-    let is_original = own.has(flag::ORIGINAL);
     let (way, original) = if is_original { (Way::Original, own.life) } else { (Way::Reply, other.life) };
     let (stage, new) = conntrack::step(own.life, other.life, way, packet.key.proto, packet.tcp_flags);
     let owner = if is_original { table::owner(own, other) } else { table::owner(other, own) };

@@ -14,25 +14,22 @@ use super::{
     table::{End, Flows},
 };
 use crate::{
-    finish,
     frame::{Deliver, Frame},
     global,
     maps::{self, Family},
     parse, pipeline,
-    report::{self, Ingress},
+    report::Ingress,
 };
 
 /// Every frame that leaves by an uplink. Those that fwd itself sends carry the mark.
 #[inline(always)]
 pub fn run<F: Deliver>(frame: F) -> i32 {
     let Some(uplink) = Ingress::of(frame) else { return F::NEXT };
-    if frame.take_mark(uplink.settings.mark) {
+    if frame.take_mark() {
         return F::NEXT;
     }
     let id = addressee(frame, &uplink);
-    let Some(host) = Ingress::at::<F>(id) else { return F::NEXT };
-    report::received(frame, &host);
-    finish::finish(frame, &host, pipeline::decide(frame, &host))
+    if id == PortId(0) { F::NEXT } else { pipeline::decide(frame, id) }
 }
 
 /// The port that stands for the host on a bridged uplink, if the frame is for a VM or for all; else port 0:

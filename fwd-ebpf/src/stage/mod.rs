@@ -8,6 +8,7 @@ pub mod fdb;
 pub mod flood;
 pub mod flow;
 pub mod forward;
+pub mod hit;
 pub mod host;
 pub mod nat;
 pub mod neighborhood;
