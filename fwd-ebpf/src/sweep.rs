@@ -79,17 +79,17 @@ fn each_slot<F: Deliver>(frame: F, command: &mut Command, step: *mut c_void) {
 extern "C" fn reclaim_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
     // SAFETY: the helper passes back what `each_slot` passed to it.
     let command = unsafe { &mut *(*walk).command };
-    let Some(key) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    let Some(flow) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
     let Ok(settings) = maps::settings() else { return 1 };
     command.inspected += 1;
-    command.expired += reclaim::end_if_expired(settings, key, report::now()) as u32;
+    command.expired += reclaim::end_if_expired(settings, flow, report::now()) as u32;
     0
 }
 
 extern "C" fn recheck_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
     // SAFETY: the helper passes back what `each_slot` passed to it.
     let (frame, command) = unsafe { ((*walk).frame, &mut *(*walk).command) };
-    let Some(key) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    let Some((key, _)) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
     command.inspected += 1;
     let Some(scratch) = A::scratch().get_ptr_mut(F::PROGRAM) else { return 1 };
     // SAFETY: this CPU's and this program's row.

@@ -6,7 +6,7 @@ use core::{ffi::c_void, marker::PhantomData};
 use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     conntrack::Stage,
-    flow::{FlowKey, Tick, flag},
+    flow::{FlowEntry, FlowKey, Tick, flag},
     settings::Settings,
 };
 
@@ -88,27 +88,31 @@ extern "C" fn inspect_next<A: Family>(_: u32, walk: *mut Walk<'_, A>) -> i64 {
     if walk.slot >= walk.end {
         walk.slot = 0;
     }
-    if let Some(key) = flow_in::<A>(walk.slot) {
-        end_if_expired(walk.settings, key, walk.now);
+    if let Some((key, entry)) = flow_in::<A>(walk.slot) {
+        end_if_expired(walk.settings, (key, entry), walk.now);
     }
     walk.slot += 1;
     0
 }
 
-/// The original direction's key of the flow that has a slot. It may become another flow's while it is looked
-/// at; whoever ends a flow by it asks again whether it is expired.
+/// The original direction of the flow that has a slot. It may become another flow's while it is looked at;
+/// whoever ends a flow by it asks again whether it is expired.
 #[inline(always)]
-pub fn flow_in<A: Family>(slot: u32) -> Option<&'static FlowKey<A>> {
+pub fn flow_in<A: Family>(slot: u32) -> Option<(&'static FlowKey<A>, &'static FlowEntry<A>)> {
     let key = A::ring().get(slot)?;
-    let entry = Flows::get(key)?;
-    (entry.slot == slot && entry.has(flag::ORIGINAL)).then_some(key)
+    let entry: &FlowEntry<A> = Flows::get(key)?;
+    (entry.slot == slot && entry.has(flag::ORIGINAL)).then_some((key, entry))
 }
 
-/// Ends a flow that neither side has used within its timeout.
+/// Ends a flow that neither side has used within its timeout. Most live by their own direction, and the partner
+/// need not be looked up.
 #[inline(always)]
-pub fn end_if_expired<A: Family>(settings: &Settings, key: &FlowKey<A>, now: Tick) -> bool {
-    let Some(entry) = Flows::get(key) else { return false };
-    if entry.life.stage() == Stage::Dead {
+pub fn end_if_expired<A: Family>(
+    settings: &Settings,
+    (key, entry): (&FlowKey<A>, &FlowEntry<A>),
+    now: Tick,
+) -> bool {
+    if entry.life.stage() == Stage::Dead || !flow::is_expired(settings, key.proto, (entry, entry), now) {
         return false;
     }
     let is_expired = match Flows::get(&Flows::partner(key, entry)) {
