@@ -71,6 +71,20 @@ fn an_expired_flow_is_decided_anew() {
 }
 
 #[test]
+fn a_flow_lives_while_it_is_used() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.set("udp_one_way_timeout", json!("1s"));
+        let packet = Packet::udp("10.10.0.11:4000", "10.10.0.12:53").macs(RED1, RED2);
+        world.send("red1", &packet).forwards("red2", &packet, &named(&admitted("red1", '4')));
+        for _ in 0..4 {
+            sleep(Duration::from_millis(500));
+            world.send("red1", &packet).forwards("red2", &packet, &[]);
+        }
+    });
+}
+
+#[test]
 fn a_port_has_no_more_flows_than_it_may_have() {
     need!(skip::bpf());
     const LIMIT: u16 = 16;
