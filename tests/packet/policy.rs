@@ -37,16 +37,22 @@ fn a_closed_network_passes_what_a_rule_allows_and_nothing_else() {
 }
 
 #[test]
-fn each_end_refuses_in_its_own_name() {
+fn a_rule_with_one_end_left_out_binds_at_the_other() {
     need!(skip::bpf());
     on_both_hooks(|world| {
-        world.rule("out", "deny port:red1 any tcp/25");
+        world.rule("out", "deny port:red1 - tcp/25");
         world.rule("in", "deny - port:red2 udp/69");
-        for (_, red1, red2) in VMS {
+        world.rule("host", "deny - host udp/123");
+        let gateway = world.gateway("red");
+        for (family, red1, red2) in VMS {
+            let refused = |rule| (rule, Direction::Egress);
             let mail = Packet::tcp((red1, 4000), (red2, 25)).macs(RED1, RED2);
-            world.send("red1", &mail).drops_by(DropReason::PolicyDenied, ("out", Direction::Egress), &[]);
+            world.send("red1", &mail).drops_by(DropReason::PolicyDenied, refused("out"), &[]);
             let tftp = Packet::udp((red1, 4000), (red2, 69)).macs(RED1, RED2);
-            world.send("red1", &tftp).drops_by(DropReason::PolicyDenied, ("in", Direction::Ingress), &[]);
+            world.send("red1", &tftp).drops_by(DropReason::PolicyDenied, refused("in"), &[]);
+            let host = if family == '4' { "10.10.0.1" } else { "fd00:10::1" };
+            let time = Packet::udp((red1, 4000), (host, 123)).macs(RED1, gateway);
+            world.send("red1", &time).drops_by(DropReason::PolicyDenied, refused("host"), &[]);
         }
     });
 }

@@ -96,21 +96,19 @@ type PolicyContent = BTreeMap<(Direction, Identity), RowId>;
 /// What a row is made of: rules in order, the implicit services behind them or not, and the default.
 type RowSource = (Vec<Rank>, bool, RowVerdict);
 
-/// Rules by the ends that they speak for in one direction.
+/// Rules by the ends of one side, for which they speak in one direction.
 struct Speakers {
     for_anyone: BTreeSet<Rank>,
     for_end: BTreeMap<EndId, BTreeSet<Rank>>,
 }
 
 impl Speakers {
-    /// `own`: the side that a rule speaks for, if it speaks in this direction.
-    fn of(rules: &Rules, own: impl Fn(&Rule) -> Option<&Side>) -> Self {
+    fn of(rules: &Rules, own: impl Fn(&Rule) -> &Side) -> Self {
         let mut speakers = Self { for_anyone: BTreeSet::new(), for_end: BTreeMap::new() };
         for (rank, rule) in rules.ranked() {
             match own(rule) {
-                None => {}
-                Some(Side::Anyone) => _ = speakers.for_anyone.insert(rank),
-                Some(Side::Named(ends)) => {
+                Side::Anyone => _ = speakers.for_anyone.insert(rank),
+                Side::Named(ends) => {
                     for end in ends {
                         speakers.for_end.entry(*end).or_default().insert(rank);
                     }
@@ -164,8 +162,8 @@ impl<'a> Compiler<'a> {
         Self {
             rules,
             identities,
-            senders: Speakers::of(rules, |rule| rule.is_for_sender.then_some(&rule.from)),
-            receivers: Speakers::of(rules, |rule| rule.is_for_receiver.then_some(&rule.to)),
+            senders: Speakers::of(rules, |rule| &rule.from),
+            receivers: Speakers::of(rules, |rule| &rule.to),
             named_by,
             implicit: implicit_services().into_iter().flat_map(Service::matches).collect(),
             policies: Interned::after(policies),

@@ -97,18 +97,9 @@ impl<'a> Naive<'a> {
     /// Whether a rule says anything of a packet, at the port where it is asked.
     fn applies(&self, rule: &Written<'_>, subject: &str, direction: Direction, peer: &Peer) -> bool {
         let own = Peer::Vm(subject.to_owned());
-        let both_left_out = rule.from.is_empty() && rule.to.is_empty();
         match direction {
-            Direction::Egress => {
-                (both_left_out || !rule.from.is_empty())
-                    && self.one_of(&rule.from, &own)
-                    && self.one_of(&rule.to, peer)
-            }
-            Direction::Ingress => {
-                (both_left_out || !rule.to.is_empty())
-                    && self.one_of(&rule.to, &own)
-                    && self.one_of(&rule.from, peer)
-            }
+            Direction::Egress => self.one_of(&rule.from, &own) && self.one_of(&rule.to, peer),
+            Direction::Ingress => self.one_of(&rule.from, peer) && self.one_of(&rule.to, &own),
         }
     }
 

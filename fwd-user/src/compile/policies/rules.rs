@@ -29,16 +29,12 @@ pub(super) enum Side {
     Named(BTreeSet<EndId>),
 }
 
-/// An enabled rule.
+/// An enabled rule. It speaks for both of its ends: for what `from` sends, and for what `to` receives.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     pub verdict: RowVerdict,
     pub from: Side,
     pub to: Side,
-    /// Whether it speaks for what `from` sends.
-    pub is_for_sender: bool,
-    /// Whether it speaks for what `to` receives.
-    pub is_for_receiver: bool,
     pub matches: Vec<Match>,
 }
 
@@ -93,8 +89,6 @@ fn rule(id: RuleId, policy: &Policy, ids: &BTreeMap<&End, EndId>) -> Rule {
             texts.iter().map(|text| ids.get(&parse_end(text)?).copied()).collect();
         named.filter(|ends| !ends.is_empty()).map_or(Side::Anyone, Side::Named)
     };
-    // With neither end given it is about everyone, both ways.
-    let (has_from, has_to) = (!policy.from.is_empty(), !policy.to.is_empty());
     let mut services: Vec<Service> = policy.services.iter().filter_map(|s| s.parse().ok()).collect();
     if policy.services.is_empty() {
         services.push(Service::Any);
@@ -103,8 +97,6 @@ fn rule(id: RuleId, policy: &Policy, ids: &BTreeMap<&End, EndId>) -> Rule {
         verdict: RowVerdict { rule: id, permit: u32::from(policy.action == Action::Allow) },
         from: side(&policy.from),
         to: side(&policy.to),
-        is_for_sender: has_from || !has_to,
-        is_for_receiver: has_to || !has_from,
         matches: services.into_iter().flat_map(Service::matches).collect(),
     }
 }

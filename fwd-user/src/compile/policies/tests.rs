@@ -316,6 +316,35 @@ fn an_edit_touches_only_what_it_changed() {
     assert_eq!(bumps, 2);
 }
 
+/// A left-out end is `any`, exactly as if it were written.
+#[test]
+fn an_end_left_out_is_any() {
+    let ends = [json!({"to": "host"}), json!({"from": "group:web"}), json!({"to": "port:e"}), json!({})];
+    for given in ends {
+        let rule = |from: Value, to: Value| {
+            lab(json!([{"name": "r", "action": "deny", "services": "tcp/80", "from": from, "to": to}]))
+        };
+        let end = |side: &str, left_out: Value| given.get(side).cloned().unwrap_or(left_out);
+        let written = rule(end("from", json!("any")), end("to", json!("any")));
+        let left_out = rule(end("from", json!([])), end("to", json!([])));
+        let [written, left_out] = [&written, &left_out].map(|desired| tables(desired, &Tables::default()));
+        assert_eq!(left_out, written, "{given}");
+    }
+}
+
+#[test]
+fn a_rule_with_one_end_binds_vms_at_the_other() {
+    let desired = lab(json!([{"name": "r", "action": "deny", "to": "host", "services": "tcp/22"}]));
+    let tables = tables(&desired, &Tables::default());
+    let host = Peer::Host("10.1.0.1".parse().expect("an address"));
+    let ask = |peer: &Peer, l4_port| {
+        compiled_decision(&tables, &desired, ("a", Direction::Egress, peer), (IpProto::TCP, l4_port))
+    };
+    assert_eq!(ask(&host, 22), (desired.numbers.rules["r"], false));
+    assert_eq!(ask(&host, 23), (RuleId(0), true));
+    assert_eq!(ask(&Peer::Vm("b".to_owned()), 22), (RuleId(0), true));
+}
+
 #[test]
 fn what_rules_take_grows_with_rules_not_with_their_product() {
     let rule = |n: usize| {
