@@ -54,7 +54,8 @@ pub struct FlowEntry<A> {
     pub l4_delta: u16,
     /// The rule that permitted it; 0: the default did.
     pub rule: RuleId,
-    /// Index of the key in the table's ring; only the original direction's.
+    /// The original direction's: index of its key in the table's ring. The reply's: the rule from which
+    /// [`flag::KEPT_FROM_RULE`] keeps the flow.
     pub slot: u32,
     pub packets: u64,
     pub bytes: u64,
@@ -74,6 +75,10 @@ pub mod flag {
     pub const OWNED_BY_EGRESS: u16 = 16;
     /// The next hop's MAC was unknown at the last decision.
     pub const UNRESOLVED: u16 = 32;
+    /// A rule, or the default, that an edit brought no longer permits the flow, and the edit let it live.
+    pub const KEPT_FROM_RULE: u16 = 64;
+    /// Its forward leads there no longer, and the edit that took it away let the flow live.
+    pub const KEPT_FROM_FORWARD: u16 = 128;
 }
 
 /// Time since boot in units of 2^27 ns (about 134 ms), wrapping after 18 years.

@@ -31,4 +31,6 @@ pub mod flag {
     pub const MIDSTREAM_TCP: u32 = 1;
     /// Flow start and end are told.
     pub const FLOW_EVENTS: u32 = 2;
+    /// An edit is under way that lets live flows live: what it no longer permits is marked, not cut.
+    pub const KEEP_FLOWS: u32 = 4;
 }

@@ -1,7 +1,12 @@
 //! What user space asks of the program that changes flow tables on its behalf, so that the kernel stays
 //! their only writer. A command is the start of a test run's frame, and its answer is written over it.
 
-use crate::{addr::Ip, id::Zone, proto::IpProto};
+use crate::{
+    addr::{Address, Ip},
+    flow::FlowKey,
+    id::Zone,
+    proto::IpProto,
+};
 
 /// What is asked.
 #[repr(u32)]
@@ -13,6 +18,11 @@ pub enum Op {
     Recheck = 2,
     /// Delete the flow whose original direction has this key.
     Delete = 3,
+    /// Cut the flows in these slots that the rule `id` admitted; that the forward `id` did; that have the
+    /// port `id` at an end.
+    CutRule = 4,
+    CutForward = 5,
+    CutPort = 6,
 }
 
 /// A command and its answer. Addresses and L4 ports in network byte order.
@@ -36,7 +46,26 @@ pub struct Command {
     pub inspected: u32,
     pub expired: u32,
     pub cut: u32,
-    pub _pad2: u32,
+    /// What [`Op::CutRule`] and its like are about, as a number.
+    pub id: u32,
+}
+
+impl Command {
+    /// To delete the flow whose original direction has this key.
+    pub fn delete<A: Address>(key: &FlowKey<A>) -> Self {
+        let FlowKey { src, dst, sport, dport, zone, proto, _pad } = *key;
+        Self {
+            op: Op::Delete as u32,
+            family: A::IS_V6.into(),
+            src: src.ip(),
+            dst: dst.ip(),
+            sport,
+            dport,
+            zone,
+            proto,
+            ..Self::default()
+        }
+    }
 }
 
 /// Most ring slots of one command.

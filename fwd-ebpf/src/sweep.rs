@@ -6,6 +6,7 @@ use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     addr::{V4, V6},
     flow::FlowKey,
+    id::PortId,
     sweep::{Command, MAX_SLOTS, Op},
 };
 
@@ -22,6 +23,10 @@ use crate::{
 
 const OK: i32 = 0;
 const BAD_COMMAND: i32 = 1;
+
+const CUT_RULE: u32 = Op::CutRule as u32;
+const CUT_FORWARD: u32 = Op::CutForward as u32;
+const CUT_PORT: u32 = Op::CutPort as u32;
 
 /// Runs the command at the start of the frame and writes the answer over it.
 #[inline(always)]
@@ -45,6 +50,7 @@ fn sweep<F: Deliver, A: Family>(frame: F, command: &mut Command) {
     const RECHECK: u32 = Op::Recheck as u32;
     const DELETE: u32 = Op::Delete as u32;
     match command.op {
+        CUT_RULE | CUT_FORWARD | CUT_PORT => each_slot(frame, command, cut_slot::<F, A> as *mut c_void),
         RECLAIM => each_slot(frame, command, reclaim_slot::<F, A> as *mut c_void),
         RECHECK => each_slot(frame, command, recheck_slot::<F, A> as *mut c_void),
         DELETE => {
@@ -98,6 +104,31 @@ extern "C" fn recheck_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_
         command.cut += 1;
     }
     0
+}
+
+extern "C" fn cut_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
+    // SAFETY: the helper passes back what `each_slot` passed to it.
+    let command = unsafe { &mut *(*walk).command };
+    let Some(key) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    command.inspected += 1;
+    if is_meant(command, key) {
+        command.cut += global::end(key, End::CutByPolicy) as u32;
+    }
+    0
+}
+
+#[inline(always)]
+fn is_meant<A: Family>(command: &Command, key: &FlowKey<A>) -> bool {
+    let Some(entry) = Flows::get(key) else { return false };
+    match command.op {
+        CUT_RULE => entry.rule.0 == command.id,
+        CUT_FORWARD => entry.forward.0 == command.id,
+        _ => {
+            let reply = Flows::get(&Flows::partner(key, entry));
+            let ingress = reply.map_or(PortId(0), |reply| reply.egress);
+            entry.egress.0 as u32 == command.id || ingress.0 as u32 == command.id
+        }
+    }
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ mod bridge;
 mod count;
 mod drops;
 mod error;
+mod existing;
 mod flow;
 mod forward;
 mod gso;

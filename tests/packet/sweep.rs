@@ -1,6 +1,5 @@
 //! `fwd_sweep`: user space's orders to the flow tables.
 
-use fwd_common::flow::FlowKey;
 use fwd_common::sweep::{Command, Op};
 use fwd_tests::frame::Packet;
 use fwd_tests::{need, skip};
@@ -11,22 +10,6 @@ use serde_json::json;
 use crate::count::flows;
 use crate::sent::{admitted, named};
 use crate::world::{FLOWS, RED1, RED2, World, on_both_hooks};
-
-/// An order to end one flow.
-pub fn delete<A: Family>(key: &FlowKey<A>) -> Command {
-    let (src, dst, FlowKey { sport, dport, zone, proto, .. }) = (key.src.ip(), key.dst.ip(), *key);
-    Command {
-        op: Op::Delete as u32,
-        family: A::IS_V6.into(),
-        src,
-        dst,
-        sport,
-        dport,
-        zone,
-        proto,
-        ..Command::default()
-    }
-}
 
 fn all_slots(op: Op, family: u32) -> Command {
     Command { op: op as u32, family, slots: FLOWS, ..Command::default() }
@@ -99,8 +82,8 @@ fn delete_ends_one_flow_by_its_original_direction() {
             }
         });
         assert_eq!(keys.len(), 1);
-        assert_eq!(world.sweep(delete(&keys[0])).cut, 1);
-        assert_eq!(world.sweep(delete(&keys[0])).cut, 0);
+        assert_eq!(world.sweep(Command::delete(&keys[0])).cut, 1);
+        assert_eq!(world.sweep(Command::delete(&keys[0])).cut, 0);
         let packet = Packet::udp("10.10.0.11:4000", "10.10.0.12:80").macs(RED1, RED2);
         world.send("red1", &packet).forwards("red2", &packet, &named(&admitted("red1", '4')));
     });

@@ -20,6 +20,7 @@ use fwd_common::id::PortId;
 use fwd_common::layout::ABI_VERSION;
 use fwd_common::map;
 use fwd_common::neighbor::{self, Neighbor, NetworkAddress};
+use fwd_common::settings::Settings;
 use fwd_common::sweep::Command;
 use fwd_tests::frame::Packet;
 use fwd_tests::lab::{Hook, Instance};
@@ -29,7 +30,7 @@ use fwd_user::compile::{Tables, compile};
 use fwd_user::datapath::{Datapath as _, Kernel, LogLevel, OBJECT, Options, Sizes, Swept, Table};
 use fwd_user::host::inventory::{Device, DeviceKind, Inventory};
 use fwd_user::observe::{Maps as _, PinnedMaps};
-use fwd_user::plan::diff;
+use fwd_user::plan::{MapOp, diff};
 use fwd_user::state::{Desired, Edit, accept};
 use serde_json::{Value, json};
 
@@ -181,6 +182,23 @@ impl World {
         self.configure(document);
     }
 
+    /// Changes the document, and returns the plan for the datapath, to be applied as the test likes, with
+    /// the settings before and after.
+    #[track_caller]
+    pub fn plan(&mut self, change: impl FnOnce(&mut Value)) -> (Vec<MapOp>, Settings, Settings) {
+        let mut document = serde_json::to_value(&self.desired.document).expect("a document is plain data");
+        change(&mut document);
+        let tables = self.compile(document);
+        let plan = diff(&self.tables, &tables);
+        let old = std::mem::replace(&mut self.tables, tables);
+        (plan, old.settings, self.tables.settings)
+    }
+
+    #[track_caller]
+    pub fn apply(&mut self, plan: &[MapOp]) {
+        self.kernel.apply(plan).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Adds a rule: `allow|deny FROM TO SERVICE`, in the words of the command line; `-` leaves an end
     /// out.
     #[track_caller]
@@ -211,13 +229,17 @@ impl World {
 
     #[track_caller]
     fn configure(&mut self, document: Value) {
+        let tables = self.compile(document);
+        self.apply(&diff(&self.tables, &tables));
+        self.tables = tables;
+    }
+
+    #[track_caller]
+    fn compile(&mut self, document: Value) -> Tables {
         let document: Document = serde_json::from_value(document).unwrap_or_else(|error| panic!("{error}"));
         let accepted = accept(&self.desired, Edit::Replace(document), None, &BTreeMap::new());
         self.desired = accepted.unwrap_or_else(|error| panic!("{error:?}")).desired;
-        let tables = compile(&self.desired, &inventory(), &self.tables).tables;
-        let plan = diff(&self.tables, &tables);
-        self.kernel.apply(&plan).unwrap_or_else(|error| panic!("{error}"));
-        self.tables = tables;
+        compile(&self.desired, &inventory(), &self.tables).tables
     }
 
     /// Runs the hook's program on a frame that came in on a device.
@@ -286,6 +308,14 @@ impl World {
         bytes.into()
     }
 
+    pub fn desired_port(&self, name: &str) -> PortId {
+        self.desired.numbers.ports[name]
+    }
+
+    pub fn rule_id(&self, name: &str) -> fwd_common::id::RuleId {
+        self.desired.numbers.rules[name]
+    }
+
     pub fn rule_name(&self, id: u32) -> Option<&str> {
         self.desired.numbers.rules.iter().find(|(_, rule)| rule.0 == id).map(|(name, _)| name.as_str())
     }
@@ -307,12 +337,12 @@ impl World {
         crate::count::flows::<V6>(self, |key, entry| flows6.push((*key, *entry)));
         for (key, entry) in flows4 {
             if entry.has(fwd_common::flow::flag::ORIGINAL) {
-                self.sweep(crate::sweep::delete(&key));
+                self.sweep(Command::delete(&key));
             }
         }
         for (key, entry) in flows6 {
             if entry.has(fwd_common::flow::flag::ORIGINAL) {
-                self.sweep(crate::sweep::delete(&key));
+                self.sweep(Command::delete(&key));
             }
         }
         let held = self.maps.table_use().expect("the map is readable");

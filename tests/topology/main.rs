@@ -7,6 +7,7 @@ mod bridge;
 mod datapath;
 mod device;
 mod down;
+mod existing;
 mod expiry;
 mod forward;
 mod host;

@@ -7,9 +7,10 @@ use fwd_common::{
     counter::FlowCounter,
     drop::DropReason,
     flow::{FlowEntry, FlowKey, flag},
-    id::PortId,
+    id::{PortId, RuleId},
     port::{self, Port, PortKind},
     proto::{icmp, icmpv6},
+    settings,
     verdict::{Outcome, Payload},
 };
 
@@ -65,16 +66,18 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     };
     // Read before anything it stands for: an edit in between leaves the flow stale.
     let generation = from.generation.wrapping_add(to.generation);
-    if !forward::still_leads(key, entry) {
+    if !forward::still_leads(key, entry) && !is_kept_from_forward(entry) {
         global::end(key, End::CutByRoute);
         return Outcome::dropped(DropReason::ForwardRemoved);
     }
     let asked = policy::ask((from, to), (key.src.ip(), entry.dst.ip()), (key.proto, service(key, entry)));
-    if asked.is_drop() {
+    if !asked.is_drop() {
+        entry.rule = asked.value();
+        entry.flags &= !flag::KEPT_FROM_RULE;
+    } else if !is_kept_from_rule(entry, reply, asked.drop().rule) {
         global::end(key, End::CutByPolicy);
         return Outcome::dropped(asked.drop());
     }
-    entry.rule = asked.value();
     if !reroute(frame, key, entry, (from, to)) {
         return as_new(key);
     }
@@ -88,6 +91,33 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
 fn as_new<A: Family>(key: &FlowKey<A>) -> Outcome<Kept> {
     global::end(key, End::CutByRoute);
     Outcome::ok(Kept::DecideAsNew)
+}
+
+/// Whether the edit under way lets live flows live. Asked after rules and forwards were: who saw what the
+/// edit made of them sees this too, because it is written first.
+#[inline(always)]
+fn keeps_flows() -> bool {
+    maps::settings().is_ok_and(|settings| settings.flags & settings::flag::KEEP_FLOWS != 0)
+}
+
+/// Whether a flow goes on though its forward leads there no longer.
+#[inline(always)]
+fn is_kept_from_forward<A: Family>(entry: &mut FlowEntry<A>) -> bool {
+    if keeps_flows() {
+        entry.flags |= flag::KEPT_FROM_FORWARD;
+    }
+    entry.has(flag::KEPT_FROM_FORWARD)
+}
+
+/// Whether a flow goes on though this rule (0: the default) does not permit it. What another rule, of a
+/// later edit, says of it counts.
+#[inline(always)]
+fn is_kept_from_rule<A: Family>(entry: &mut FlowEntry<A>, reply: &mut FlowEntry<A>, rule: RuleId) -> bool {
+    if keeps_flows() {
+        entry.flags |= flag::KEPT_FROM_RULE;
+        reply.slot = rule.0;
+    }
+    entry.has(flag::KEPT_FROM_RULE) && reply.slot == rule.0
 }
 
 /// What rules compare, as the flow's first packet had it.

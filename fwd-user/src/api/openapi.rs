@@ -18,7 +18,7 @@ use super::{
     answer::{DaemonStatus, ErrorAnswer, Revision, Written},
     object::Noun,
     query::{DropQuery, FlowQuery},
-    request::WriteQuery,
+    request::{Existing, WriteQuery},
     spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink},
     status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, PortStatus},
 };
@@ -39,6 +39,7 @@ const JSON: &str = "application/json";
         DropRow,
         ErrorAnswer,
         EventRow,
+        Existing,
         FlowCount,
         FlowRow,
         Forward,
@@ -80,6 +81,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         let written = Shape::One("Written");
         add(method, path, operation(summary, parameters::<WriteQuery>(), Some(body), written));
     }
+    let flow = operation("One live conversation", vec![path_name()], None, Shape::One("FlowRow"));
+    add(HttpMethod::Get, "/v1/flows/{name}", flow);
+    let end = operation("End flows", parameters::<FlowQuery>(), None, Shape::One("Written"));
+    add(HttpMethod::Delete, "/v1/flows", end);
     let down = query("keep_datapath", "Leave programs and maps as they are.");
     add(HttpMethod::Post, "/v1/down", operation("End the daemon", vec![down], None, Shape::Fields));
     for noun in Noun::ALL {

@@ -6,11 +6,13 @@ use utoipa::IntoParams;
 
 use super::status::FlowState;
 
-/// Options of `flow list|watch|count` and `nat table`.
+/// Options of `flow list|watch|show|delete|count` and `nat table`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub struct FlowQuery {
+    /// The flow that a list calls so.
+    pub name: Option<String>,
     /// A port at either end.
     pub port: Option<String>,
     /// Where the source, the destination or what one of them becomes lies.

@@ -1,7 +1,7 @@
 //! What a request to the daemon carries: options of writes, and who asks.
 
 use serde::{Deserialize, Serialize};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 /// Options of every write, as query parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
@@ -20,6 +20,31 @@ pub struct WriteQuery {
     /// Delete: succeed if there is no such object.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub if_exists: bool,
+    /// What becomes of live flows.
+    #[serde(skip_serializing_if = "Existing::is_default")]
+    pub existing: Existing,
+    /// Decide live flows before the answer, which tells how many were cut.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub wait: bool,
+}
+
+/// What becomes of flows that live when an edit binds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// They are decided anew
+    #[default]
+    Recheck,
+    /// They stay until they end
+    Keep,
+    /// Those that the edited object admitted end; others are decided anew
+    Cut,
+}
+
+impl Existing {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Who asked, by the socket's peer credentials.

@@ -208,7 +208,7 @@ pub enum Action {
 pub struct Policy {
     pub name: String,
     pub action: Action,
-    /// Ends; empty: any, and the rule speaks for the other end only.
+    /// Ends; empty: any. A rule speaks for both: for what `from` sends and for what `to` receives.
     #[serde(default, deserialize_with = "one_or_many")]
     pub from: Vec<String>,
     #[serde(default, deserialize_with = "one_or_many")]

@@ -177,6 +177,8 @@ impl FlowState {
 /// becomes, null where nothing changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FlowRow {
+    /// What `flow show` and `flow delete` call it, while it lives.
+    pub name: String,
     pub network: Option<String>,
     /// The port against whose limit it counts.
     pub port: Option<String>,

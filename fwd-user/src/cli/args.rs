@@ -8,7 +8,7 @@ use super::{
     completion, config, down, drop, explain, flow, forward, generate, group, metrics, nat, network, policy,
     port, set, status, up, uplink, version, view::Format,
 };
-use crate::daemon::DEFAULT_SOCKET;
+use crate::{api::request::Existing, daemon::DEFAULT_SOCKET};
 
 /// The network of a virtual machine host, in the kernel
 #[derive(Debug, Parser)]
@@ -102,6 +102,12 @@ pub struct WriteArgs {
     /// Refuse if the document is no longer at this revision
     #[arg(long, value_name = "N")]
     pub if_revision: Option<u64>,
+    /// What becomes of live flows
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub existing: Existing,
+    /// Decide live flows before answering, and say how many were cut
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// The name of one object.

@@ -4,13 +4,20 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 
 use super::{
-    session::{Answered, Session},
-    view::{self, Column, column, wide},
+    session::{Answered, Done, Session},
+    view::{self, Column, Format, column, wide},
     watch,
 };
-use crate::api::{query::FlowQuery, status::FlowState};
+use crate::api::{
+    error::{ApiError, Code},
+    query::FlowQuery,
+    status::FlowState,
+};
 
+const FLOWS: &str = "/v1/flows";
+const HINT: &str = "List them: fwd flow list.";
 const COLUMNS: &[Column] = &[
+    column("NAME", "/name"),
     column("NETWORK", "/network"),
     column("PORT", "/port"),
     column("PROTO", "/protocol"),
@@ -33,20 +40,76 @@ const EVENT: &[&str] = &["/time", "/event", "/port", "/protocol", "/source", "/d
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// List the flows
-    List(Filter),
+    List(List),
     /// Tell of flows as they start and end
-    Watch(Filter),
+    Watch(Watch),
+    /// Show one flow
+    Show(One),
+    /// End flows; what is permitted may start anew
+    Delete(Delete),
     /// Count the flows
     Count(Count),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    state: InState,
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Debug, Args)]
+pub struct One {
+    /// Its name in the list; or options that only one flow matches
+    name: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    state: InState,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// A flow's name in the list; or options, to end all that match
+    name: Option<String>,
+    /// End every flow
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    state: InState,
+    /// List the flows that would end, and end none
+    #[arg(long)]
+    dry_run: bool,
+    /// Succeed if there is no flow of that name
+    #[arg(long)]
+    if_exists: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Count {
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    state: InState,
     /// Tell too how many flows this revision's edit has cut
     #[arg(long, value_name = "REVISION")]
     cut_by: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct InState {
+    /// In this state
+    #[arg(long, value_enum)]
+    state: Option<FlowState>,
 }
 
 #[derive(Debug, Args)]
@@ -63,9 +126,6 @@ pub struct Filter {
     /// Permitted by this rule
     #[arg(long)]
     rule: Option<String>,
-    /// In this state
-    #[arg(long, value_enum)]
-    state: Option<FlowState>,
     /// At most so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -74,13 +134,18 @@ pub struct Filter {
 impl Verb {
     pub async fn run(self, session: &Session) -> Answered {
         match self {
-            Self::List(filter) => {
-                let answer = session.client.get("/v1/flows", &filter.query()).await?;
+            Self::List(list) => {
+                let answer = session.client.get(FLOWS, &list.filter.query(list.state)).await?;
                 session.print(&view::list(&answer, COLUMNS, session.format))
             }
-            Self::Watch(filter) => watch::run(session, "/v1/flows/watch", &filter.query(), EVENT).await,
+            Self::Watch(watch) => {
+                let query = watch.filter.query(InState { state: None });
+                watch::run(session, "/v1/flows/watch", &query, EVENT).await
+            }
+            Self::Show(one) => one.run(session).await,
+            Self::Delete(delete) => delete.run(session).await,
             Self::Count(count) => {
-                let query = FlowQuery { cut_by: count.cut_by, ..count.filter.query() };
+                let query = FlowQuery { cut_by: count.cut_by, ..count.filter.query(count.state) };
                 let answer = session.client.get("/v1/flows/count", &query).await?;
                 session.print(&view::show(&answer, "flows", session.format))
             }
@@ -88,14 +153,68 @@ impl Verb {
     }
 }
 
+impl One {
+    async fn run(self, session: &Session) -> Answered {
+        let query = FlowQuery { name: self.name, ..self.filter.query(self.state) };
+        let name = match &query.name {
+            Some(name) => name.clone(),
+            None => only_one(session, query).await?,
+        };
+        let path = format!("{FLOWS}/{}", crate::api::client::escape(&name));
+        let answer = session.client.get(&path, &()).await?;
+        session.print(&view::show(&answer, "name", session.format))
+    }
+}
+
+/// The name of the only flow that a query matches, or of the first if one is as many as were asked for.
+async fn only_one(session: &Session, query: FlowQuery) -> Result<String, ApiError> {
+    let limit = Some(query.limit.unwrap_or(2));
+    let answer = session.client.get(FLOWS, &FlowQuery { limit, ..query }).await?;
+    let flows = answer["items"].as_array().map_or(&[][..], Vec::as_slice);
+    match flows {
+        [] => Err(ApiError::new(Code::NoSuchObject, "There is no such flow.").hint(HINT)),
+        [flow] => Ok(flow["name"].as_str().unwrap_or_default().to_owned()),
+        _ => Err(ApiError::new(Code::BadArguments, "More than one flow matches.")
+            .hint("Give NAME as fwd flow list shows it, more options, or --limit 1.")),
+    }
+}
+
+impl Delete {
+    async fn run(self, session: &Session) -> Answered {
+        let query = FlowQuery { name: self.name, ..self.filter.query(self.state) };
+        if self.all == (query != FlowQuery::default()) {
+            return Err(ApiError::new(
+                Code::BadArguments,
+                "Give NAME, or options that choose flows, or --all.",
+            )
+            .hint(HINT));
+        }
+        if self.dry_run {
+            let answer = session.client.get(FLOWS, &query).await?;
+            return session.print(&view::list(&answer, COLUMNS, session.format));
+        }
+        match session.client.delete(FLOWS, &query).await {
+            Err(error) if error.code == Code::NoSuchObject && self.if_exists => Ok(Done::Done),
+            Err(error) => Err(error),
+            Ok(answer) => match session.format {
+                Format::Table | Format::Wide => {
+                    let flows = answer["cut"].as_u64().unwrap_or_default();
+                    session.tell(&format!("Ended {flows} flow{}.\n", if flows == 1 { "" } else { "s" }))
+                }
+                _ => session.written(&answer, "ended"),
+            },
+        }
+    }
+}
+
 impl Filter {
-    fn query(self) -> FlowQuery {
+    fn query(self, state: InState) -> FlowQuery {
         FlowQuery {
             port: self.port,
             peer: self.peer,
             proto: self.proto,
             rule: self.rule,
-            state: self.state,
+            state: state.state,
             limit: self.limit,
             ..FlowQuery::default()
         }

@@ -86,8 +86,16 @@ impl Session {
     }
 }
 
-/// `Added port web1, uplink eth0 (revision 3).`
+/// `Added port web1, uplink eth0 (revision 3).`, and how many flows were cut where that was counted.
 fn sentence(written: &Written, verb: &str) -> String {
+    match written.cut {
+        Some(1) => format!("{}1 live flow was cut.\n", changes_sentence(written, verb)),
+        Some(n) => format!("{}{n} live flows were cut.\n", changes_sentence(written, verb)),
+        None => changes_sentence(written, verb),
+    }
+}
+
+fn changes_sentence(written: &Written, verb: &str) -> String {
     if written.changed.is_empty() {
         return format!("Nothing to change (revision {}).\n", written.revision);
     }

@@ -87,6 +87,12 @@ impl Verbs {
 impl WriteArgs {
     /// The options as the API takes them.
     pub fn query(&self) -> WriteQuery {
-        WriteQuery { dry_run: self.dry_run, if_revision: self.if_revision, ..WriteQuery::default() }
+        WriteQuery {
+            dry_run: self.dry_run,
+            if_revision: self.if_revision,
+            existing: self.existing,
+            wait: self.wait,
+            ..WriteQuery::default()
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fwd_common::id::PortId;
+use fwd_common::{id::PortId, sweep::Command};
 
 use super::sockets::Socket;
 use crate::{
@@ -44,6 +44,12 @@ pub trait Ground: Send {
     /// # Errors
     /// The kernel refuses; the rows are then those of [`Self::tables`].
     fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError>;
+
+    /// Ends flows by their keys; how many there were.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn end_flows(&mut self, commands: &[Command]) -> Result<u64, ApiError>;
 
     /// The rows that are there.
     ///

@@ -3,10 +3,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
     sync::Arc,
     time::SystemTime,
 };
 
+use fwd_common::sweep::Command;
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -64,10 +66,9 @@ impl Handle {
     }
 
     async fn job<T>(&self, job: impl FnOnce(oneshot::Sender<Answer<T>>) -> Job) -> Answer<T> {
-        let ended = || ApiError::new(Code::NotRunning, "The daemon is ending.");
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(job(reply)).map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())?
+        self.jobs.send(job(reply)).map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
     }
 
     /// Looks at the maps, which may take a while, aside from the server's own thread.
@@ -93,6 +94,23 @@ impl Handle {
             None => HashMap::new(),
         }
     }
+}
+
+/// Has the writer end flows; for a thread that may wait.
+fn end(jobs: &mpsc::UnboundedSender<Job>, commands: Vec<Command>) -> Answer<u64> {
+    let (reply, answer) = oneshot::channel();
+    jobs.send(Job::EndFlows { commands, reply }).map_err(|_| ending())?;
+    answer.blocking_recv().map_err(|_| ending())?
+}
+
+fn ending() -> ApiError {
+    ApiError::new(Code::NotRunning, "The daemon is ending.")
+}
+
+fn no_flow(name: &str) -> ApiError {
+    ApiError::new(Code::NoSuchObject, format!("There is no flow {name}."))
+        .about(format!("flow {name}"))
+        .hint("It may have ended. List them: fwd flow list.")
 }
 
 /// Does what may take a while on a thread of its own.
@@ -165,6 +183,37 @@ impl Service for Handle {
 
     async fn flows(&self, query: FlowQuery) -> Answer<Vec<FlowRow>> {
         self.query(move |view| flows::list(view, Which::All, &query)).await
+    }
+
+    async fn flow(&self, name: &str) -> Answer<FlowRow> {
+        let query = FlowQuery { name: Some(name.to_owned()), ..FlowQuery::default() };
+        self.flows(query).await?.pop().ok_or_else(|| no_flow(name))
+    }
+
+    async fn end_flows(&self, query: FlowQuery) -> Answer<Written> {
+        let jobs = self.jobs.clone();
+        let name = query.name.clone();
+        let end = move |view: &View<'_>| {
+            let mut ended = Ok(0);
+            let take = &mut |commands| match (&ended, end(&jobs, commands)) {
+                (Ok(before), Ok(now)) => {
+                    ended = Ok(before + now);
+                    ControlFlow::Continue(())
+                }
+                (_, failed) => {
+                    ended = failed;
+                    ControlFlow::Break(())
+                }
+            };
+            flows::each_end(view, &query, take).map_err(|e| of_query(&e))?;
+            ended
+        };
+        let ended = self.look(move |_, view| end(view)).await?;
+        if let Some(name) = name.filter(|_| ended == 0) {
+            return Err(no_flow(&name));
+        }
+        let revision = self.world().desired.revision;
+        Ok(Written { api: API.to_owned(), revision, cut: Some(ended), ..Written::default() })
     }
 
     async fn translations(&self, query: FlowQuery) -> Answer<Vec<FlowRow>> {

@@ -82,7 +82,7 @@ pub fn plan(changes: &[Change], ops: &[MapOp], ports: &Names, room: &Room) -> Pl
     }
     let mut writes: BTreeMap<&str, MapWrites> = BTreeMap::new();
     for op in ops {
-        let (map, is_delete) = written(op);
+        let Some((map, is_delete)) = written(op) else { continue };
         let row = writes.entry(map).or_insert_with(|| map_writes(map, room));
         *(if is_delete { &mut row.deletes } else { &mut row.puts }) += 1;
         if let MapOp::Bump(port) = op {
@@ -99,15 +99,16 @@ fn map_writes(map: &str, room: &Room) -> MapWrites {
     MapWrites { map: map.to_owned(), entries, capacity, ..MapWrites::default() }
 }
 
-/// The map that a step writes, and whether it deletes there.
-const fn written(op: &MapOp) -> (&'static str, bool) {
-    match op {
+/// The map that a step writes, and whether it deletes there; none of a step about flows.
+const fn written(op: &MapOp) -> Option<(&'static str, bool)> {
+    Some(match op {
         MapOp::Put(row) => (put(row), false),
         MapOp::StageView(..) | MapOp::Bump(_) => (map::PORTS, false),
         MapOp::StageClass(_, _, class) => (map::IDENTITIES, class.is_none()),
         MapOp::Commit => (map::SETTINGS, false),
         MapOp::Delete(key) => (deleted(key), true),
-    }
+        MapOp::Recheck | MapOp::Cut(_) => return None,
+    })
 }
 
 const fn put(row: &Row) -> &'static str {

@@ -12,9 +12,16 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use fwd_common::sweep::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{admission, failure::of_read, ground::Ground, summary, wanted, world::World};
+use super::{
+    admission, existing,
+    failure::{of_query, of_read},
+    ground::Ground,
+    summary, wanted,
+    world::World,
+};
 use crate::{
     api::{
         answer::{PlanSummary, Revision, Written},
@@ -42,6 +49,11 @@ pub enum Job {
         query: WriteQuery,
         author: Option<Author>,
         reply: Reply<Written>,
+    },
+    /// Ends flows by their keys, and answers how many there were.
+    EndFlows {
+        commands: Vec<Command>,
+        reply: Reply<u64>,
     },
     Revisions {
         reply: Reply<Vec<Revision>>,
@@ -114,6 +126,7 @@ impl Writer {
                     self.note(&result, query, start);
                     _ = reply.send(result);
                 }
+                Job::EndFlows { commands, reply } => _ = reply.send(self.tools.ground.end_flows(&commands)),
                 Job::Revisions { reply } => _ = reply.send(self.revisions()),
                 Job::Host(changes) => self.follow_host(&changes),
                 Job::Learnt => {
@@ -149,8 +162,12 @@ impl Writer {
         if query.dry_run {
             written.revision = desired.revision;
             written.plan = Some(self.plan(&accepted)?);
-        } else if !accepted.changes.is_empty() {
-            self.accept(accepted, author)?;
+        } else if accepted.changes.is_empty() {
+            written.cut = query.wait.then_some(0);
+        } else {
+            self.accept(accepted, author, query)?;
+            let cut = query.wait.then(|| self.tools.observer.cut_by(written.revision));
+            written.cut = cut.transpose().map_err(|e| of_query(&e))?;
         }
         Ok(written)
     }
@@ -182,13 +199,22 @@ impl Writer {
         Ok(summary::plan(&accepted.changes, &plan, &Names::new(&accepted.desired), &room))
     }
 
-    fn accept(&mut self, accepted: Accepted, author: Option<Author>) -> Result<(), ApiError> {
+    fn accept(
+        &mut self,
+        accepted: Accepted,
+        author: Option<Author>,
+        query: WriteQuery,
+    ) -> Result<(), ApiError> {
         let concerns_host = |c: &state::Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
         let look = if accepted.changes.iter().any(concerns_host) { Look::Again } else { Look::AsKnown };
         let placed = self.place(&accepted.desired, look, Refusals::Fatal);
         let kept = placed.and_then(|placed| {
+            if existing::settles_first(query) {
+                self.tools.ground.apply(&[MapOp::Recheck])?;
+            }
             self.tools.observer.binds(accepted.desired.revision).map_err(|e| of_read(&e))?;
-            self.put(&placed.compiled.tables)?;
+            let plan = existing::plan(&self.world, &placed.compiled.tables, &accepted.changes, query);
+            self.apply(&plan)?;
             self.tools.store.save(&accepted, &summary::stamp(author, SystemTime::now()))?;
             Ok(placed)
         });
@@ -244,8 +270,11 @@ impl Writer {
     }
 
     fn put(&mut self, tables: &Tables) -> Result<(), ApiError> {
-        let plan = diff(&self.world.compiled.tables, tables);
-        if plan.is_empty() { Ok(()) } else { self.tools.ground.apply(&plan) }
+        self.apply(&diff(&self.world.compiled.tables, tables))
+    }
+
+    fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
+        if plan.is_empty() { Ok(()) } else { self.tools.ground.apply(plan) }
     }
 
     /// After a refusal: everything as the document in force wants it. What fails here is logged; the next

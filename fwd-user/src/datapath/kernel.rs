@@ -10,6 +10,7 @@ use fwd_common::{
     policy::ClassKey,
     port::View,
     settings::Settings,
+    sweep::Op,
 };
 
 use super::{
@@ -195,6 +196,15 @@ impl Kernel {
                 MapOp::Delete(key) => {
                     self.settle(staged)?;
                     maps.delete(key)?;
+                }
+                MapOp::Recheck => {
+                    self.settle(staged)?;
+                    sys::wait_for_running_programs();
+                    self.sweep_all(Op::Recheck)?;
+                }
+                MapOp::Cut(flows) => {
+                    self.settle(staged)?;
+                    self.cut(*flows)?;
                 }
             }
         }

@@ -140,6 +140,8 @@ impl Datapath for Memory {
                 }
                 MapOp::Bump(port) => *self.generations.entry(port).or_default() += 1,
                 MapOp::Delete(key) => self.delete(key),
+                // There are no flows.
+                MapOp::Recheck | MapOp::Cut(_) => {}
             }
         }
         Ok(())

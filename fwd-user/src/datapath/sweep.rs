@@ -21,6 +21,7 @@ use super::{
     sys,
     table::Table,
 };
+use crate::plan::Admitted;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,12 +40,28 @@ impl Kernel {
     /// # Errors
     /// If the program cannot be run.
     pub fn sweep_all(&self, op: Op) -> Result<Swept> {
+        self.sweep_slots(Command { op: op as u32, ..Command::default() })
+    }
+
+    /// Ends flows by what admitted them.
+    ///
+    /// # Errors
+    /// If the program cannot be run.
+    pub fn cut(&self, flows: Admitted) -> Result<Swept> {
+        let (op, id) = match flows {
+            Admitted::ByRule(rule) => (Op::CutRule, rule.0),
+            Admitted::ByForward(forward) => (Op::CutForward, forward.0),
+            Admitted::AtPort(port) => (Op::CutPort, port.0.into()),
+        };
+        self.sweep_slots(Command { op: op as u32, id, ..Command::default() })
+    }
+
+    fn sweep_slots(&self, command: Command) -> Result<Swept> {
         let mut swept = Swept::default();
         for (family, table) in self.maps.table_use.rows()? {
             for first_slot in (0..table.fresh_slots).step_by(MAX_SLOTS as usize) {
                 let slots = MAX_SLOTS.min(table.fresh_slots - first_slot);
-                let command = Command { op: op as u32, family, first_slot, slots, ..Command::default() };
-                swept += self.sweep(command)?;
+                swept += self.sweep(Command { family, first_slot, slots, ..command })?;
             }
         }
         Ok(swept)

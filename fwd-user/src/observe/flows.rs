@@ -10,6 +10,7 @@ use fwd_common::{
     flow::{FlowEntry, FlowKey, flag},
     id::{PortId, RuleId},
     proto::IpProto,
+    sweep::Command,
 };
 
 use crate::api::{
@@ -18,7 +19,7 @@ use crate::api::{
 };
 
 use super::{
-    Family, QueryError, View,
+    Family, FlowName, QueryError, View,
     clock::ticks_to_secs,
     view::{parse_protocol, protocol, state},
 };
@@ -26,6 +27,7 @@ use super::{
 /// A query with its names resolved.
 #[derive(Debug, Default)]
 struct Filter {
+    name: Option<FlowName>,
     port: Option<PortId>,
     peer: Option<ipnet::IpNet>,
     proto: Option<IpProto>,
@@ -84,20 +86,56 @@ pub fn list(view: &View<'_>, which: Which, query: &FlowQuery) -> Result<Vec<Flow
     Ok(rows)
 }
 
-/// Counts matching flows. `cut` is left to who keeps the revisions.
+/// Commands that end the matching flows, some at a time, while the tables are walked, until `take` breaks.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_end(
+    view: &View<'_>,
+    query: &FlowQuery,
+    take: &mut dyn FnMut(Vec<Command>) -> ControlFlow<()>,
+) -> Result<(), QueryError> {
+    const AT_ONCE: usize = 1024;
+    let filter = Filter::new(view, Which::All, query)?;
+    let mut left = query.limit.unwrap_or(usize::MAX);
+    let mut commands = Vec::new();
+    let mut add = |command| {
+        if left == 0 {
+            return ControlFlow::Break(());
+        }
+        left -= 1;
+        commands.push(command);
+        if commands.len() < AT_ONCE {
+            return ControlFlow::Continue(());
+        }
+        take(std::mem::take(&mut commands))
+    };
+    if each_of::<V4>(view, &filter, &mut |flow| add(Command::delete(flow.key)))?.is_continue() {
+        let _ended_early = each_of::<V6>(view, &filter, &mut |flow| add(Command::delete(flow.key)))?;
+    }
+    let _last = take(commands);
+    Ok(())
+}
+
+/// Counts matching flows, up to the query's limit. `cut` is left to who keeps the revisions.
 ///
 /// # Errors
 /// As [`each`].
 pub fn count(view: &View<'_>, query: &FlowQuery) -> Result<FlowCount, QueryError> {
     let filter = Filter::new(view, Which::All, query)?;
     let mut count = FlowCount { limit: view.settings.flow_limit.into(), ..FlowCount::default() };
+    let most = query.limit.unwrap_or(usize::MAX) as u64;
     let mut add = |state| {
+        if count.flows == most {
+            return ControlFlow::Break(());
+        }
         count.flows += 1;
         count.half_open += u64::from(state == FlowState::HalfOpen);
         ControlFlow::Continue(())
     };
-    let _never_ends_early = each_of::<V4>(view, &filter, &mut |flow| add(state(flow.entry.life.stage())))?;
-    let _never_ends_early = each_of::<V6>(view, &filter, &mut |flow| add(state(flow.entry.life.stage())))?;
+    if each_of::<V4>(view, &filter, &mut |flow| add(state(flow.entry.life.stage())))?.is_continue() {
+        let _ended_early = each_of::<V6>(view, &filter, &mut |flow| add(state(flow.entry.life.stage())))?;
+    }
     Ok(count)
 }
 
@@ -141,7 +179,9 @@ impl Filter {
         let port = |name: &String| view.names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
         let rule = |name: &String| view.names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
         let proto = |name: &String| parse_protocol(name).ok_or_else(|| QueryError::Protocol(name.clone()));
+        let name = |name: &String| FlowName::parse(name).ok_or_else(|| QueryError::Flow(name.clone()));
         Ok(Self {
+            name: query.name.as_ref().map(name).transpose()?,
             port: query.port.as_ref().map(port).transpose()?,
             peer: query.peer,
             proto: query.proto.as_ref().map(proto).transpose()?,
@@ -158,6 +198,7 @@ impl Filter {
             && self.rule.is_none_or(|r| r == entry.rule)
             && self.state.is_none_or(|s| s == state(entry.life.stage()))
             && (!self.translated_only || entry.has(flag::TRANSLATED))
+            && self.name.is_none_or(|name| name == FlowName::of(key))
             && self.peer.is_none_or(|net| {
                 [key.src, key.dst, entry.src, entry.dst].iter().any(|a| net.contains(&a.ip().to_std()))
             })
@@ -186,6 +227,7 @@ impl<A: Address> Flow<'_, A> {
             false => Ways { out: opener, in_: other },
         };
         FlowRow {
+            name: FlowName::of(key).to_string(),
             network: view.names.network_of_port(owner),
             port: view.names.port(owner),
             protocol: protocol(key.proto),
@@ -240,9 +282,12 @@ mod tests {
     fn a_masqueraded_flow_is_told_from_its_guest() {
         let mut maps = maps();
         maps.add_flow(masqueraded());
+        let name =
+            FlowName::of(maps.flows4.keys().find(|key| key.sport == 40000_u16.to_be()).expect("it is there"));
         assert_eq!(
             all(&maps),
             [FlowRow {
+                name: name.to_string(),
                 network: Some("left".to_owned()),
                 port: Some("web1".to_owned()),
                 protocol: "tcp".to_owned(),
@@ -271,6 +316,44 @@ mod tests {
         assert_eq!((row.rule.as_deref(), row.forward.as_deref()), (Some("web2db"), Some("web-http")));
         assert_eq!((row.packets, row.bytes), (Ways { out: 2, in_: 3 }, Ways { out: 2000, in_: 300 }));
         assert_eq!(row.path, Path::Skb);
+    }
+
+    #[test]
+    fn a_flow_is_found_by_its_name_and_ended_by_its_key() {
+        let mut maps = maps();
+        maps.add_flow(masqueraded());
+        maps.add_flow(forwarded());
+        let one = all(&maps).remove(0);
+        let query = FlowQuery { name: Some(one.name.clone()), ..FlowQuery::default() };
+        assert_eq!(rows(&maps, Which::All, &query), [one]);
+        let ended = |query: &FlowQuery| {
+            let (names, mut ended) = (names(), Vec::new());
+            each_end(&view(&maps, &names), query, &mut |commands| {
+                ended.extend(commands);
+                ControlFlow::Continue(())
+            })
+            .expect("the names exist");
+            ended
+        };
+        assert_eq!(ended(&query).len(), 1);
+        assert_eq!(ended(&FlowQuery::default()).len(), 2);
+        assert_eq!(ended(&FlowQuery { limit: Some(1), ..FlowQuery::default() }).len(), 1);
+        let names = names();
+        let bad = FlowQuery { name: Some("web1".to_owned()), ..FlowQuery::default() };
+        assert!(matches!(list(&view(&maps, &names), Which::All, &bad), Err(QueryError::Flow(_))));
+    }
+
+    #[test]
+    fn a_count_ends_at_its_limit() {
+        let mut maps = maps();
+        maps.add_flow(masqueraded());
+        maps.add_flow(forwarded());
+        let names = names();
+        let count = |limit| {
+            let query = FlowQuery { limit, ..FlowQuery::default() };
+            count(&view(&maps, &names), &query).expect("no name is given").flows
+        };
+        assert_eq!((count(None), count(Some(1)), count(Some(0))), (2, 1, 0));
     }
 
     #[test]

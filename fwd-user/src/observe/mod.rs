@@ -9,6 +9,7 @@ mod cuts;
 pub mod devices;
 pub mod drops;
 pub mod events;
+mod flow_name;
 pub mod flows;
 pub mod ledger;
 mod log;
@@ -25,6 +26,7 @@ mod view;
 
 pub use clock::Moment;
 pub use events::Events;
+pub use flow_name::FlowName;
 pub use log::follow_log;
 pub use memory::MemoryMaps;
 pub use names::{NamedPort, NamedRule, Names, PortRole};
@@ -37,6 +39,8 @@ pub use view::View;
 /// Why an observation could not be told.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
+    #[error("flow {0} does not exist")]
+    Flow(String),
     #[error("port {0} does not exist")]
     Port(String),
     #[error("rule {0} does not exist")]

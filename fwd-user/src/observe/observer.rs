@@ -77,12 +77,18 @@ impl Observer {
     /// [`QueryError`]: a name or a revision that does not exist, or a map.
     pub fn count_flows(&self, query: &FlowQuery) -> Result<FlowCount, QueryError> {
         let mut count = self.view(|view| flows::count(view, query))??;
-        if let Some(revision) = query.cut_by {
-            let counters = self.maps.flow_counters()?;
-            let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
-            count.cut = Some(cuts.of(revision, &counters).ok_or(QueryError::Revision(revision))?);
-        }
+        count.cut = query.cut_by.map(|revision| self.cut_by(revision)).transpose()?;
         Ok(count)
+    }
+
+    /// Flows that a revision has cut.
+    ///
+    /// # Errors
+    /// [`QueryError`]: this daemon did not make it, or a map cannot be read.
+    pub fn cut_by(&self, revision: u64) -> Result<u64, QueryError> {
+        let counters = self.maps.flow_counters()?;
+        let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        cuts.of(revision, &counters).ok_or(QueryError::Revision(revision))
     }
 
     /// The text of one scrape. Blocks for as long as reading the counters takes, which does not grow with

@@ -22,8 +22,13 @@ pub fn diff(old: &Tables, new: &Tables) -> Vec<MapOp> {
         plan.push(MapOp::Commit);
     }
     put_rest(&mut plan, old, new);
-    plan.extend(concerned(old, new).into_iter().map(MapOp::Bump));
+    let bumps: Vec<MapOp> = concerned(old, new).into_iter().map(MapOp::Bump).collect();
+    plan.extend(&bumps);
+    let kept = plan.len();
     delete_rest(&mut plan, old, new);
+    if plan.len() > kept {
+        plan.extend(&bumps);
+    }
     delete(&mut plan, &old.policies, &new.policies, |key| RowKeyOf::Policy(*key));
     delete(&mut plan, &old.rows, &new.rows, |(key, bits)| RowKeyOf::PolicyRow(*key, *bits));
     plan

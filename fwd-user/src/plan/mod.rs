@@ -2,9 +2,11 @@
 
 mod concerned;
 mod diff;
+mod existing;
 mod op;
 #[cfg(test)]
 mod tests;
 
 pub use diff::diff;
-pub use op::{MapOp, Row, RowKeyOf};
+pub use existing::{cut, keep};
+pub use op::{Admitted, MapOp, Row, RowKeyOf};

@@ -3,7 +3,7 @@
 use fwd_common::{
     fdb::{FdbEntry, FdbKey},
     forward::{Forward, ForwardKey},
-    id::{ClassId, NetworkId, PortId, RowId},
+    id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Network},
     policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
@@ -49,8 +49,17 @@ pub enum RowKeyOf {
     Fdb(FdbKey),
 }
 
+/// What admitted a flow, or has it at an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Admitted {
+    ByRule(RuleId),
+    ByForward(ForwardId),
+    AtPort(PortId),
+}
+
 /// One step. A plan's order is: new rows of policies; staged views and classes; `Commit`; all other new
-/// rows; `Bump`s; deletions of what nothing names any more. Until `Commit` packets see only the old policy,
+/// rows; `Bump`s; deletions of what nothing names any more; the `Bump`s again where a deletion may concern
+/// flows, which may have been decided anew before it. Until `Commit` packets see only the old policy,
 /// after it only the new one; a new port is led to by nothing before its policy is in force, and a deleted
 /// one keeps its policy as long as something leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,4 +74,8 @@ pub enum MapOp {
     /// Flows that depend on the port are decided anew at their next packet.
     Bump(PortId),
     Delete(RowKeyOf),
+    /// Flows that are to be decided anew are decided now, after all programs that saw an older state ended.
+    Recheck,
+    /// These flows end.
+    Cut(Admitted),
 }

@@ -12,10 +12,11 @@ use fwd_common::{
     policy::{ClassKey, Direction, PolicyKey, RowKey, RowVerdict},
     port::{Port, View},
     proto::IpProto,
+    settings::{Settings, flag::KEEP_FLOWS},
 };
 use proptest::{collection::btree_map, prelude::*};
 
-use super::{MapOp, Row, RowKeyOf, diff};
+use super::{Admitted, MapOp, Row, RowKeyOf, cut, diff, keep};
 use crate::{
     compile::Tables,
     datapath::{Datapath, Memory},
@@ -76,8 +77,14 @@ fn tables() -> impl Strategy<Value = Tables> {
     )
 }
 
-/// Place of a step in the order that `MapOp` promises.
-fn phase(op: &MapOp) -> u32 {
+/// Places of a plan's steps in the order that `MapOp` promises.
+fn phases(plan: &[MapOp]) -> Vec<u32> {
+    let first_deletion = plan.iter().position(|op| matches!(op, MapOp::Delete(_))).unwrap_or(plan.len());
+    let again = |n| if n > first_deletion { 13 } else { 10 };
+    plan.iter().enumerate().map(|(n, op)| phase(op, again(n))).collect()
+}
+
+fn phase(op: &MapOp, bump: u32) -> u32 {
     match op {
         MapOp::Put(Row::PolicyRow(..)) => 0,
         MapOp::Put(Row::Policy(..)) => 1,
@@ -88,11 +95,12 @@ fn phase(op: &MapOp) -> u32 {
         MapOp::Put(Row::PortOfDevice(..)) => 8,
         MapOp::Put(Row::Forward(..)) => 9,
         MapOp::Put(_) => 7,
-        MapOp::Bump(_) => 10,
+        MapOp::Bump(_) => bump,
         MapOp::Delete(RowKeyOf::Port(_)) => 12,
-        MapOp::Delete(RowKeyOf::Policy(_)) => 13,
-        MapOp::Delete(RowKeyOf::PolicyRow(..)) => 14,
+        MapOp::Delete(RowKeyOf::Policy(_)) => 14,
+        MapOp::Delete(RowKeyOf::PolicyRow(..)) => 15,
         MapOp::Delete(_) => 11,
+        MapOp::Recheck | MapOp::Cut(_) => unreachable!("a difference has none"),
     }
 }
 
@@ -103,7 +111,7 @@ proptest! {
         let mut memory = Memory::holding(&a);
         prop_assert_eq!(&memory.tables().expect("infallible"), &a);
         let plan = diff(&a, &b);
-        let phases: Vec<_> = plan.iter().map(phase).collect();
+        let phases = phases(&plan);
         prop_assert!(phases.is_sorted(), "{:?}", phases);
         prop_assert!(plan.iter().filter(|op| **op == MapOp::Commit).count() <= 1);
         let Ok(()) = memory.apply(&plan);
@@ -199,5 +207,45 @@ fn a_deleted_port_keeps_its_rules_to_the_end() {
     new.ports.remove(&PortId(2));
     new.views.remove(&PortId(2));
     let plan = diff(&base(), &new);
-    assert_eq!(plan, [MapOp::Bump(PortId(2)), MapOp::Delete(RowKeyOf::Port(PortId(2)))]);
+    let bump = MapOp::Bump(PortId(2));
+    assert_eq!(plan, [bump, MapOp::Delete(RowKeyOf::Port(PortId(2))), bump]);
+}
+
+/// A flow that was decided anew while its forward was still there would go on by it for ever.
+#[test]
+fn flows_are_decided_anew_after_what_led_them_is_gone() {
+    let mut old = base();
+    let key = (ForwardKey::default(), 176);
+    old.forwards.insert(key, Forward { port: PortId(2), ..Forward::default() });
+    let bump = MapOp::Bump(PortId(2));
+    assert_eq!(diff(&old, &base()), [bump, MapOp::Delete(RowKeyOf::Forward(key.0, key.1)), bump]);
+}
+
+fn denial() -> Vec<MapOp> {
+    let mut new = base();
+    new.views.insert(PortId(1), View { policy: PolicyId(9), identity: Identity::ANY });
+    diff(&base(), &new)
+}
+
+#[test]
+fn flows_are_kept_from_before_the_commit_until_none_is_left_to_be_decided() {
+    let new = Settings { mark: 1, ..Settings::default() };
+    let plan = keep(denial(), Settings::default(), new);
+    let keeps = |op: &MapOp| matches!(op, MapOp::Put(Row::Settings(s)) if s.flags & KEEP_FLOWS != 0);
+    assert!(keeps(&plan[0]), "{plan:?}");
+    assert_eq!(plan[plan.len() - 2..], [MapOp::Recheck, MapOp::Put(Row::Settings(new))]);
+    let edited = keep(vec![MapOp::Put(Row::Settings(new))], Settings::default(), new);
+    assert!(keeps(&edited[1]), "{edited:?}");
+}
+
+#[test]
+fn flows_are_cut_after_the_commit_and_before_others_are_decided_anew() {
+    let flows = BTreeSet::from([Admitted::ByRule(RuleId(3)), Admitted::AtPort(PortId(4))]);
+    let plan = cut(denial(), &flows);
+    let place = |wanted: MapOp| plan.iter().position(|op| *op == wanted).expect("it is in the plan");
+    let cuts = flows.iter().map(|flow| place(MapOp::Cut(*flow)));
+    for at in cuts {
+        assert!(place(MapOp::Commit) < at && at < place(MapOp::Bump(PortId(1))), "{plan:?}");
+    }
+    assert_eq!(cut(Vec::new(), &flows).len(), 2);
 }

@@ -42,9 +42,10 @@ pub fn router<S: Service>(service: S) -> Router {
         .route("/v1/status", get(status::<S>))
         .route("/v1/status/check", get(check::<S>))
         .route("/v1/version", get(version))
-        .route("/v1/flows", get(flows::<S>))
+        .route("/v1/flows", get(flows::<S>).delete(end_flows::<S>))
         .route("/v1/flows/count", get(flow_count::<S>))
         .route("/v1/flows/watch", get(watch::flows::<S>))
+        .route("/v1/flows/{name}", get(flow::<S>))
         .route("/v1/nat/table", get(translations::<S>))
         .route("/v1/drops", get(drops::<S>))
         .route("/v1/drops/reasons", get(drop_reasons::<S>))
@@ -265,6 +266,18 @@ async fn version() -> Response {
 
 async fn flows<S: Service>(State(s): State<S>, Asked(query): Asked<FlowQuery>) -> Result<Response, ApiError> {
     Ok(items(s.flows(query).await?))
+}
+
+async fn flow<S: Service>(State(s): State<S>, Path(name): Path<String>) -> Result<Response, ApiError> {
+    let flow = serde_json::to_value(s.flow(&name).await?).expect("answers are plain data");
+    Ok(object("flow", flow))
+}
+
+async fn end_flows<S: Service>(
+    State(s): State<S>,
+    Asked(query): Asked<FlowQuery>,
+) -> Result<Response, ApiError> {
+    Ok(axum::Json(s.end_flows(query).await?).into_response())
 }
 
 async fn translations<S: Service>(

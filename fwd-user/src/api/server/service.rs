@@ -43,6 +43,9 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Answer<DaemonStatus>> + Send;
     fn check(&self) -> impl Future<Output = Answer<Check>> + Send;
     fn flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
+    fn flow(&self, name: &str) -> impl Future<Output = Answer<FlowRow>> + Send;
+    /// Ends flows.
+    fn end_flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Written>> + Send;
     fn translations(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
     fn flow_count(&self, query: FlowQuery) -> impl Future<Output = Answer<FlowCount>> + Send;
     fn drops(&self, query: DropQuery) -> impl Future<Output = Answer<Vec<DropRow>>> + Send;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fwd_common::id::PortId;
+use fwd_common::{id::PortId, sweep::Command};
 use tokio::runtime::Handle;
 
 use super::Ground;
@@ -115,6 +115,14 @@ impl Ground for KernelGround {
 
     fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
         self.kernel.apply(plan).map_err(|e| of_datapath(&e))
+    }
+
+    fn end_flows(&mut self, commands: &[Command]) -> Result<u64, ApiError> {
+        let mut ended = 0;
+        for command in commands {
+            ended += self.kernel.sweep(*command).map_err(|e| of_datapath(&e))?.cut;
+        }
+        Ok(ended)
     }
 
     fn tables(&self) -> Result<Tables, ApiError> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use fwd_common::{addr::Mac, id::PortId};
+use fwd_common::{addr::Mac, id::PortId, sweep::Command};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -161,6 +161,10 @@ impl Ground for MemoryGround {
     fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
         let Ok(()) = self.datapath.apply(plan);
         Ok(())
+    }
+
+    fn end_flows(&mut self, _commands: &[Command]) -> Result<u64, ApiError> {
+        Ok(0)
     }
 
     fn tables(&self) -> Result<Tables, ApiError> {
