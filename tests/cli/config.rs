@@ -79,6 +79,7 @@ fn what_show_prints_apply_accepts() {
           - name: web-http
             listen: "tcp:203.0.113.10:8080"
             to: "web1:80"
+            expires: ~
         groups:
           - name: web
             members: []
@@ -98,6 +99,7 @@ fn what_show_prints_apply_accepts() {
               - tcp/22
             priority: 1000
             enabled: true
+            expires: ~
             reason: ""
     "#]]
     .assert_eq(&transcript);
@@ -267,4 +269,32 @@ fn settings_are_set_and_taken_back() {
             policies: []
         "#]],
     );
+}
+
+/// What the host makes of a document only a daemon knows; the rest needs none.
+#[test]
+fn a_document_is_checked_without_a_daemon() {
+    let instance = Instance::new();
+    instance.file("good.yaml", "api: fwd/v1\nuplinks: [{device: nowhere0}]\n");
+    instance.file("bad.yaml", "api: fwd/v1\nports: [{name: web1, device: tap0, network: none}]\n");
+    let transcript = instance.transcript(&[
+        "config check DIR/good.yaml",
+        "config check DIR/bad.yaml",
+        "config apply DIR/good.yaml",
+    ]);
+    expect![[r#"
+        $ fwd config check DIR/good.yaml
+        DIR/good.yaml: valid.
+        $ fwd config check DIR/bad.yaml
+        error: DIR/bad.yaml:2:45: Port web1: there is no network none.
+          Add it first: fwd network add none --mode nat --subnet CIDR.
+          (FWD-E604; fwd explain FWD-E604)
+        [exit code 6]
+        $ fwd config apply DIR/good.yaml
+        error: The daemon is not running: nobody answers on DIR/fwd.sock.
+          Start it: sudo fwd up.
+          (FWD-E901; fwd explain FWD-E901)
+        [exit code 9]
+    "#]]
+    .assert_eq(&transcript);
 }

@@ -39,6 +39,7 @@ fn a_forward_is_added_in_both_forms() {
             name:         games
             listen:       udp:203.0.113.10:27000-27015
             to:           web1:27000-27015
+            expires:      -
             state:        pending
             state_reason: The MAC of port web1 is not known yet.
             $ fwd forward delete games

@@ -1,8 +1,9 @@
 //! `fwd policy`.
 
 use expect_test::expect;
+use fwd_tests::lab::eventually;
 
-use crate::check;
+use crate::{check, instance::Instance};
 
 #[test]
 fn a_rule_is_added_in_both_forms() {
@@ -47,6 +48,7 @@ fn a_rule_is_added_in_both_forms() {
             services: tcp/5432
             priority: 1000
             enabled:  no
+            expires:  -
             reason:   -
             $ fwd policy enable policy-1
             Changed policy policy-1 (revision 7).
@@ -66,6 +68,7 @@ fn a_rule_is_added_in_both_forms() {
               - icmp/echo-request
             priority: 2000
             enabled: true
+            expires: ~
             reason: use the bastion
             $ fwd policy delete policy-1
             Deleted policy policy-1 (revision 9).
@@ -132,4 +135,84 @@ fn bad_rules_are_refused_with_what_to_do() {
             [exit code 6]
         "#]],
     );
+}
+
+#[test]
+fn what_passes_in_closed_networks_without_a_rule_is_listed() {
+    check(
+        &[
+            "network add shut --mode nat --subnet 10.10.0.0/24 --default-policy closed -q",
+            "network add lan --mode isolated --default-policy closed -q",
+            "network add open --mode nat --subnet 10.20.0.0/24 -q",
+            "policy add allow any any tcp/80 -q",
+            "policy list --implicit",
+            "policy list -o name",
+        ],
+        expect![[r#"
+            $ fwd network add shut --mode nat --subnet 10.10.0.0/24 --default-policy closed -q
+            $ fwd network add lan --mode isolated --default-policy closed -q
+            $ fwd network add open --mode nat --subnet 10.20.0.0/24 -q
+            $ fwd policy add allow any any tcp/80 -q
+            $ fwd policy list --implicit
+            NAME                     ACTION  FROM          TO            SERVICES                      PRIORITY  ENABLED
+            policy-1                 allow   any           any           tcp/80                        1000      yes
+            implicit-neighbors-shut  allow   network:shut  network:shut  arp,nd                        -         yes
+            implicit-gateway-shut    allow   network:shut  host          udp/67,udp/547,udp/53,tcp/53  -         yes
+            implicit-neighbors-lan   allow   network:lan   network:lan   arp,nd                        -         yes
+            $ fwd policy list -o name
+            policy-1
+        "#]],
+    );
+}
+
+/// They leave the document at their moment, also what ended while no daemon ran.
+#[test]
+fn rules_and_forwards_end_by_themselves() {
+    let instance = Instance::up();
+    let ok = |line: &str| {
+        let output = instance.run(line);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    ok("network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0");
+    ok("port add web1 --device tap0 --network vmnat --ip 10.10.0.11");
+    ok("policy add lasting --deny --to host");
+    ok("policy add short --deny --to host --for 1s");
+    ok("forward add short --listen tcp:8080 --to web1:80 --for 1s");
+    ok("policy add long --deny --to host --for 2h");
+    let listed = || (ok("policy list -o name"), ok("forward list -o name"));
+    assert!(eventually(|| listed() == ("lasting\nlong\n".to_owned(), String::new())), "{:?}", listed());
+    let history = ok("config history");
+    assert!(history.contains("fwd") && history.contains("-policy/short"), "{history}");
+    ok("policy set long --for 1s");
+    ok("down");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    ok(crate::instance::UP);
+    assert_eq!(ok("policy list -o name"), "lasting\n");
+}
+
+#[test]
+fn a_lifetime_that_is_none_is_refused() {
+    let instance = Instance::up();
+    instance.file("a.yaml", "api: fwd/v1\npolicies: [{name: a, action: deny, expires: tomorrow}]\n");
+    let lines =
+        ["policy add deny any any --for 0s", "policy add deny any any --for soon", "config apply DIR/a.yaml"];
+    expect![[r#"
+        $ fwd policy add deny any any --for 0s
+        error: invalid value '0s' for '--for <TIME>': give it from 1s to 36500d
+
+        For more information, try '--help'.
+        [exit code 2]
+        $ fwd policy add deny any any --for soon
+        error: invalid value 'soon' for '--for <TIME>': write a number with s, m, h or d, as 5m
+
+        For more information, try '--help'.
+        [exit code 2]
+        $ fwd config apply DIR/a.yaml
+        error: DIR/a.yaml:2:45: Policy a: `tomorrow` is not a moment.
+          Write it as RFC 3339, such as 2030-01-31T12:00:00Z.
+          (FWD-E603; fwd explain FWD-E603)
+        [exit code 6]
+    "#]]
+    .assert_eq(&instance.transcript(&lines));
 }

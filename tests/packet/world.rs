@@ -446,6 +446,7 @@ fn inventory() -> Inventory {
             .map(|(name, index)| (name.replace("fwp-", ""), device(name, *index)))
             .collect(),
         learnt: Vec::new(),
+        clock_began: 0,
     }
 }
 

@@ -17,7 +17,7 @@ use utoipa::{
 use super::{
     answer::{DaemonStatus, ErrorAnswer, Revision, Written},
     object::Noun,
-    query::{DropQuery, FlowQuery},
+    query::{DropQuery, FlowQuery, ListQuery},
     request::{Existing, WriteQuery},
     spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink},
     status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, PortStatus},
@@ -134,7 +134,11 @@ fn objects(noun: Noun, add: &mut impl FnMut(HttpMethod, &str, Operation)) {
     let write_named = || [named(), write()].concat();
     let text = |verb: &str| format!("{verb} {name}");
     let fields = Some(Shape::Fields);
-    add(HttpMethod::Get, &list, operation(&text("List: "), vec![], None, Shape::List(shown)));
+    add(
+        HttpMethod::Get,
+        &list,
+        operation(&text("List: "), parameters::<ListQuery>(), None, Shape::List(shown)),
+    );
     add(HttpMethod::Post, &list, operation(&text("Add a"), write(), Some(Shape::One(asked)), written));
     add(HttpMethod::Get, &one, operation(&text("Show a"), named(), None, Shape::One(shown)));
     add(HttpMethod::Patch, &one, operation(&text("Change a"), write_named(), fields, written));

@@ -26,6 +26,15 @@ pub struct FlowQuery {
     pub limit: Option<usize>,
 }
 
+/// Options of a list of objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Of rules: also what passes in closed networks without one.
+    pub implicit: bool,
+}
+
 /// Options of `drop list|watch`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]

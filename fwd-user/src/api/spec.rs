@@ -171,6 +171,9 @@ pub struct Forward {
     /// Take an L4 port on which this host listens itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
+    /// When it ends, RFC 3339; null: never.
+    #[serde(default)]
+    pub expires: Option<String>,
 }
 
 /// A named set of ports: by name, by label, or both.
@@ -220,6 +223,9 @@ pub struct Policy {
     pub priority: u16,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// When it ends, RFC 3339; null: never.
+    #[serde(default)]
+    pub expires: Option<String>,
     #[serde(default)]
     pub reason: String,
 }

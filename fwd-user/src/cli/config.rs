@@ -27,7 +27,7 @@ const HISTORY: &[Column] = &[
 pub enum Verb {
     /// Print the document, as apply accepts it
     Show,
-    /// Tell everything that is wrong with a document
+    /// Tell everything that is wrong with a document; needs no daemon
     Check(FileArgs),
     /// Show what a document would change; exit code 20 if anything
     Diff(FileArgs),
@@ -81,8 +81,7 @@ impl Verb {
             }
             Self::Check(file) => {
                 let file = file.read()?;
-                let write = WriteArgs { dry_run: true, ..WriteArgs::default() };
-                file.apply(session, &write).await?;
+                file.check()?;
                 session.tell(&format!("{}: valid.\n", file.name))
             }
             Self::Diff(file) => diff(session, &file.read()?).await,

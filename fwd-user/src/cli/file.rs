@@ -8,9 +8,12 @@ use std::{
 use serde_json::Value;
 
 use super::{args::WriteArgs, session::Session};
-use crate::api::{
-    document::{MAX_BYTES, Text},
-    error::{ApiError, Code},
+use crate::{
+    api::{
+        document::{MAX_BYTES, Text},
+        error::{ApiError, Code},
+    },
+    daemon,
 };
 
 /// A document as it was read.
@@ -44,6 +47,14 @@ impl File {
         let text = String::from_utf8(bytes)
             .map_err(|_| ApiError::new(Code::BadYaml, format!("File {name} is not UTF-8 text.")))?;
         Ok(Self { name, text: Text::read(&text) })
+    }
+
+    /// Checks the document, without a daemon.
+    ///
+    /// # Errors
+    /// All problems, each with its line and column.
+    pub fn check(&self) -> Result<(), ApiError> {
+        self.text.outcome(&self.name, daemon::check(self.text.document.clone()))
     }
 
     /// Sends the document. Where the text itself is wrong the daemon only looks at the rest of it, so

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::{
     args::{Delete, Name, WriteArgs},
     session::{Answered, Session},
+    value,
     verbs::{Added, Verbs},
     view::{Column, column, wide},
 };
@@ -19,6 +20,7 @@ const COLUMNS: &[Column] = &[
     column("LISTEN", "/listen"),
     column("TO", "/to"),
     column("STATE", "/state"),
+    wide("EXPIRES", "/expires"),
     wide("FORCE", "/force"),
 ];
 const FORWARD: Verbs = Verbs { noun: Noun::Forward, columns: COLUMNS };
@@ -50,6 +52,9 @@ pub struct Add {
     /// Where it leads; a range must be as long as the one it listens on
     #[arg(long, value_name = "PORT:L4PORT[-L4PORT]")]
     to: Option<String>,
+    /// Delete it after so long, as 90s, 5m, 2h, 1d
+    #[arg(long = "for", value_name = "TIME", value_parser = value::lifetime)]
+    lifetime: Option<u64>,
     /// Take an L4 port on which this host itself listens
     #[arg(long)]
     force: bool,
@@ -93,7 +98,7 @@ impl Add {
                 .hint("For example: fwd forward add tcp 203.0.113.10:8080 web1:80"));
             }
         };
-        Ok(Forward { name, listen, to, force: self.force })
+        Ok(Forward { name, listen, to, force: self.force, expires: value::from_now(self.lifetime) })
     }
 }
 

@@ -5,12 +5,14 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use super::{
     args::{Delete, Name, WriteArgs},
     session::{Answered, Session},
+    value,
     verbs::{Added, Patch, Verbs},
     view::{Column, column, wide},
 };
 use crate::api::{
     error::{ApiError, Code},
     object::Noun,
+    query::ListQuery,
     spec::{Action, Policy},
 };
 
@@ -22,6 +24,7 @@ const COLUMNS: &[Column] = &[
     column("SERVICES", "/services"),
     column("PRIORITY", "/priority"),
     column("ENABLED", "/enabled"),
+    wide("EXPIRES", "/expires"),
     wide("REASON", "/reason"),
 ];
 const POLICY: Verbs = Verbs { noun: Noun::Policy, columns: COLUMNS };
@@ -31,7 +34,7 @@ pub enum Verb {
     /// Add a rule
     Add(Add),
     /// List the rules
-    List,
+    List(List),
     /// Show a rule
     Show(Name),
     /// Change a rule
@@ -42,6 +45,13 @@ pub enum Verb {
     Enable(Switch),
     /// Keep a rule, but do not apply it
     Disable(Switch),
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Also what passes in closed networks without a rule: DHCP, DNS, ARP and neighbor discovery
+    #[arg(long)]
+    implicit: bool,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +75,9 @@ pub struct Add {
     /// The higher wins; at equal priority deny wins
     #[arg(long, value_name = "N", default_value_t = 1000)]
     priority: u16,
+    /// Delete it after so long, as 90s, 5m, 2h, 1d
+    #[arg(long = "for", value_name = "TIME", value_parser = value::lifetime)]
+    lifetime: Option<u64>,
     /// Why there is this rule
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -99,6 +112,9 @@ pub struct Set {
     /// The higher wins; at equal priority deny wins
     #[arg(long, value_name = "N")]
     priority: Option<u16>,
+    /// Delete it after so long from now, as 90s, 5m, 2h, 1d
+    #[arg(long = "for", value_name = "TIME", value_parser = value::lifetime)]
+    lifetime: Option<u64>,
     /// Why there is this rule
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -120,7 +136,7 @@ impl Verb {
                 let policy = add.policy()?;
                 POLICY.add(session, Added { object: &policy, may_exist: add.may_exist }, &add.write).await
             }
-            Self::List => POLICY.list(session).await,
+            Self::List(list) => POLICY.list_by(session, &ListQuery { implicit: list.implicit }).await,
             Self::Show(name) => POLICY.show(session, &name.name).await,
             Self::Set(set) => set.run(session).await,
             Self::Delete(delete) => POLICY.delete(session, &delete).await,
@@ -144,8 +160,17 @@ impl Add {
             _ => return Err(usage()),
         };
         let [from, to, services] = ends;
-        let reason = self.reason.clone();
-        Ok(Policy { name, action, from, to, services, priority: self.priority, enabled: true, reason })
+        Ok(Policy {
+            name,
+            action,
+            from,
+            to,
+            services,
+            priority: self.priority,
+            enabled: true,
+            expires: value::from_now(self.lifetime),
+            reason: self.reason.clone(),
+        })
     }
 
     /// Whether no option says what the short form says.
@@ -169,6 +194,7 @@ impl Set {
             .field("to", self.ends.to)
             .field("services", self.ends.services)
             .field("priority", self.priority)
+            .field("expires", value::from_now(self.lifetime))
             .field("reason", self.reason);
         POLICY.set(session, &self.name, patch, &self.write).await
     }

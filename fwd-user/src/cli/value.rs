@@ -1,8 +1,10 @@
 //! Values of options that have a spelling of their own.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::SystemTime};
 
 use ipnet::IpNet;
+
+use crate::api::text::Moment;
 
 /// A CIDR, or an address for its whole length.
 pub fn cidr(text: &str) -> Result<IpNet, String> {
@@ -33,6 +35,21 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "write a number with s, m, h or d, as 5m".to_owned())
 }
 
+/// The moment that is so long from now, as documents write it.
+pub fn from_now(seconds: Option<u64>) -> Option<String> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    seconds.map(|s| Moment { unix_secs: since.as_secs().saturating_add(s).cast_signed() }.to_string())
+}
+
+/// A time for which an object is to live, in seconds: at most a century.
+pub fn lifetime(text: &str) -> Result<u64, String> {
+    const CENTURY: u64 = 100 * 365 * 86400;
+    seconds(text).and_then(|s| match s {
+        1..=CENTURY => Ok(s),
+        _ => Err("give it from 1s to 36500d".to_owned()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +62,13 @@ mod tests {
         for bad in ["", "m", "5w", "-1s", "5 m", "99999999999999999999d"] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn lifetimes_are_not_nothing_and_not_for_ever() {
+        assert_eq!(lifetime("2h"), Ok(7200));
+        assert!(lifetime("0s").is_err() && lifetime("36501d").is_err());
+        assert_eq!(from_now(None), None);
     }
 
     #[test]

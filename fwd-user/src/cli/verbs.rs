@@ -54,7 +54,12 @@ impl Verbs {
     }
 
     pub async fn list(self, session: &Session) -> Answered {
-        let answer = session.client.get(&self.path(None), &()).await?;
+        self.list_by(session, &()).await
+    }
+
+    /// With options of the kind's own.
+    pub async fn list_by<Q: Serialize + Sync>(self, session: &Session, query: &Q) -> Answered {
+        let answer = session.client.get(&self.path(None), query).await?;
         session.print(&view::list(&answer, self.columns, session.format))
     }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::api::{
     spec::{self, Port},
     status::ObjectState,
-    text::{Listen, Target},
+    text::{Listen, Moment, Target},
 };
 
 type Rows = BTreeMap<(ForwardKey, u32), Forward>;
@@ -46,6 +46,8 @@ struct Planned {
     target: Target,
     /// Where it listens, and the port's address of the same family.
     pairs: Vec<(IpAddr, IpAddr)>,
+    /// When it ends, in nanoseconds since boot; 0: never.
+    expires_ns: u64,
     /// What it still waits for.
     waits: Option<String>,
 }
@@ -72,7 +74,15 @@ fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
         });
     }
     let waits = waits_for(world, port_id, port);
-    Ok(Planned { id, port: port_id, listen, target, pairs, waits })
+    let expires_ns = forward.expires.as_ref().map_or(0, |text| expires_ns(world, text));
+    Ok(Planned { id, port: port_id, listen, target, pairs, expires_ns, waits })
+}
+
+/// A moment on the datapath's clock; one before it began is its first.
+fn expires_ns(world: &World<'_>, text: &str) -> u64 {
+    let Ok(Moment { unix_secs }) = text.parse() else { return 0 };
+    let secs = unix_secs.saturating_sub(world.inventory.clock_began);
+    u64::try_from(secs).unwrap_or(0).saturating_mul(1_000_000_000).max(1)
 }
 
 fn pairs(world: &World<'_>, listen: &Listen, addresses: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
@@ -102,7 +112,13 @@ impl Planned {
         let l4_offset = self.target.l4_ports.low.wrapping_sub(low);
         let mut rows = Rows::new();
         for (at, to) in &self.pairs {
-            let row = Forward { id: self.id, port: self.port, l4_offset, to: (*to).into(), expires_ns: 0 };
+            let row = Forward {
+                id: self.id,
+                port: self.port,
+                l4_offset,
+                to: (*to).into(),
+                expires_ns: self.expires_ns,
+            };
             for proto in self.listen.protocols.list() {
                 for (first, bits) in range_prefixes(low, high) {
                     let key = ForwardKey::new(*proto, (*at).into(), first.to_be());

@@ -85,6 +85,7 @@ pub(super) fn host() -> Inventory {
         devices: devices.into_iter().map(|(name, device)| (name.to_owned(), device)).collect(),
         host_ports: BTreeMap::from([("vmnat".to_owned(), device(21, DeviceKind::Veth, &[]))]),
         learnt: Vec::new(),
+        clock_began: 0,
     }
 }
 

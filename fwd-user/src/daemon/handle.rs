@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::{
     Options, facts,
     failure::{of_query, of_read},
+    implicit,
     observed::{Sight, not_found},
     summary,
     world::World,
@@ -136,6 +137,10 @@ impl Service for Handle {
             objects.iter().filter(|o| o.noun() == noun).map(|o| sight.show(o)).collect()
         })
         .await
+    }
+
+    fn implicit(&self) -> Vec<Value> {
+        implicit::list(&self.world().desired.document)
     }
 
     async fn show(&self, noun: Noun, name: &str) -> Answer<Value> {

@@ -2,10 +2,12 @@
 
 mod admission;
 mod existing;
+mod expiry;
 mod facts;
 mod failure;
 mod ground;
 mod handle;
+mod implicit;
 mod lock;
 mod log;
 mod observed;
@@ -30,7 +32,13 @@ pub use start::start;
 /// What `fwd up` may ask of the programs.
 pub use crate::datapath::LogLevel;
 
-use crate::api::error::{ApiError, Code};
+use crate::{
+    api::{
+        error::{ApiError, Code},
+        spec::Document,
+    },
+    state::{self, Desired, Edit},
+};
 
 /// Runs the daemon in this process until it is told to end.
 ///
@@ -49,6 +57,14 @@ pub async fn run(options: Options, verbose: u8, detached: bool) -> Result<(), Ap
         Err(_) => {}
     }
     result
+}
+
+/// Checks a document by itself: what the host makes of it only a running daemon can say.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn check(document: Document) -> Result<(), ApiError> {
+    state::accept(&Desired::default(), Edit::Replace(document), None, &services::read()).map(drop)
 }
 
 /// Waits until the daemon of a state directory has ended.

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    DatapathKind, LogLevel, Metrics, Options,
+    DatapathKind, LogLevel, Metrics, Options, expiry,
     failure::of_read,
     ground::{Ground, KernelGround, MemoryGround},
     handle::{Fixed, Handle},
@@ -73,6 +73,7 @@ pub async fn serve(options: Options, detached: bool) -> Result<(), ApiError> {
     };
     let fixed = Fixed { options: options.clone(), started: SystemTime::now(), links };
     let handle = Handle { jobs, world: engine.world, observer: engine.observer, fixed: Arc::new(fixed) };
+    tokio::spawn(expiry::follow(handle.jobs.clone(), handle.world.clone()));
     let mut writing = spawn_blocking(|| engine.writer.run(queue));
     if let Some(listener) = metrics {
         tokio::spawn(server::serve_metrics(listener, handle.clone()));
@@ -123,6 +124,10 @@ impl Engine {
         let services = services::read();
         let tools = Tools { ground, store, observer: Arc::clone(&observer), services, instance };
         let (mut writer, world) = Writer::new(tools)?;
+        // What ended while no daemon ran is not to be shown.
+        if let Some(edit) = expiry::due(&world.borrow()) {
+            writer.write(edit, WriteQuery::default(), None)?;
+        }
         if let Some(path) = &options.config {
             apply(&mut writer, path)?;
         }

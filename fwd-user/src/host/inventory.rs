@@ -17,6 +17,8 @@ pub struct Inventory {
     pub host_ports: BTreeMap<String, Device>,
     /// MACs and addresses of VM ports that are not configured but were seen.
     pub learnt: Vec<Learnt>,
+    /// When the datapath's clock was 0, in seconds since the Unix epoch.
+    pub clock_began: i64,
 }
 
 /// An interface.

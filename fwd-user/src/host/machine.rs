@@ -50,7 +50,7 @@ impl Host {
         let mut devices = self.netlink.devices().await?;
         let take = |network: &&str| Some(((*network).to_owned(), devices.remove(&datapath_end(network))?));
         let host_ports: BTreeMap<_, _> = networks.iter().filter_map(take).collect();
-        Ok(Inventory { devices, host_ports, learnt: Vec::new() })
+        Ok(Inventory { devices, host_ports, learnt: Vec::new(), clock_began: 0 })
     }
 
     /// Makes what is wanted and is not there, and gives back what is there and no longer wanted.

@@ -9,12 +9,13 @@ use crate::api::{
     object::{Named, Noun, Object},
     settings,
     spec::{Document, Hook, Uplink},
-    text::{Service, ServiceNames},
+    text::{Moment, Service, ServiceNames},
 };
 
 use super::{
     Change, Desired,
     change::changes,
+    expiry::expire,
     naming,
     problem::{Reporter, capitalized},
     users::users,
@@ -34,6 +35,8 @@ pub enum Edit {
     Delete { noun: Noun, name: String, if_exists: bool },
     /// Some settings; null gives one its default back.
     Settings(BTreeMap<String, Value>),
+    /// What ends by itself, at this moment.
+    Expire(Moment),
 }
 
 /// What an edit came to.
@@ -82,6 +85,7 @@ fn applied(current: &Document, edit: Edit) -> Result<Document, ApiError> {
     let mut document = current.clone();
     match edit {
         Edit::Replace(new) => document = new,
+        Edit::Expire(now) => expire(&mut document, now),
         Edit::Add { object, may_exist } => add(&mut document, object, may_exist)?,
         Edit::Set { noun, name, patch } => set(&mut document, noun, &name, patch)?,
         Edit::Delete { noun, name, if_exists } => delete(&mut document, noun, &name, if_exists)?,
@@ -182,13 +186,19 @@ fn delete(document: &mut Document, noun: Noun, name: &str, if_exists: bool) -> R
     Ok(())
 }
 
-/// One spelling for settings; numbers for the names of services, which the host could change later.
+/// One spelling for settings and moments; numbers for the names of services, which the host could change later.
 /// What is not understood stays, for validation to find.
 fn normalize(document: &mut Document, services: &ServiceNames) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (key, value) in &mut document.settings {
         if let Ok(normal) = settings::normalize(key, value) {
             *value = normal;
+        }
+    }
+    let forwards = document.forwards.iter_mut().map(|forward| &mut forward.expires);
+    for expires in forwards.chain(document.policies.iter_mut().map(|policy| &mut policy.expires)) {
+        if let Some(Ok(moment)) = expires.as_ref().map(|text| text.parse::<Moment>()) {
+            *expires = Some(moment.to_string());
         }
     }
     for (index, policy) in document.policies.iter_mut().enumerate() {
@@ -368,6 +378,29 @@ mod tests {
         assert_eq!(set(&lab(), "colour", json!(1)).expect_err("unknown").code, Code::BadSetting);
         assert_eq!(set(&lab(), "colour", Value::Null).expect_err("unknown").code, Code::BadSetting);
         assert_eq!(set(&lab(), "udp_timeout", json!("0s")).expect_err("range").code, Code::BadSetting);
+    }
+
+    #[test]
+    fn what_has_ended_goes_and_the_rest_stays() {
+        let mut document = lab().document;
+        let at = |hour: u32| Some(format!("2030-01-01T{hour:02}:00:00+01:00"));
+        document.forwards[0].expires = at(10);
+        document.policies[0].expires = at(12);
+        let current = edited(&lab(), Edit::Replace(document)).expect("accepted").desired;
+        let end = current.document.forwards[0].expires.clone();
+        assert_eq!(end.as_deref(), Some("2030-01-01T09:00:00Z"));
+        let moment = |text: &str| text.parse::<Moment>().expect("a moment");
+        assert_eq!(super::super::next_expiry(&current.document), Some(moment("2030-01-01T09:00:00Z")));
+        let gone = |now: &str| {
+            let accepted = edited(&current, Edit::Expire(moment(now))).expect("accepted");
+            accepted.changes.into_iter().map(|c| c.name).collect::<Vec<_>>()
+        };
+        assert_eq!(gone("2030-01-01T08:59:59Z"), [""; 0]);
+        assert_eq!(gone("2030-01-01T09:00:00Z"), ["http"]);
+        assert_eq!(gone("2030-01-01T11:00:00Z"), ["http", "p"]);
+        let mut bad = current.document.clone();
+        bad.policies[0].expires = Some("2h".to_owned());
+        assert_eq!(edited(&current, Edit::Replace(bad)).expect_err("no moment").code, Code::BadValue);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod change;
 mod desired;
 mod edit;
+mod expiry;
 mod naming;
 mod numbers;
 mod problem;
@@ -12,4 +13,5 @@ mod validate;
 pub use change::{Change, undo};
 pub use desired::Desired;
 pub use edit::{Accepted, Edit, accept};
+pub use expiry::next_expiry;
 pub use numbers::{LAST as LAST_NUMBER, Numbers};

@@ -12,8 +12,8 @@ pub const LIST: &str = "nats";
 pub const fn fields(noun: Noun) -> &'static [&'static str] {
     match noun {
         Noun::Network => &["dhcp", "dns"],
-        Noun::Forward => &["from", "expires"],
-        Noun::Policy => &["stage", "log", "expires"],
+        Noun::Forward => &["from"],
+        Noun::Policy => &["stage", "log"],
         Noun::Uplink | Noun::Port | Noun::Group | Noun::Set => &[],
     }
 }

@@ -26,7 +26,7 @@ use super::{
     document::{self, MAX_BYTES},
     error::{ApiError, Code, Kind},
     object::{Noun, Object},
-    query::{DropQuery, FlowQuery},
+    query::{DropQuery, FlowQuery, ListQuery},
     request::{Author, WriteQuery},
     spec::API,
     version::{COMMIT, VERSION},
@@ -173,8 +173,17 @@ fn object(kind: &str, value: Value) -> Response {
     axum::Json(Value::Object(out)).into_response()
 }
 
-async fn list<S: Service>(State(s): State<S>, Path(path): Path<String>) -> Result<Response, ApiError> {
-    Ok(items(s.list(noun(&path)?).await?))
+async fn list<S: Service>(
+    State(s): State<S>,
+    Path(path): Path<String>,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Response, ApiError> {
+    let noun = noun(&path)?;
+    let mut objects = s.list(noun).await?;
+    if query.implicit && noun == Noun::Policy {
+        objects.extend(s.implicit());
+    }
+    Ok(items(objects))
 }
 
 async fn show<S: Service>(

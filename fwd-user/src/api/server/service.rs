@@ -36,6 +36,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn document(&self) -> Arc<Document>;
     /// All objects of a kind, each with what is observed of it.
     fn list(&self, noun: Noun) -> impl Future<Output = Answer<Vec<Value>>> + Send;
+    /// What passes in closed networks without a rule, in the shape of rules.
+    fn implicit(&self) -> Vec<Value>;
     /// One object, with what is observed of it.
     fn show(&self, noun: Noun, name: &str) -> impl Future<Output = Answer<Value>> + Send;
     /// The accepted edits, the latest first.

@@ -4,12 +4,14 @@
 
 mod end;
 mod listen;
+mod moment;
 mod name;
 mod service;
 
 pub use end::End;
 pub(crate) use end::check_cidr;
 pub use listen::{Listen, Protocols, Target};
+pub use moment::Moment;
 pub use name::{parse_device, parse_mac, parse_name, parse_selector};
 pub use service::{Match, Service, ServiceNames};
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use fwd_common::{id::PortId, sweep::Command};
@@ -18,6 +19,7 @@ use crate::{
     },
     datapath::{self, Datapath, Kernel, LogLevel, OBJECT, Point, Sizes, Sweeper, Target},
     host::{Follower, Host, Inventory, Wanted},
+    observe::Moment,
     plan::MapOp,
 };
 
@@ -31,6 +33,7 @@ pub struct KernelGround {
     mtus: BTreeMap<u32, u32>,
     /// Why drivers refused XDP, by ifindex and MTU.
     refused: BTreeMap<(u32, u32), String>,
+    clock_began: i64,
     /// Netlink needs the daemon's runtime; the writer has a thread of its own.
     runtime: Handle,
 }
@@ -55,6 +58,7 @@ impl KernelGround {
             bpffs: bpffs.to_owned(),
             mtus: BTreeMap::new(),
             refused: BTreeMap::new(),
+            clock_began: 0,
             runtime: Handle::current(),
         };
         Ok((ground, follower))
@@ -83,6 +87,7 @@ impl Ground for KernelGround {
     fn inventory(&mut self, networks: &[&str]) -> Result<Inventory, ApiError> {
         let mut inventory = self.runtime.block_on(self.host.inventory(networks)).map_err(|e| of_host(&e))?;
         inventory.learnt = self.kernel.learnt().map_err(|e| of_datapath(&e))?;
+        inventory.clock_began = self.clock_began();
         // A driver that refused is asked again once the device has another MTU: that is what most refuse for.
         for device in inventory.devices.values_mut() {
             let refused = self.refused.get(&(device.ifindex, device.mtu));
@@ -134,6 +139,20 @@ impl Ground for KernelGround {
         // The pins' lock goes with it.
         drop(kernel);
         runtime.block_on(undo(&bpffs, &mut host))
+    }
+}
+
+impl KernelGround {
+    /// When the datapath's clock was 0. Steered clocks drift apart a little: as long as it is within a
+    /// second, it is what it was, and no row changes.
+    fn clock_began(&mut self) -> i64 {
+        let now = Moment::now();
+        let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began = wall.as_secs().cast_signed() - (now.boot_ns / 1_000_000_000).cast_signed();
+        if began.abs_diff(self.clock_began) > 1 {
+            self.clock_began = began;
+        }
+        self.clock_began
     }
 }
 

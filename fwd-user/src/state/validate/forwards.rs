@@ -9,7 +9,7 @@ use crate::api::{
     text::{Listen, Target},
 };
 
-use super::Reporter;
+use super::{Reporter, policies::check_moment};
 
 pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
     for (index, forward) in document.forwards.iter().enumerate() {
@@ -19,6 +19,7 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
 }
 
 fn check_one(report: &mut Reporter<'_>, forward: &Forward, document: &Document) {
+    check_moment(report, forward.expires.as_deref());
     let listen: Option<Listen> =
         forward.listen.parse().map_err(|e| report.text("listen", Code::BadValue, e)).ok();
     let target: Option<Target> = forward.to.parse().map_err(|e| report.text("to", Code::BadValue, e)).ok();

@@ -4,7 +4,7 @@ use crate::api::{
     error::{Code, Problem},
     object::Noun,
     spec::{Document, Group, Network, Port, Set},
-    text::{End, Service},
+    text::{End, Moment, Service},
 };
 
 use super::Reporter;
@@ -21,11 +21,19 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
                 }
             }
         }
+        check_moment(&mut report, policy.expires.as_deref());
         for (n, text) in policy.services.iter().enumerate() {
             if let Err(error) = text.parse::<Service>() {
                 report.text(&format!("services/{n}"), Code::BadValue, error);
             }
         }
+    }
+}
+
+/// When an object ends by itself.
+pub(super) fn check_moment(report: &mut Reporter<'_>, expires: Option<&str>) {
+    if let Some(Err(error)) = expires.map(str::parse::<Moment>) {
+        report.text("expires", Code::BadValue, error);
     }
 }
 
