@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     addr::{V4, V6},
-    flow::FlowKey,
+    flow::{FlowEntry, FlowKey},
     id::PortId,
     sweep::{Command, MAX_SLOTS, Op},
 };
@@ -109,17 +109,16 @@ extern "C" fn recheck_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_
 extern "C" fn cut_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
     // SAFETY: the helper passes back what `each_slot` passed to it.
     let command = unsafe { &mut *(*walk).command };
-    let Some(key) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    let Some((key, entry)) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
     command.inspected += 1;
-    if is_meant(command, key) {
+    if is_meant(command, key, entry) {
         command.cut += global::end(key, End::CutByPolicy) as u32;
     }
     0
 }
 
 #[inline(always)]
-fn is_meant<A: Family>(command: &Command, key: &FlowKey<A>) -> bool {
-    let Some(entry) = Flows::get(key) else { return false };
+fn is_meant<A: Family>(command: &Command, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
     match command.op {
         CUT_RULE => entry.rule.0 == command.id,
         CUT_FORWARD => entry.forward.0 == command.id,

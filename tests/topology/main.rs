@@ -17,3 +17,4 @@ mod policy;
 mod prometheus;
 mod refusals;
 mod restart;
+mod verbs;
