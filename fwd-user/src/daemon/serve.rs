@@ -124,8 +124,9 @@ impl Engine {
         let services = services::read();
         let tools = Tools { ground, store, observer: Arc::clone(&observer), services, instance };
         let (mut writer, world) = Writer::new(tools)?;
-        // What ended while no daemon ran is not to be shown.
-        if let Some(edit) = expiry::due(&world.borrow()) {
+        // What ended while no daemon ran is not to be shown. Apart: the borrow must end before the writer writes.
+        let due = expiry::due(&world.borrow());
+        if let Some(edit) = due {
             writer.write(edit, WriteQuery::default(), None)?;
         }
         if let Some(path) = &options.config {
