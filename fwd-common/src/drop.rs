@@ -54,8 +54,8 @@ drop_reasons! {
     21 NoRoute "no_route" "The host has no route to the destination through an uplink." "Look at `ip route get`, and at fwd uplink list.";
     22 NoNeighbor "no_neighbor" "Nobody in the network has the destination address." "Start the guest, or give its port the address with --ip.";
     23 PortDown "port_down" "The port to which it should go has no device." "Start the guest: fwd port show PORT.";
-    24 TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out here; the answer by ICMP is not made yet." "A routing loop or a traceroute.";
-    25 PacketTooBig "packet_too_big" "The packet is larger than the MTU of where it should go; the answer by ICMP is not made yet." "Make the MTUs along the path equal.";
+    24 TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out here, and the sender is not told: it is an ICMP error, or one more than the port may cause." "A routing loop or a flood: look at the port's flows.";
+    25 PacketTooBig "packet_too_big" "The packet is larger than the MTU of where it should go, and the sender is not told: it is an ICMP error, or one more than the port may cause." "Make the MTUs along the path equal.";
     27 ProtocolUnsupported "protocol_unsupported" "The protocol has no L4 ports or id by which it could be translated." "Use TCP, UDP or ICMP echo here, or a bridge network.";
     28 SamePort "same_port" "It should go out by the port on which it came in." "A loop, or two addresses behind one guest; nothing to do if rare.";
     29 MacLimit "mac_limit" "The port has as many MAC addresses as it may have." "A MAC flood, or many machines behind one port.";
@@ -72,6 +72,7 @@ drop_reasons! {
     42 FdbMoved "fdb_moved" "A MAC that is configured for one port came in on another." "Two guests with one MAC, or a loop.";
     43 IcmpErrorUnrelated "icmp_error_unrelated" "The ICMP error quotes a packet of no live flow." "Nothing to do if rare: the flow had ended, or the error is forged.";
     44 IcmpRedirect "icmp_redirect" "A guest redirects others to another router." "Nothing to do: the gateway redirects nobody, or --trust the port.";
+    45 PolicyRejected "policy_rejected" "A rule rejects it; the sender is told so, within limits." "See the rule: fwd policy show RULE.";
 }
 
 impl DropReason {

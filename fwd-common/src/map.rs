@@ -62,6 +62,8 @@ maps! {
     EVENTS Kernel "Ring buffer: drops, flow starts and ends, addresses learnt.";
     AYA_LOGS Kernel "Ring buffer: what aya-log tells, where the datapath log is on.";
     EVENT_BUDGET Kernel "Per-CPU array, one row: events sent within this tick.";
+    ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
+    QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";
     SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted.";
     SCRATCH6 Kernel "The same for IPv6.";
 }

@@ -85,8 +85,20 @@ impl RowKey {
 pub struct RowVerdict {
     /// 0: the network's default decided.
     pub rule: RuleId,
-    /// 1: permitted; 0: not.
-    pub permit: u32,
+    /// [`RowVerdict::DENY`], [`RowVerdict::PERMIT`] or [`RowVerdict::REJECT`].
+    pub action: u32,
+}
+
+impl RowVerdict {
+    pub const DENY: u32 = 0;
+    pub const PERMIT: u32 = 1;
+    /// Denied, and the sender is told so.
+    pub const REJECT: u32 = 2;
+
+    #[inline(always)]
+    pub const fn permits(self) -> bool {
+        self.action == Self::PERMIT
+    }
 }
 
 /// Key data of `IDENTITIES`: addresses that rules name by CIDR. Two copies, as of a port's views.
@@ -139,11 +151,14 @@ pub fn decide<P: Policies>(
         None => policies.row(&PolicyKey::new(policy, direction, Identity::ANY)).ok_or(MISSING)?,
     };
     let verdict = policies.verdict(&RowKey::new(row, service.0, service.1)).ok_or(MISSING)?;
-    if verdict.permit != 0 {
+    if verdict.permits() {
         return Ok(verdict.rule);
     }
-    let reason =
-        if verdict.rule == RuleId(0) { DropReason::PolicyDefaultDeny } else { DropReason::PolicyDenied };
+    let reason = match (verdict.action, verdict.rule) {
+        (RowVerdict::REJECT, _) => DropReason::PolicyRejected,
+        (_, RuleId(0)) => DropReason::PolicyDefaultDeny,
+        _ => DropReason::PolicyDenied,
+    };
     Err(Denied { reason, rule: verdict.rule })
 }
 
@@ -172,8 +187,14 @@ mod tests {
         let (policy, peer) = (PolicyId(1), Identity::vm(9));
         t.0.insert(PolicyKey::new(policy, Direction::Ingress, peer), RowId(1));
         t.0.insert(PolicyKey::new(policy, Direction::Ingress, Identity::ANY), RowId(2));
-        t.1.insert(RowKey::new(RowId(1), HTTP.0, HTTP.1), RowVerdict { rule: RuleId(5), permit: 1 });
-        t.1.insert(RowKey::new(RowId(2), HTTP.0, HTTP.1), RowVerdict { rule: RuleId(0), permit: 0 });
+        t.1.insert(
+            RowKey::new(RowId(1), HTTP.0, HTTP.1),
+            RowVerdict { rule: RuleId(5), action: RowVerdict::PERMIT },
+        );
+        t.1.insert(
+            RowKey::new(RowId(2), HTTP.0, HTTP.1),
+            RowVerdict { rule: RuleId(0), action: RowVerdict::DENY },
+        );
         assert_eq!(decide(&t, policy, Direction::Ingress, peer, HTTP), Ok(RuleId(5)));
         let other = decide(&t, policy, Direction::Ingress, Identity::vm(8), HTTP);
         assert_eq!(other, Err(Denied { reason: DropReason::PolicyDefaultDeny, rule: RuleId(0) }));

@@ -85,9 +85,10 @@ pub struct Port {
     pub mac_limit: u16,
     /// Bytes, without the Ethernet header.
     pub mtu: u16,
-    /// Uplink: what masqueraded flows get as source; none: no translation in that family.
-    pub nat4: Ip,
-    pub nat6: Ip,
+    /// This host's address there: the gateway's, or the uplink's, which masqueraded flows get as source. None:
+    /// no translation in that family, and answers go in the name of the destination.
+    pub own4: Ip,
+    pub own6: Ip,
 }
 
 /// What a port holds at the moment; changed by atomics.

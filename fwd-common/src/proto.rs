@@ -52,12 +52,20 @@ pub mod icmp {
     pub const UNREACHABLE: u8 = 3;
     pub const REDIRECT: u8 = 5;
     pub const ECHO_REQUEST: u8 = 8;
+    /// Codes of `UNREACHABLE` (RFC 1191, RFC 1812).
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
+    pub const PROHIBITED: u8 = 13;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const PARAMETER_PROBLEM: u8 = 12;
 }
 
 /// ICMPv6 types (RFC 4443, RFC 4861, RFC 2710, RFC 3810).
 pub mod icmpv6 {
+    pub const UNREACHABLE: u8 = 1;
+    /// Code of `UNREACHABLE`: administratively prohibited.
+    pub const PROHIBITED: u8 = 1;
+    pub const PACKET_TOO_BIG: u8 = 2;
+    pub const TIME_EXCEEDED: u8 = 3;
     /// Errors are the types below this one.
     pub const FIRST_INFORMATIONAL: u8 = 128;
     pub const ECHO_REQUEST: u8 = 128;

@@ -3,11 +3,13 @@
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use fwd_common::{
+    addr::{V4, V6},
     counter::Count,
     drop::DropReason,
     flow::FlowKey,
     id::PortId,
     port::{self, Port},
+    proto::EtherType,
     verdict::{Action, Outcome, Verdict},
 };
 
@@ -16,6 +18,7 @@ use crate::{
     maps::{self, Family},
     parse::{self, Ether},
     report::{self, Ingress, Told},
+    stage::answer,
 };
 
 pub const XDP_NEXT: i32 = xdp_action::XDP_PASS as i32;
@@ -29,9 +32,7 @@ pub const TCX_DROP: i32 = TC_ACT_SHOT;
 pub fn finish<F: Deliver>(frame: F, ingress: &Ingress, verdict: Outcome<Verdict>) -> i32 {
     let size = report::size_of_frame(frame);
     if verdict.is_drop() {
-        ingress.count(|l| &mut l.dropped, size);
-        frame.tell(ingress.id, verdict);
-        return F::DROP;
+        return refuse(frame, ingress, verdict, size);
     }
     let verdict = verdict.value();
     match verdict.action {
@@ -72,12 +73,54 @@ pub fn pass_up<F: Deliver>(_: F, ingress: &Ingress, size: Count) -> i32 {
 
 /// Counts a frame out by a port, and hands it to the port's device.
 #[inline(always)]
-pub fn forward<F: Deliver>(frame: F, ingress: &Ingress, size: Count, (id, egress): (PortId, &Port)) -> i32 {
+pub fn forward<F: Deliver>(frame: F, ingress: &Ingress, size: Count, egress: (PortId, &Port)) -> i32 {
     ingress.count(|l| &mut l.forwarded, size);
-    if F::HOOK == Hook::Skb && egress.has(port::flag::INTO) {
-        frame.redirect_into(egress)
+    leave(frame, egress)
+}
+
+#[inline(always)]
+fn leave<F: Deliver>(frame: F, (id, port): (PortId, &Port)) -> i32 {
+    if F::HOOK == Hook::Skb && port.has(port::flag::INTO) {
+        frame.redirect_into(port)
     } else {
-        frame.redirect(id, egress)
+        frame.redirect(id, port)
+    }
+}
+
+/// A drop, or the answer in its place. What a rule rejects is a drop, answered or not: what is counted for a
+/// rule does not depend on how often it tells.
+#[inline(always)]
+fn refuse<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>, size: Count) -> i32 {
+    let reason = drop.word() as u8;
+    let is_answered = answer::is_answered(reason);
+    if is_answered && F::HOOK == Hook::Xdp && answer::has_budget(ingress.id) {
+        ingress.count(|l| &mut l.passed_up, size);
+        return F::NEXT;
+    }
+    let is_rejected = reason == DropReason::PolicyRejected as u8;
+    if is_rejected {
+        ingress.count(|l| &mut l.dropped, size);
+        frame.tell(ingress.id, drop);
+    }
+    if is_answered && F::HOOK == Hook::Skb && is_made(frame, ingress, drop) {
+        if !is_rejected {
+            ingress.count(|l| &mut l.answered, size);
+        }
+        return leave(frame, (ingress.id, ingress.port));
+    }
+    if !is_rejected {
+        ingress.count(|l| &mut l.dropped, size);
+        frame.tell(ingress.id, drop);
+    }
+    F::DROP
+}
+
+#[inline(always)]
+fn is_made<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>) -> bool {
+    match parse::ether_header(frame) {
+        Ok(ether) if ether.ether_type == EtherType::IPV4 => frame.answer::<V4>(ingress.id, drop),
+        Ok(ether) if ether.ether_type == EtherType::IPV6 => frame.answer::<V6>(ingress.id, drop),
+        _ => false,
     }
 }
 
@@ -90,10 +133,6 @@ pub fn tell<F: Deliver>(frame: F, port: PortId, outcome: Outcome<Verdict>) {
 /// What can be read of a frame that is dropped.
 #[inline(always)]
 fn told<F: Deliver>(frame: F) -> Told {
-    use fwd_common::{
-        addr::{V4, V6},
-        proto::EtherType,
-    };
     let Ok(ether) = parse::ether_header(frame) else { return Told::default() };
     match ether.ether_type {
         EtherType::IPV4 => told_ip::<F, V4>(frame, &ether),

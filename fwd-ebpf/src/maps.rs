@@ -91,6 +91,11 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// The tick and the events sent in it.
 #[map]
 pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
+/// The tick and the answers made in it.
+#[map]
+pub static ANSWER_BUDGET: Array<[u32; 2]> = Array::with_max_entries(MAX_PORTS, 0);
+#[map]
+pub static QUOTES: PerCpuArray<[u8; QUOTE_ROOM]> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 #[map]
 static SCRATCH4: PerCpuArray<Pair<V4>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 #[map]
@@ -98,6 +103,9 @@ static SCRATCH6: PerCpuArray<Pair<V6>> = PerCpuArray::with_max_entries(PROGRAMS,
 
 /// Programs that may be decided on one CPU at once, each with scratch of its own.
 pub const PROGRAMS: u32 = 4;
+
+/// What an ICMP error quotes at most, and room to sum it by chunks.
+pub const QUOTE_ROOM: usize = 1536;
 
 /// Both directions of a flow to be admitted: too large for the stack.
 #[repr(C)]

@@ -105,6 +105,17 @@ pub fn destination<F: Frame, A: Address>(frame: F) -> Option<A> {
     }
 }
 
+/// Length of the L3 packet as its header has it; 0 where there is no header.
+#[inline(always)]
+pub fn l3_len<F: Frame, A: Address>(frame: F) -> u16 {
+    if A::IS_V6 {
+        let payload = frame.window::<IPV6_LEN>(L3).map_or(0, |w| u16::from_be(w.get(4)));
+        payload.saturating_add(IPV6_LEN as u16)
+    } else {
+        frame.window::<IPV4_LEN>(L3).map_or(0, |w| u16::from_be(w.get(2)))
+    }
+}
+
 /// TTL or hop limit; 0 where there is no header.
 #[inline(always)]
 pub fn ttl<F: Frame, A: Address>(frame: F) -> u8 {

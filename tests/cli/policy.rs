@@ -96,20 +96,20 @@ fn bad_rules_are_refused_with_what_to_do() {
         ],
         expect![[r#"
             $ fwd policy add x
-            error: Give NAME with --allow or --deny, or ACTION FROM TO [SERVICE]... alone.
+            error: Give NAME with --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.
               For example: fwd policy add allow group:web group:db tcp/5432
               (FWD-E201; fwd explain FWD-E201)
             [exit code 2]
             $ fwd policy add x --allow --deny
             error: the argument '--allow' cannot be used with '--deny'
 
-            Usage: fwd policy add [OPTIONS] NAME --allow|--deny [--from END]... [--to END]... [--service S]...
-                   fwd policy add [OPTIONS] allow|deny FROM TO [SERVICE]...
+            Usage: fwd policy add [OPTIONS] NAME --allow|--deny|--reject [--from END]... [--to END]... [--service S]...
+                   fwd policy add [OPTIONS] allow|deny|reject FROM TO [SERVICE]...
 
             For more information, try '--help'.
             [exit code 2]
             $ fwd policy add permit any any
-            error: Give NAME with --allow or --deny, or ACTION FROM TO [SERVICE]... alone.
+            error: Give NAME with --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.
               For example: fwd policy add allow group:web group:db tcp/5432
               (FWD-E201; fwd explain FWD-E201)
             [exit code 2]

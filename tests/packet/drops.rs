@@ -18,6 +18,7 @@ const WITHOUT_A_TEST: [(DropReason, &str); 4] = [
 #[test]
 fn every_drop_reason_has_a_packet_test_or_a_reason_why_not() {
     let sources = [
+        include_str!("answer.rs"),
         include_str!("drops.rs"),
         include_str!("error.rs"),
         include_str!("flow.rs"),
@@ -85,16 +86,5 @@ fn ways_that_do_not_exist_are_named() {
         }
         let late = Packet::udp("10.10.0.11:1", "10.10.0.19:2").macs(RED1, "52:54:00:00:00:19");
         world.send("red1", &late).drops_by_tcx(DropReason::PortDown);
-    });
-}
-
-#[test]
-fn what_is_too_large_is_dropped() {
-    need!(skip::bpf());
-    on_both_hooks(|world| {
-        for (red1, red2) in [("10.10.0.11", "10.10.0.12"), ("fd00:10::11", "fd00:10::12")] {
-            let large = Packet::udp((red1, 1), (red2, 2)).payload([0; 1500]).macs(RED1, RED2);
-            world.send("red1", &large).drops(DropReason::PacketTooBig);
-        }
     });
 }

@@ -143,14 +143,3 @@ fn tcp_without_syn_opens_a_flow_only_where_the_setting_allows_it() {
         }
     });
 }
-
-#[test]
-fn the_last_hop_is_not_forwarded_by_a_route() {
-    need!(skip::bpf());
-    on_both_hooks(|world| {
-        for (vm, server) in [("10.10.0.11", "198.51.100.7"), ("fd00:10::11", "2001:db8:99::7")] {
-            let packet = Packet::udp((vm, 1), (server, 2)).macs(RED1, world.gateway("red"));
-            world.send("red1", &packet.hops(1)).drops(DropReason::TtlExceeded);
-        }
-    });
-}

@@ -1,6 +1,5 @@
-//! Frames that stand for many (GSO): TCX counts their segments, and holds each of them against the MTU.
+//! Frames that stand for many (GSO): TCX counts their segments.
 
-use fwd_common::drop::DropReason;
 use fwd_tests::frame::{ACK, Packet, SYN};
 use fwd_tests::lab::Hook;
 use fwd_tests::{need, skip};
@@ -31,29 +30,6 @@ fn a_gso_frame_passes_whole_and_counts_by_its_segments() {
                 let bulk = bulk.payload(vec![7; usize::from(size * SEGMENTS - rest)]);
                 world.send_gso("red1", &bulk.frame(), size.into()).forwards("red2", &bulk, &counted);
             }
-        }
-    });
-}
-
-#[test]
-fn a_segment_over_the_mtu_is_dropped_with_its_frame() {
-    need!(skip::bpf());
-    on(Hook::Tcx, |world| {
-        for (_, one, two, size) in FAMILIES {
-            let size = size + 1;
-            let packet = Packet::tcp((one, 4000), (two, 80)).macs(RED1, RED2);
-            let bulk = packet.flags(SYN).payload(vec![7; usize::from(size * SEGMENTS)]);
-            let n = i64::from(SEGMENTS);
-            let name = DropReason::PacketTooBig.name();
-            let counted = [
-                ("skb red1 received".to_owned(), n),
-                ("skb red1 dropped".to_owned(), n),
-                (format!("drop red1 {name} - egress"), n),
-                (format!("reason {name}"), n),
-            ];
-            world
-                .send_gso("red1", &bulk.frame(), size.into())
-                .drops_counting(DropReason::PacketTooBig, &named(&counted));
         }
     });
 }

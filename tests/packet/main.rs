@@ -4,6 +4,7 @@
 //! moved; any other counter that moved fails the test. Configurations are documents that go through the real
 //! `state`, `compile`, `plan` and `datapath`.
 
+mod answer;
 mod bridge;
 mod count;
 mod drops;

@@ -31,7 +31,10 @@ enum Column {
     /// Counts as forwarded, and the frame itself ends here.
     Flooded,
     Host,
+    Answered,
     Dropped,
+    /// Dropped by a rule, and answered.
+    Rejected,
     PassedUp,
 }
 
@@ -159,6 +162,53 @@ impl Sent {
         self.judge(Column::Dropped, &frame, with(named, &told));
     }
 
+    /// The same of a rule's drop.
+    #[track_caller]
+    pub fn drops_by_tcx_rule(self, reason: DropReason, rule: (&str, Direction)) {
+        if self.hook == Hook::Xdp { self.passes() } else { self.drops_by(reason, rule, &[]) }
+    }
+
+    /// TCX answers it in its place; XDP hands over.
+    #[track_caller]
+    pub fn answers(self, answer: &Packet) {
+        self.answers_counting(answer, 1);
+    }
+
+    /// The same of a frame that stands for several.
+    #[track_caller]
+    pub fn answers_counting(self, answer: &Packet, segments: i64) {
+        if self.hook == Hook::Xdp {
+            return self.passes();
+        }
+        let device = &self.device;
+        let all = ["received", "answered"].map(|column| (format!("skb {device} {column}"), segments));
+        self.judge(Column::Answered, &answer.frame(), with(&[], &all));
+    }
+
+    /// TCX drops it by a rule and answers it; XDP hands over, and `named` moves on both.
+    #[track_caller]
+    pub fn rejects_learning(self, rule: (&str, Direction), answer: &Packet, named: Named<'_>) {
+        if self.hook == Hook::Xdp {
+            return self.passes_counting(named);
+        }
+        self.rejects(rule, answer, named);
+    }
+
+    /// TCX drops it by a rule and answers it; XDP hands over.
+    #[track_caller]
+    pub fn rejects(self, (rule, direction): (&str, Direction), answer: &Packet, named: Named<'_>) {
+        if self.hook == Hook::Xdp {
+            return self.passes();
+        }
+        let (device, direction, name) = (&self.device, direction.name(), DropReason::PolicyRejected.name());
+        let told = [
+            (format!("drop {device} {name} {rule} {direction}"), 1),
+            (format!("reason {name}"), 1),
+            ("event Drop".to_owned(), 1),
+        ];
+        self.judge(Column::Rejected, &answer.frame(), with(named, &told));
+    }
+
     #[track_caller]
     fn judge(self, column: Column, frame: &[u8], mut wanted: Moved) {
         let code = code_of(self.hook, column);
@@ -166,7 +216,8 @@ impl Sent {
         let column = match column {
             Column::Forwarded | Column::Flooded => "forwarded",
             Column::Host => "host",
-            Column::Dropped => "dropped",
+            Column::Answered => "answered",
+            Column::Dropped | Column::Rejected => "dropped",
             Column::PassedUp => "passed_up",
         };
         let len = i64::try_from(self.frame.len()).expect("frames are short");
@@ -212,10 +263,10 @@ const fn code_of(hook: Hook, column: Column) -> i32 {
     match (hook, column) {
         (Hook::Xdp, Column::Dropped | Column::Flooded) => 1,
         (Hook::Xdp, Column::Host | Column::PassedUp) => 2,
-        (Hook::Xdp, Column::Forwarded) => 4,
+        (Hook::Xdp, Column::Forwarded | Column::Answered | Column::Rejected) => 4,
         (Hook::Tcx, Column::Dropped | Column::Flooded) => 2,
         (Hook::Tcx, Column::Host | Column::PassedUp) => -1,
-        (Hook::Tcx, Column::Forwarded) => 7,
+        (Hook::Tcx, Column::Forwarded | Column::Answered | Column::Rejected) => 7,
     }
 }
 

@@ -3,6 +3,7 @@
 //! One file is one scenario; each runs on the hooks it concerns, in the standard world of `fwd_tests::lab`.
 
 mod accounting;
+mod answer;
 mod bridge;
 mod datapath;
 mod device;

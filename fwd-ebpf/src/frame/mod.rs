@@ -10,12 +10,13 @@ pub use xdp::Xdp;
 
 use fwd_common::{
     addr::Mac,
+    drop::DropReason,
     id::PortId,
     port::Port,
     verdict::{Outcome, Verdict},
 };
 
-use crate::{global::Global, report::Ingress};
+use crate::{global::Global, maps::Family, report::Ingress};
 
 /// Which of the two hooks, and so which ledger.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,17 @@ macro_rules! packet_pointer {
     }};
 }
 pub(crate) use packet_pointer;
+
+/// A number of which LLVM knows nothing, so that the comparisons that follow stay as they are written.
+#[inline(always)]
+pub fn opaque(mut n: usize) -> usize {
+    // SAFETY: moves a register to itself. Nothing at all would leave two line records of one instruction, which
+    // the kernel refuses.
+    unsafe {
+        core::arch::asm!("{0} = {0}", inout(reg) n, options(pure, nomem, nostack, preserves_flags));
+    }
+    n
+}
 
 /// A frame at a hook.
 pub trait Frame: Copy {
@@ -120,6 +132,8 @@ pub trait Deliver: Frame + Global {
     fn redirect_by_host(self, port: &Port) -> i32;
     /// Copies to all other members of the network (XDP: left to TCX).
     fn flood(self, ingress: &Ingress) -> Outcome<Verdict>;
+    /// Makes the frame the answer to its packet, which was dropped (XDP: never); whether it is now one.
+    fn answer_drop<A: Family>(self, ingress: &Ingress, reason: DropReason) -> bool;
     /// Into a device's ingress.
     fn redirect_into(self, port: &Port) -> i32;
 }

@@ -4,18 +4,32 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_pull_data},
+    helpers::{
+        bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+    },
 };
 use fwd_common::{
     addr::{V4, V6},
+    drop::DropReason,
     id::PortId,
     port::{self, Port},
     proto::{EtherType, IpProto},
     verdict::{Outcome, Verdict},
 };
 
-use super::{ChecksumFix, Deliver, Frame, Hook, Refused, packet_pointer};
-use crate::{finish, global::Global, maps, parse, report::Ingress, stage::flood};
+use super::{ChecksumFix, Deliver, Frame, Hook, Refused, opaque, packet_pointer};
+use crate::{
+    finish,
+    global::Global,
+    maps::{self, Family},
+    parse,
+    report::Ingress,
+    stage::{answer, flood},
+};
+
+/// `BPF_ADJ_ROOM_MAC`: room behind the Ethernet header.
+const BPF_ADJ_ROOM_MAC: u32 = 1;
 
 /// A frame at TCX. Each program has scratch of its own, by number.
 #[derive(Clone, Copy)]
@@ -51,6 +65,59 @@ impl<const PROGRAM: u32> Skb<PROGRAM> {
             // SAFETY: the context outlives the program's run; the verifier lets programs write `mark`.
             unsafe { (*self.0).mark |= settings.mark }
         }
+    }
+
+    /// Cuts the frame, or adds zeros to it. A GSO frame is none any more.
+    #[inline(always)]
+    pub fn resize(self, len: usize) -> Result<(), Refused> {
+        // SAFETY: the context outlives the program's run.
+        let code = unsafe { bpf_skb_change_tail(self.0, len as u32, 0) };
+        if code == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    /// Makes room behind the Ethernet header.
+    #[inline(always)]
+    pub fn make_room(self, len: usize) -> Result<(), Refused> {
+        // SAFETY: the context outlives the program's run.
+        let code = unsafe { bpf_skb_adjust_room(self.0, len as i32, BPF_ADJ_ROOM_MAC, 0) };
+        if code == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    /// Copies bytes of the frame, eight or more.
+    #[inline(always)]
+    pub fn load<const N: usize>(self, offset: usize, to: *mut [u8; N], len: usize) -> Result<(), Refused> {
+        // Verifier: the length needs both bounds ("invalid zero-sized read", 6.18); LLVM would make one
+        // comparison of the two, of another number, or none.
+        let len = opaque(len);
+        if len > N {
+            return Err(Refused);
+        }
+        let len = opaque(len);
+        if len < 8 {
+            return Err(Refused);
+        }
+        // SAFETY: the context outlives the program's run, and `to` has room.
+        let code = unsafe { bpf_skb_load_bytes(self.0.cast(), offset as u32, to.cast(), len as u32) };
+        if code == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    /// Whether the kernel has yet to compute the checksum at an offset (partial): then a change that is not of
+    /// the pseudo-header leaves the field alone.
+    #[inline(always)]
+    pub fn owes_checksum(self, offset: usize) -> bool
+    where
+        Self: Frame,
+    {
+        let Some(field) = self.window::<2>(offset) else { return false };
+        let old: u16 = field.get(0);
+        // SAFETY: the context outlives the program's run.
+        if unsafe { bpf_l4_csum_replace(self.0, offset as u32, 0, 1, 0) } != 0 {
+            return false;
+        }
+        let Some(field) = self.window::<2>(offset) else { return false };
+        let is_owed = field.get::<u16>(0) == old;
+        field.set(0, old);
+        is_owed
     }
 
     #[inline(always)]
@@ -191,6 +258,10 @@ where
         self.set_mark();
         // SAFETY: takes numbers only.
         unsafe { bpf_redirect(port.ifindex, BPF_F_INGRESS as u64) as i32 }
+    }
+    #[inline(always)]
+    fn answer_drop<A: Family>(self, ingress: &Ingress, reason: DropReason) -> bool {
+        answer::answer::<PROGRAM, A>(self, ingress, reason)
     }
     #[inline(always)]
     fn flood(self, ingress: &Ingress) -> Outcome<Verdict> {

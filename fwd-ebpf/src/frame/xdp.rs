@@ -4,13 +4,19 @@ use core::ffi::c_void;
 
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_redirect_map};
 use fwd_common::{
+    drop::DropReason,
     id::PortId,
     port::{self, Port},
     verdict::{Outcome, Verdict},
 };
 
 use super::{ChecksumFix, Deliver, Frame, Hook, Refused, packet_pointer};
-use crate::{finish, maps, report::Ingress, rewrite};
+use crate::{
+    finish,
+    maps::{self, Family},
+    report::Ingress,
+    rewrite,
+};
 
 /// A frame at XDP.
 #[derive(Clone, Copy)]
@@ -107,6 +113,10 @@ impl Deliver for Xdp {
     #[inline(always)]
     fn redirect_into(self, _: &Port) -> i32 {
         Self::DROP
+    }
+    #[inline(always)]
+    fn answer_drop<A: Family>(self, _: &Ingress, _: DropReason) -> bool {
+        false
     }
     #[inline(always)]
     fn flood(self, _: &Ingress) -> Outcome<Verdict> {

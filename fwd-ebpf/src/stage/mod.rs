@@ -2,6 +2,7 @@
 //! the flow table.
 
 pub mod admit;
+pub mod answer;
 pub mod deliver;
 pub mod error;
 pub mod fdb;

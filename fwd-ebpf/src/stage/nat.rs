@@ -22,7 +22,7 @@ const CURRENT_NETNS: u64 = u64::MAX;
 /// What masqueraded flows get as source on an uplink; the default address: no translation.
 #[inline(always)]
 pub fn address<A: Family>(uplink: &Port) -> A {
-    A::from_ip(if A::IS_V6 { uplink.nat6 } else { uplink.nat4 })
+    A::from_ip(if A::IS_V6 { uplink.own6 } else { uplink.own4 })
 }
 
 /// The L4 port (network byte order) of try `n`.

@@ -203,6 +203,8 @@ pub struct Set {
 pub enum Action {
     Allow,
     Deny,
+    /// Deny, and tell the sender.
+    Reject,
 }
 
 /// A rule.

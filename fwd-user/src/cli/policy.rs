@@ -56,10 +56,10 @@ pub struct List {
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "fwd policy add [OPTIONS] NAME --allow|--deny [--from END]... [--to END]... [--service S]...\n       \
-                      fwd policy add [OPTIONS] allow|deny FROM TO [SERVICE]..."
+    override_usage = "fwd policy add [OPTIONS] NAME --allow|--deny|--reject [--from END]... [--to END]... [--service S]...\n       \
+                      fwd policy add [OPTIONS] allow|deny|reject FROM TO [SERVICE]..."
 )]
-#[command(group = ArgGroup::new("action").args(["allow", "deny"]))]
+#[command(group = ArgGroup::new("action").args(["allow", "deny", "reject"]))]
 pub struct Add {
     /// NAME; or the short form ACTION FROM TO [SERVICE]..., which is named policy-N
     #[arg(num_args = 1.., required = true, value_name = "NAME")]
@@ -70,9 +70,12 @@ pub struct Add {
     /// Refuse
     #[arg(long)]
     deny: bool,
+    /// Refuse, and tell the sender: TCP by a reset, the rest by ICMP
+    #[arg(long)]
+    reject: bool,
     #[command(flatten)]
     ends: Ends,
-    /// The higher wins; at equal priority deny wins
+    /// The higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N", default_value_t = 1000)]
     priority: u16,
     /// Delete it after so long, as 90s, 5m, 2h, 1d
@@ -109,7 +112,7 @@ pub struct Set {
     action: Option<Action>,
     #[command(flatten)]
     ends: Ends,
-    /// The higher wins; at equal priority deny wins
+    /// The higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N")]
     priority: Option<u16>,
     /// Delete it after so long from now, as 90s, 5m, 2h, 1d
@@ -149,16 +152,14 @@ impl Verb {
 impl Add {
     fn policy(&self) -> Result<Policy, ApiError> {
         let (name, action, ends) = match self.words.as_slice() {
-            [name] if self.allow || self.deny => {
-                let action = if self.allow { Action::Allow } else { Action::Deny };
-                (name.clone(), action, self.ends.lists())
-            }
+            [name] if self.action().is_some() => (name.clone(), self.action(), self.ends.lists()),
             [action, from, to, services @ ..] if self.is_bare() => {
                 let action = Action::from_str(action, false).map_err(|_| usage())?;
-                (String::new(), action, [vec![from.clone()], vec![to.clone()], services.to_vec()])
+                (String::new(), Some(action), [vec![from.clone()], vec![to.clone()], services.to_vec()])
             }
             _ => return Err(usage()),
         };
+        let action = action.ok_or_else(usage)?;
         let [from, to, services] = ends;
         Ok(Policy {
             name,
@@ -173,10 +174,16 @@ impl Add {
         })
     }
 
+    /// What the options say.
+    fn action(&self) -> Option<Action> {
+        let given = [(self.allow, Action::Allow), (self.deny, Action::Deny), (self.reject, Action::Reject)];
+        given.into_iter().find_map(|(is_given, action)| is_given.then_some(action))
+    }
+
     /// Whether no option says what the short form says.
     fn is_bare(&self) -> bool {
         let ends = &self.ends;
-        !(self.allow || self.deny || ends.from.is_some() || ends.to.is_some() || ends.services.is_some())
+        !(self.action().is_some() || ends.from.is_some() || ends.to.is_some() || ends.services.is_some())
     }
 }
 
@@ -210,7 +217,7 @@ impl Switch {
 fn usage() -> ApiError {
     ApiError::new(
         Code::BadArguments,
-        "Give NAME with --allow or --deny, or ACTION FROM TO [SERVICE]... alone.",
+        "Give NAME with --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.",
     )
     .hint("For example: fwd policy add allow group:web group:db tcp/5432")
 }

@@ -71,6 +71,8 @@ fn vm_port(world: &World<'_>, vm: &VmPort<'_>, attachment: &Attachment) -> Port 
         half_open_limit: world.settings.half_open_limit_per_port,
         mac_limit: world.settings.fdb_limit_per_port as u16,
         mtu: mtu(network.mtu, device),
+        own4: gateway_address(network, IpAddr::is_ipv4),
+        own6: gateway_address(network, IpAddr::is_ipv6),
         ..Port::default()
     }
 }
@@ -106,8 +108,8 @@ fn uplink(
             zone: Zone::OUTSIDE,
             gateway_mac: mac,
             mtu: device.map_or(USUAL_MTU, |d| clamp_mtu(d.mtu)),
-            nat4: nat_address(device, IpAddr::is_ipv4),
-            nat6: nat_address(device, IpAddr::is_ipv6),
+            own4: nat_address(device, IpAddr::is_ipv4),
+            own6: nat_address(device, IpAddr::is_ipv6),
             ..common
         },
     }
@@ -133,6 +135,8 @@ fn host_port(
         half_open_limit: world.settings.half_open_limit,
         mac_limit: NO_MAC_LIMIT,
         mtu: mtu(network.mtu, device),
+        own4: gateway_address(network, IpAddr::is_ipv4),
+        own6: gateway_address(network, IpAddr::is_ipv6),
         ..Port::default()
     }
 }
@@ -157,6 +161,12 @@ fn nat_address(device: Option<&Device>, is_family: fn(&IpAddr) -> bool) -> Ip {
     let addresses = device.into_iter().flat_map(|d| &d.addresses).map(|net| net.addr());
     let mut usable = addresses.filter(|a| is_family(a) && !is_link_local(*a) && !a.is_loopback());
     usable.next().map_or(Ip::NONE, Ip::from)
+}
+
+/// The gateway's first address of a family.
+fn gateway_address(network: &Network, is_family: fn(&IpAddr) -> bool) -> Ip {
+    let mut addresses = network.gateway_nets().into_iter().map(|net| net.addr());
+    addresses.find(is_family).map_or(Ip::NONE, Ip::from)
 }
 
 /// Ports by their device. A bridged uplink's device is the uplink's, not that of the host behind it.

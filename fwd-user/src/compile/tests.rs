@@ -120,13 +120,13 @@ fn ports_are_what_their_kind_and_device_make_them() {
 
     let eth0 = ports[&numbers.uplinks["eth0"]];
     assert_eq!((eth0.zone, eth0.network), (Zone::OUTSIDE, NetworkId(0)));
-    assert_eq!((eth0.nat4, eth0.nat6), (ip("203.0.113.10"), ip("2001:db8::10")));
+    assert_eq!((eth0.own4, eth0.own6), (ip("203.0.113.10"), ip("2001:db8::10")));
     assert_eq!((eth0.mac, eth0.gateway_mac), (Mac([2, 0, 0, 0, 0, 2]), Mac([2, 0, 0, 0, 0, 2])));
     assert_eq!(eth0.flags, flag::XDP | flag::XDP_TARGET | flag::MARKED);
     let eth1 = ports[&numbers.uplinks["eth1"]];
     assert_eq!(eth1.zone, Zone(numbers.uplinks["eth1"].0));
     assert_eq!(eth1.flags, flag::BRIDGED | flag::MARKED);
-    assert_eq!((eth1.gateway_mac, eth1.nat4), (Mac::NONE, Ip::NONE));
+    assert_eq!((eth1.gateway_mac, eth1.own4), (Mac::NONE, Ip::NONE));
 
     let host_port = ports[&numbers.host_ports["vmnat"]];
     assert_eq!((host_port.kind, host_port.ifindex, host_port.flags), (PortKind::Host as u8, 21, 0));

@@ -111,7 +111,7 @@ pub fn maps() -> MemoryMaps {
         ifindex: 110,
         kind: PortKind::Uplink as u8,
         flags: port::flag::XDP | port::flag::XDP_TARGET,
-        nat4: ip("203.0.113.10"),
+        own4: ip("203.0.113.10"),
         ..Port::default()
     };
     let host = Port { ifindex: 111, kind: PortKind::Host as u8, network: NetworkId(1), ..Port::default() };

@@ -149,6 +149,16 @@ impl Packet {
         })
     }
 
+    /// The TCP window.
+    #[must_use]
+    pub fn window(self, size: u16) -> Self {
+        self.change_tcp(|l4| {
+            if let L4::Tcp { window, .. } = l4 {
+                *window = size;
+            }
+        })
+    }
+
     /// TCP options, padded with zeros to four bytes.
     #[must_use]
     pub fn tcp_options(self, bytes: &[u8]) -> Self {

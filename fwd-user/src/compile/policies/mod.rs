@@ -176,7 +176,7 @@ impl<'a> Compiler<'a> {
     fn policy(&mut self, subject: &Subject<'_>) -> PolicyId {
         let egress = self.senders.rules_for(subject.ends);
         let ingress = self.receivers.rules_for(subject.ends);
-        if egress.is_empty() && ingress.is_empty() && subject.default.permit != 0 {
+        if egress.is_empty() && ingress.is_empty() && subject.default.permits() {
             return PolicyId::OPEN;
         }
         let key = (egress, ingress, subject.has_gateway, subject.default);
@@ -207,7 +207,7 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        let is_closed = subject.default.permit == 0;
+        let is_closed = !subject.default.permits();
         let has_implicit = is_closed && subject.has_gateway && direction == Direction::Egress;
         let identities = self.identities;
         if has_implicit {

@@ -134,7 +134,7 @@ impl<'a> Naive<'a> {
                 if rule.rule.priority != other.rule.priority {
                     rule.rule.priority > other.rule.priority
                 } else if rule.rule.action != other.rule.action {
-                    rule.rule.action == Action::Deny
+                    rule.rule.action != Action::Allow && other.rule.action == Action::Allow
                 } else {
                     rule.id < other.id
                 }

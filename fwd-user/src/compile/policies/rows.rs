@@ -23,7 +23,7 @@ pub(super) struct Entry<'a> {
 
 /// What a rule-less default says.
 pub(super) const fn by_default(permit: bool) -> RowVerdict {
-    RowVerdict { rule: RuleId(0), permit: permit as u32 }
+    RowVerdict { rule: RuleId(0), action: if permit { RowVerdict::PERMIT } else { RowVerdict::DENY } }
 }
 
 /// The rows of a list, in which the first entry that matches wins, then the default.
@@ -110,8 +110,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entry(rule: u32, permit: u32, matches: &[Match]) -> Entry<'_> {
-        Entry { verdict: RowVerdict { rule: RuleId(rule), permit }, matches }
+    fn entry(rule: u32, action: u32, matches: &[Match]) -> Entry<'_> {
+        Entry { verdict: RowVerdict { rule: RuleId(rule), action }, matches }
     }
 
     fn tcp(low: u16, high: u16) -> Match {

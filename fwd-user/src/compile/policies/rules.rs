@@ -83,6 +83,14 @@ fn parse_end(text: &str) -> Option<End> {
     text.parse().ok().filter(|end| *end != End::Any)
 }
 
+const fn row_action(action: Action) -> u32 {
+    match action {
+        Action::Allow => RowVerdict::PERMIT,
+        Action::Deny => RowVerdict::DENY,
+        Action::Reject => RowVerdict::REJECT,
+    }
+}
+
 fn rule(id: RuleId, policy: &Policy, ids: &BTreeMap<&End, EndId>) -> Rule {
     let side = |texts: &[String]| {
         let named: Option<BTreeSet<EndId>> =
@@ -94,7 +102,7 @@ fn rule(id: RuleId, policy: &Policy, ids: &BTreeMap<&End, EndId>) -> Rule {
         services.push(Service::Any);
     }
     Rule {
-        verdict: RowVerdict { rule: id, permit: u32::from(policy.action == Action::Allow) },
+        verdict: RowVerdict { rule: id, action: row_action(policy.action) },
         from: side(&policy.from),
         to: side(&policy.to),
         matches: services.into_iter().flat_map(Service::matches).collect(),

@@ -93,7 +93,7 @@ fn nat_addresses(source: &Source<'_>) -> Vec<(IpAddr, IpProto)> {
     let mut addresses: Vec<_> = uplinks
         .flat_map(|(id, _)| {
             let row = view.port(id);
-            [row.nat4, row.nat6].into_iter().zip(PROTOCOLS)
+            [row.own4, row.own6].into_iter().zip(PROTOCOLS)
         })
         .filter(|(address, _)| !address.is_none())
         .flat_map(|(address, (_, protocols)): (Ip, _)| protocols.map(|proto| (address.to_std(), proto)))

@@ -23,7 +23,7 @@ fn rules(out: &mut Families, source: &Source<'_>) -> Result<(), ReadError> {
         rules.iter().map(|(id, rule)| {
             let flows = match rule.action {
                 Action::Allow => total(id).flows,
-                Action::Deny => total(id).cut,
+                Action::Deny | Action::Reject => total(id).cut,
             };
             (labels([&rule.name, action_name(rule.action)]), flows)
         }),
@@ -34,7 +34,7 @@ fn rules(out: &mut Families, source: &Source<'_>) -> Result<(), ReadError> {
             rules.iter().map(|(id, rule)| {
                 let packets = match rule.action {
                     Action::Allow => usage.rule_packets.get(id).copied().unwrap_or_default(),
-                    Action::Deny => denied.get(id).map_or(0, |d| d.packets),
+                    Action::Deny | Action::Reject => denied.get(id).map_or(0, |d| d.packets),
                 };
                 (labels([&rule.name, action_name(rule.action)]), packets)
             }),
@@ -70,6 +70,7 @@ const fn action_name(action: Action) -> &'static str {
     match action {
         Action::Allow => "allow",
         Action::Deny => "deny",
+        Action::Reject => "reject",
     }
 }
 
