@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use aya::TestRunResult;
+use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
 use fwd_common::addr::{Mac, V4, V6};
@@ -354,7 +355,7 @@ impl World {
         }
     }
 
-    /// Forgets what was learnt.
+    /// Forgets what was learnt, and how much was told and answered in this tick.
     pub fn forget(&mut self) {
         let pins = self.kernel.pins();
         let neighbors = Table::<NetworkAddress, Neighbor>::open(pins, map::NEIGHBORS).expect("it is pinned");
@@ -372,10 +373,17 @@ impl World {
         }
         let macs = Table::<u32, Mac>::open(pins, map::PORT_MACS).expect("it is pinned");
         let held = Table::<u32, fwd_common::port::PortUse>::open(pins, map::PORT_USE).expect("it is pinned");
+        let answers = Table::<u32, [u32; 2]>::open(pins, map::ANSWER_BUDGET).expect("it is pinned");
         for (_, id) in self.ports() {
             macs.put(&id.0.into(), &Mac::NONE).expect("the map is writable");
             held.put(&id.0.into(), &Default::default()).expect("the map is writable");
+            answers.put(&id.0.into(), &[0; 2]).expect("the map is writable");
         }
+        let budget = MapData::from_pin(pins.map(map::EVENT_BUDGET)).expect("it is pinned");
+        let mut budget: PerCpuArray<_, [u32; 2]> = Map::PerCpuArray(budget).try_into().expect("it is one");
+        let cpus = aya::util::nr_cpus().expect("there are some");
+        let none = PerCpuValues::try_from(vec![[0; 2]; cpus]).expect("one for each");
+        budget.set(0, none, 0).expect("the map is writable");
     }
 }
 
