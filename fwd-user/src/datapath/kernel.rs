@@ -18,6 +18,7 @@ use super::{
     attach::{self, Hooks, Target, Tc},
     clsact,
     error::{Error, Result},
+    grace,
     log::LogLevel,
     maps::Maps,
     object,
@@ -199,7 +200,7 @@ impl Kernel {
                 }
                 MapOp::Recheck => {
                     self.settle(staged)?;
-                    sys::wait_for_running_programs();
+                    grace::wait_for_running_programs();
                     self.sweep_all(Op::Recheck)?;
                 }
                 MapOp::Cut(flows) => {
@@ -217,7 +218,7 @@ impl Kernel {
         if !staged.is_committed {
             return Ok(());
         }
-        sys::wait_for_running_programs();
+        grace::wait_for_running_programs();
         let spare = self.maps.settings()?.epoch + 1;
         for (port, view) in staged.views.drain(..) {
             self.maps.put_view(port, view, spare)?;

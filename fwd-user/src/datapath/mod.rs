@@ -4,6 +4,7 @@ mod attach;
 mod bpffs;
 mod clsact;
 mod error;
+mod grace;
 mod kernel;
 mod links;
 mod log;

@@ -11,8 +11,6 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
-    thread,
-    time::Duration,
 };
 
 use aya_obj::generated::{
@@ -344,17 +342,5 @@ pub fn release_free_memory() {
     // SAFETY: it takes no pointer, and the allocator locks its own state.
     unsafe {
         libc::malloc_trim(0);
-    }
-}
-
-/// Waits until every packet that is in a program now has left it: for the kernel's RCU grace period. A kernel
-/// that isolates CPUs (nohz_full) has no call for that; there a time passes that no packet takes.
-pub fn wait_for_running_programs() {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    const LONGEST_RUN: Duration = Duration::from_millis(50);
-    // SAFETY: numbers only.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if result < 0 {
-        thread::sleep(LONGEST_RUN);
     }
 }
