@@ -1,6 +1,6 @@
 //! The API itself, by curl and by its description.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use serde_json::{Value, json};
 
@@ -85,7 +85,7 @@ fn the_description_is_that_of_the_tree_and_names_every_schema_it_uses() {
     let instance = Instance::new();
     let text = String::from_utf8(instance.run("generate openapi").stdout).expect("text");
     let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
-    let kept = std::fs::read_to_string(kept).expect("it is in the tree");
+    let kept = fs::read_to_string(kept).expect("it is in the tree");
     assert!(kept == text, "docs/openapi.json is not what the code says: run cargo xtask docs");
     let description: Value = serde_json::from_str(&text).expect("json");
     for used in text.match_indices("#/components/schemas/").map(|(at, prefix)| &text[at + prefix.len()..]) {
@@ -105,4 +105,38 @@ fn every_described_path_is_answered() {
     for (path, _) in readable {
         assert_eq!(curl(&instance, &[], path).0, "200", "{path}");
     }
+}
+
+/// All under way at once: each has its own revision or its own refusal.
+#[test]
+fn edits_over_one_connection_have_their_own_answers() {
+    const EDITS: usize = 100;
+    let instance = Instance::up();
+    let folder = instance.folder().display();
+    let transfer = |n: usize| {
+        // Every tenth is refused: there is no such group.
+        let to = if n.is_multiple_of(10) { "group:none" } else { "any" };
+        let rule = json!({"name": format!("p{n}"), "action": "deny", "to": to}).to_string();
+        format!(
+            "url = http://fwd/v1/policies\nunix-socket = {folder}/fwd.sock\ndata = {rule:?}\n\
+             output = {folder}/answer-{n}\nwrite-out = \"%{{num_connects}}\\n\"\n"
+        )
+    };
+    let options = "parallel\nparallel-max = 100\nhttp2-prior-knowledge\nsilent\n".to_owned();
+    let transfers: Vec<String> = (0..EDITS).map(transfer).collect();
+    instance.file("curl", &(options + &transfers.join("next\n")));
+    let output = Command::new("curl").arg("--config").arg(instance.folder().join("curl")).output();
+    let connections = String::from_utf8(output.expect("curl is installed").stdout).expect("text");
+    let connections: u32 = connections.lines().map(|n| n.parse::<u32>().expect("a number")).sum();
+    assert_eq!(connections, 1);
+    let answer =
+        |n| fs::read_to_string(instance.folder().join(format!("answer-{n}"))).expect("it was answered");
+    let answers: Vec<Value> =
+        (0..EDITS).map(|n| serde_json::from_str(&answer(n)).expect("answers are JSON")).collect();
+    let mut revisions: Vec<u64> = answers.iter().filter_map(|a| a["revision"].as_u64()).collect();
+    revisions.sort_unstable();
+    assert_eq!(revisions, (1..=90).collect::<Vec<_>>());
+    assert_eq!(answers.iter().filter(|a| a["error"]["code"] == "FWD-E604").count(), EDITS / 10);
+    let (_, list) = json_of(&instance, &[], "/v1/policies");
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(90));
 }

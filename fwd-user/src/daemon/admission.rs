@@ -15,6 +15,14 @@ use crate::{
     state::{Accepted, Change},
 };
 
+/// Whether the host has nothing to say against any edit of such an object.
+pub const fn has_no_say(noun: Noun) -> bool {
+    match noun {
+        Noun::Uplink | Noun::Network | Noun::Port | Noun::Forward => false,
+        Noun::Group | Noun::Set | Noun::Policy => true,
+    }
+}
+
 /// All that is refused; empty if nothing is.
 pub fn problems(accepted: &Accepted, inventory: &Inventory, sockets: &[Socket]) -> Vec<Problem> {
     let document = &accepted.desired.document;

@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{world::World, writer::Job};
+use super::{bundle::Write, world::World, writer::Job};
 use crate::{
     api::{request::WriteQuery, text::Moment},
     state::{Edit, next_expiry},
@@ -42,7 +42,10 @@ pub async fn follow(jobs: mpsc::UnboundedSender<Job>, mut world: watch::Receiver
             Some(edit) => {
                 let (reply, _nobody_waits) = oneshot::channel();
                 let (edit, query) = (Box::new(edit), WriteQuery::default());
-                if jobs.send(Job::Write { edit, query, author: None, reply }).is_err() {
+                if jobs
+                    .send(Job::Write(Write { edit, query, author: None, asked: Instant::now(), reply }))
+                    .is_err()
+                {
                     return;
                 }
                 AGAIN

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
     sync::Arc,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use fwd_common::sweep::Command;
@@ -13,7 +13,9 @@ use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
-    Options, facts,
+    Options,
+    bundle::Write,
+    facts,
     failure::{of_query, of_read},
     implicit,
     observed::{Sight, not_found},
@@ -122,7 +124,8 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 
 impl Service for Handle {
     async fn write(&self, edit: Edit, query: WriteQuery, author: Author) -> Answer<Written> {
-        self.job(|reply| Job::Write { edit: Box::new(edit), query, author: Some(author), reply }).await
+        let (edit, author, asked) = (Box::new(edit), Some(author), Instant::now());
+        self.job(|reply| Job::Write(Write { edit, query, author, asked, reply })).await
     }
 
     fn document(&self) -> Arc<Document> {

@@ -18,7 +18,7 @@ use crate::{
     observe::Names,
     plan::{MapOp, Row, RowKeyOf},
     state::Change,
-    store::{self, Stamp},
+    store,
 };
 
 /// How full maps are: rows that user space has written, and the most there may be.
@@ -33,14 +33,21 @@ pub fn time_text(at: SystemTime) -> String {
     at.format(&Rfc3339).expect("years have four digits")
 }
 
-/// Who made an edit, and when.
-pub fn stamp(author: Option<Author>, now: SystemTime) -> Stamp {
+/// An edit as it is kept; nobody: fwd itself.
+pub fn kept(revision: u64, author: Option<Author>, now: SystemTime, changes: Vec<Change>) -> store::Revision {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let name = |author: Author| match User::from_uid(Uid::from_raw(author.uid)) {
         Ok(Some(user)) => user.name,
         _ => author.uid.to_string(),
     };
-    Stamp { at_secs: since.as_secs().cast_signed(), author: author.map_or_else(|| "fwd".to_owned(), name) }
+    store::Revision {
+        revision,
+        at_secs: since.as_secs().cast_signed(),
+        author: author.map_or_else(|| "fwd".to_owned(), name),
+        uid: author.map(|author| author.uid),
+        pid: author.and_then(|author| author.pid),
+        changes,
+    }
 }
 
 /// An edit as the history shows it.

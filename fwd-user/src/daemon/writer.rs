@@ -4,10 +4,10 @@
 //! An edit goes state → host → compile → plan → datapath → store, and is answered when it is durable. The
 //! store comes last, so that a revision that is kept is one that works: should the machine die in between,
 //! nobody was told, and the next start brings the rows back to the document that was kept. If any step
-//! refuses, host, programs and rows are brought back to the old document.
+//! refuses, host, programs and rows are brought back to the old document. Edits that wait at the same time
+//! go this way together (`bundle`).
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -16,10 +16,13 @@ use fwd_common::sweep::Command;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    admission, existing,
+    admission,
+    bundle::{self, Bundle, Write},
+    existing,
     failure::{of_query, of_read},
     ground::Ground,
-    summary, wanted,
+    place::{Look, Placed, Refusals},
+    summary,
     world::World,
 };
 use crate::{
@@ -30,11 +33,11 @@ use crate::{
         spec::API,
         text::ServiceNames,
     },
-    compile::{Compiled, Tables, compile},
-    host::{Changes, Inventory, Wanted},
+    compile::{Compiled, compile},
+    host::{Changes, Wanted},
     observe::{Names, Observer, metrics::ApplyOutcome},
     plan::{MapOp, diff},
-    state::{self, Accepted, Desired, Edit},
+    state::{self, Accepted, Change, Edit},
     store::{Sqlite, Store},
 };
 
@@ -44,12 +47,7 @@ const HISTORY: u32 = 1000;
 /// What is to be done.
 #[derive(Debug)]
 pub enum Job {
-    Write {
-        edit: Box<Edit>,
-        query: WriteQuery,
-        author: Option<Author>,
-        reply: Reply<Written>,
-    },
+    Write(Write),
     /// Ends flows by their keys, and answers how many there were.
     EndFlows {
         commands: Vec<Command>,
@@ -84,18 +82,11 @@ pub struct Tools {
 
 /// The writer's own.
 pub struct Writer {
-    tools: Tools,
-    world: World,
+    pub(super) tools: Tools,
+    pub(super) world: World,
     /// What the host was last prepared for.
-    wanted: Wanted,
-    readers: watch::Sender<Arc<World>>,
-}
-
-/// A document brought to the host and the datapath.
-struct Placed {
-    inventory: Arc<Inventory>,
-    compiled: Compiled,
-    refused: Arc<BTreeMap<u32, ApiError>>,
+    pub(super) wanted: Wanted,
+    pub(super) readers: watch::Sender<Arc<World>>,
 }
 
 impl Writer {
@@ -118,13 +109,13 @@ impl Writer {
 
     /// Does jobs until the last one.
     pub fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
-        while let Some(job) = jobs.blocking_recv() {
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
             match job {
-                Job::Write { edit, query, author, reply } => {
-                    let start = Instant::now();
-                    let result = self.write(*edit, query, author);
-                    self.note(&result, query, start);
-                    _ = reply.send(result);
+                Job::Write(first) => {
+                    let writes;
+                    (writes, next) = bundle::gather(first, &mut jobs);
+                    self.write_all(writes);
                 }
                 Job::EndFlows { commands, reply } => _ = reply.send(self.tools.ground.end_flows(&commands)),
                 Job::Revisions { reply } => _ = reply.send(self.revisions()),
@@ -143,84 +134,122 @@ impl Writer {
         }
     }
 
-    /// Makes an edit, or tells what it would do.
+    fn write_all(&mut self, writes: Vec<Write>) {
+        let answers = self.make(&writes);
+        for (write, answer) in writes.into_iter().zip(answers) {
+            self.note(&answer, write.query, write.asked);
+            _ = write.reply.send(answer);
+        }
+        if let Err(error) = self.tools.store.tidy() {
+            tracing::warn!("{}", ApiError::from(error));
+        }
+    }
+
+    /// Makes edits, each with its answer. If what they come to cannot be brought about, each is made alone,
+    /// so that only those are refused that cannot be made.
+    fn make(&mut self, writes: &[Write]) -> Vec<Result<Written, ApiError>> {
+        if let [Write { edit, query, author, .. }] = writes {
+            return vec![self.write(Edit::clone(edit), *query, *author)];
+        }
+        let mut bundle = Bundle::new(&self.world.desired);
+        let answers = writes.iter().map(|w| self.judge(&mut bundle, &w.edit, w.query, w.author)).collect();
+        match self.accept(bundle, WriteQuery::default()) {
+            Ok(()) => answers,
+            Err(_) => writes.chunks(1).flat_map(|write| self.make(write)).collect(),
+        }
+    }
+
+    /// Makes one edit, or tells what it would do.
     pub fn write(
         &mut self,
         edit: Edit,
         query: WriteQuery,
         author: Option<Author>,
     ) -> Result<Written, ApiError> {
-        let desired = Arc::clone(&self.world.desired);
-        let accepted = state::accept(&desired, edit, query.if_revision, &self.tools.services)?;
-        self.admit(&accepted)?;
-        let mut written = Written {
-            api: API.to_owned(),
-            revision: accepted.desired.revision,
-            changed: summary::names(&accepted.changes),
-            ..Written::default()
-        };
+        let mut bundle = Bundle::new(&self.world.desired);
+        let written = self.judge(&mut bundle, &edit, query, author)?;
         if query.dry_run {
-            written.revision = desired.revision;
-            written.plan = Some(self.plan(&accepted)?);
-        } else if accepted.changes.is_empty() {
-            written.cut = query.wait.then_some(0);
-        } else {
-            self.accept(accepted, author, query)?;
-            let cut = query.wait.then(|| self.tools.observer.cut_by(written.revision));
-            written.cut = cut.transpose().map_err(|e| of_query(&e))?;
+            let (revision, plan) = (self.world.desired.revision, Some(self.plan(&bundle)?));
+            return Ok(Written { revision, plan, ..written });
         }
-        Ok(written)
+        let is_change = !bundle.edits.is_empty();
+        self.accept(bundle, query)?;
+        let cut = match (query.wait, is_change) {
+            (false, _) => None,
+            (true, false) => Some(0),
+            (true, true) => Some(self.tools.observer.cut_by(written.revision).map_err(|e| of_query(&e))?),
+        };
+        Ok(Written { cut, ..written })
+    }
+
+    /// Whether an edit can be made after those of the bundle; then it is one of them.
+    fn judge(
+        &mut self,
+        bundle: &mut Bundle,
+        edit: &Edit,
+        query: WriteQuery,
+        author: Option<Author>,
+    ) -> Result<Written, ApiError> {
+        let services = &self.tools.services;
+        let changes = if edit.noun().is_some_and(admission::has_no_say) {
+            state::amend(&mut bundle.desired, edit.clone(), query.if_revision, services)?
+        } else {
+            let accepted = state::accept(&bundle.desired, edit.clone(), query.if_revision, services)?;
+            self.admit(bundle, &accepted)?;
+            bundle.desired = accepted.desired;
+            accepted.changes
+        };
+        let revision = bundle.desired.revision;
+        let changed = summary::names(&changes);
+        if !changes.is_empty() {
+            bundle.edits.push(summary::kept(revision, author, SystemTime::now(), changes));
+        }
+        Ok(Written { api: API.to_owned(), revision, changed, ..Written::default() })
     }
 
     /// Whether this host takes an edit. One that concerns interfaces is held against them as they are now.
-    fn admit(&mut self, accepted: &Accepted) -> Result<(), ApiError> {
+    fn admit(&mut self, bundle: &mut Bundle, accepted: &Accepted) -> Result<(), ApiError> {
         let concerns = |kinds: &[&str]| accepted.changes.iter().any(|c| kinds.contains(&c.kind.as_str()));
-        let inventory = match concerns(&["uplink", "port"]) {
-            true => Arc::new(self.tools.ground.inventory(&[])?),
-            false => Arc::clone(&self.world.inventory),
+        let inventory = match (concerns(&["uplink", "port"]), &bundle.inventory) {
+            (true, Some(seen)) => Arc::clone(seen),
+            (true, None) => {
+                let seen = Arc::new(self.tools.ground.inventory(&[])?);
+                Arc::clone(bundle.inventory.insert(seen))
+            }
+            (false, _) => Arc::clone(&self.world.inventory),
         };
-        let sockets = if concerns(&["forward"]) { self.tools.ground.sockets() } else { Vec::new() };
-        match admission::problems(accepted, &inventory, &sockets) {
+        let sockets = match concerns(&["forward"]) {
+            true => &**bundle.sockets.get_or_insert_with(|| self.tools.ground.sockets()),
+            false => &[],
+        };
+        match admission::problems(accepted, &inventory, sockets) {
             problems if problems.is_empty() => Ok(()),
             problems => Err(ApiError::from_problems(problems)),
         }
     }
 
-    /// What an edit would do to objects and maps.
-    fn plan(&self, accepted: &Accepted) -> Result<PlanSummary, ApiError> {
+    /// What edits would do to objects and maps.
+    fn plan(&self, bundle: &Bundle) -> Result<PlanSummary, ApiError> {
         let tables = &self.world.compiled.tables;
-        let compiled = compile(&accepted.desired, &self.world.inventory, tables);
+        let compiled = compile(&bundle.desired, &self.world.inventory, tables);
         let capacities = self.tools.observer.view(|view| view.maps.capacities().to_vec());
         let room = summary::Room {
             entries: compiled.tables.rows_by_map(),
             capacities: capacities.map_err(|e| of_read(&e))?,
         };
         let plan = diff(tables, &compiled.tables);
-        Ok(summary::plan(&accepted.changes, &plan, &Names::new(&accepted.desired), &room))
+        let changes: Vec<Change> = bundle.changes().cloned().collect();
+        Ok(summary::plan(&changes, &plan, &Names::new(&bundle.desired), &room))
     }
 
-    fn accept(
-        &mut self,
-        accepted: Accepted,
-        author: Option<Author>,
-        query: WriteQuery,
-    ) -> Result<(), ApiError> {
-        let concerns_host = |c: &state::Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
-        let look = if accepted.changes.iter().any(concerns_host) { Look::Again } else { Look::AsKnown };
-        let placed = self.place(&accepted.desired, look, Refusals::Fatal);
-        let kept = placed.and_then(|placed| {
-            if existing::settles_first(query) {
-                self.tools.ground.apply(&[MapOp::Recheck])?;
-            }
-            self.tools.observer.binds(accepted.desired.revision).map_err(|e| of_read(&e))?;
-            let plan = existing::plan(&self.world, &placed.compiled.tables, &accepted.changes, query);
-            self.apply(&plan)?;
-            self.tools.store.save(&accepted, &summary::stamp(author, SystemTime::now()))?;
-            Ok(placed)
-        });
-        match kept {
+    /// Brings about what edits came to, and keeps them; all or none.
+    fn accept(&mut self, bundle: Bundle, query: WriteQuery) -> Result<(), ApiError> {
+        if bundle.edits.is_empty() {
+            return Ok(());
+        }
+        match self.bring_about(&bundle, query) {
             Ok(placed) => {
-                self.take(accepted.desired, placed);
+                self.take(bundle.desired, placed);
                 Ok(())
             }
             Err(error) => {
@@ -230,120 +259,26 @@ impl Writer {
         }
     }
 
-    /// Brings the host and the programs, but not the rows, to a document. What nothing concerns is not asked
-    /// again: an edit of a rule touches neither netlink nor links.
-    fn place(&mut self, desired: &Desired, look: Look, refusals: Refusals) -> Result<Placed, ApiError> {
-        let networks: Vec<_> =
-            desired.document.networks.iter().filter(|n| n.has_host_port()).map(|n| n.name.as_str()).collect();
-        let ground = &mut self.tools.ground;
-        let previous = &self.world.compiled;
-        let mut inventory = match look {
-            Look::Again => Arc::new(ground.inventory(&networks)?),
-            Look::AsKnown => Arc::clone(&self.world.inventory),
-        };
-        let mut compiled = compile(desired, &inventory, &previous.tables);
-        let wanted = wanted::of(desired, &compiled, &self.tools.instance);
-        if look == Look::Again || self.wanted != wanted {
-            ground.prepare(&wanted)?;
-            self.wanted = wanted;
-            let prepared = ground.inventory(&networks)?;
-            if prepared != *inventory {
-                compiled = compile(desired, &prepared, &previous.tables);
-                inventory = Arc::new(prepared);
-            }
+    fn bring_about(&mut self, bundle: &Bundle, query: WriteQuery) -> Result<Placed, ApiError> {
+        let start = Instant::now();
+        let concerns_host = |c: &Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
+        let look = if bundle.changes().any(concerns_host) { Look::Again } else { Look::AsKnown };
+        let placed = self.place(&bundle.desired, look, Refusals::Fatal)?;
+        let compiled = start.elapsed();
+        if existing::settles_first(query) {
+            self.tools.ground.apply(&[MapOp::Recheck])?;
         }
-        let mut refused = Arc::clone(&self.world.refused);
-        if look == Look::Again || compiled.ports != previous.ports {
-            refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
-            // That a driver refuses XDP is known once it was tried: `auto` then falls back to TCX.
-            if refused.values().any(|error| error.code == Code::DriverLacks) {
-                inventory = Arc::new(ground.inventory(&networks)?);
-                compiled = compile(desired, &inventory, &previous.tables);
-                refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
-            }
-        }
-        let new = refused.iter().find(|(ifindex, _)| !self.world.refused.contains_key(ifindex));
-        match (new, refusals) {
-            (Some((_, error)), Refusals::Fatal) => Err(error.clone()),
-            _ => Ok(Placed { inventory, compiled, refused }),
-        }
-    }
-
-    fn put(&mut self, tables: &Tables) -> Result<(), ApiError> {
-        self.apply(&diff(&self.world.compiled.tables, tables))
-    }
-
-    fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
-        if plan.is_empty() { Ok(()) } else { self.tools.ground.apply(plan) }
-    }
-
-    /// After a refusal: everything as the document in force wants it. What fails here is logged; the next
-    /// change of the host or the next edit tries again.
-    fn undo(&mut self) {
-        let desired = Arc::clone(&self.world.desired);
-        let undone = self.tools.ground.tables().and_then(|tables| {
-            self.world.compiled = Arc::new(Compiled { tables, ..(*self.world.compiled).clone() });
-            let placed = self.place(&desired, Look::Again, Refusals::Noted)?;
-            self.put(&placed.compiled.tables)?;
-            Ok(placed)
-        });
-        match undone {
-            Ok(placed) => self.take(Desired::clone(&desired), placed),
-            Err(error) => tracing::error!("an edit could not be undone: {error}"),
-        }
-    }
-
-    fn take(&mut self, desired: Desired, placed: Placed) {
-        for (ifindex, error) in placed.refused.iter() {
-            if self.world.refused.get(ifindex) != Some(error) {
-                tracing::warn!("{error}");
-            }
-        }
-        self.tools.observer.rename(Names::new(&desired));
-        self.world = World {
-            applied: desired.revision,
-            desired: Arc::new(desired),
-            inventory: placed.inventory,
-            compiled: Arc::new(placed.compiled),
-            refused: placed.refused,
-        };
-        self.readers.send_replace(Arc::new(self.world.clone()));
-    }
-
-    fn follow_host(&mut self, changes: &Changes) {
-        if changes.devices && self.is_other_host() {
-            self.look_again();
-        }
-        let is_concerned = |id, port: &fwd_common::port::Port| {
-            let by_route = changes.routes && port.is(fwd_common::port::PortKind::Uplink);
-            (by_route || changes.neighbors.contains(&port.ifindex)).then_some(MapOp::Bump(id))
-        };
-        let ports = &self.world.compiled.tables.ports;
-        let plan: Vec<_> = ports.iter().filter_map(|(id, port)| is_concerned(*id, port)).collect();
-        if let Err(error) = self.tools.ground.apply(&plan) {
-            tracing::error!("flows could not be marked after a change of routes: {error}");
-        }
-    }
-
-    /// Whether the host looks other than when it was last looked at. Preparing it makes messages too, which
-    /// must not lead to preparing it again.
-    fn is_other_host(&mut self) -> bool {
-        let networks: Vec<_> = self.world.inventory.host_ports.keys().map(String::as_str).collect();
-        let known = |now: Inventory| now == *self.world.inventory;
-        !self.tools.ground.inventory(&networks).is_ok_and(known)
-    }
-
-    /// The same document on what the host is now.
-    fn look_again(&mut self) {
-        let desired = Arc::clone(&self.world.desired);
-        let followed = self.place(&desired, Look::Again, Refusals::Noted).and_then(|placed| {
-            self.put(&placed.compiled.tables)?;
-            Ok(placed)
-        });
-        match followed {
-            Ok(placed) => self.take(Desired::clone(&desired), placed),
-            Err(error) => tracing::error!("a change of the host could not be followed: {error}"),
-        }
+        let (first, last) = (bundle.edits.first().map_or(0, |e| e.revision), bundle.desired.revision);
+        self.tools.observer.binds(first..=last).map_err(|e| of_read(&e))?;
+        let changes: Vec<Change> = bundle.changes().cloned().collect();
+        self.apply(&existing::plan(&self.world, &placed.compiled.tables, &changes, query))?;
+        let bound = start.elapsed();
+        self.tools.store.save(&bundle.desired, &bundle.edits)?;
+        let (edits, kept) = (bundle.edits.len(), start.elapsed());
+        tracing::debug!(
+            "revision {last}: edits {edits}, compiled in {compiled:?}, in force in {bound:?}, kept in {kept:?}"
+        );
+        Ok(placed)
     }
 
     fn revisions(&self) -> Result<Vec<Revision>, ApiError> {
@@ -362,21 +297,4 @@ impl Writer {
             self.tools.observer.metrics.applied(outcome, start.elapsed());
         }
     }
-}
-
-/// Whether the host is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    Again,
-    /// It is followed, so it is as it was; nothing of it is concerned.
-    AsKnown,
-}
-
-/// What a device that refuses a program means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusals {
-    /// The edit cannot be made.
-    Fatal,
-    /// The port shows it; all others work.
-    Noted,
 }

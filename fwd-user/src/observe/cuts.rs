@@ -1,7 +1,7 @@
 //! Which edit cut how many flows (`flow count --cut-by`). The datapath counts cuts, not their cause; an edit's
-//! are those between its binding and the next one's. Kept by the daemon that made the edit, while it lives.
+//! are those between its binding and the next one's; edits that were made together share theirs. Kept by the daemon that made the edit, while it lives.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use fwd_common::counter::FlowCounter;
 
@@ -10,26 +10,35 @@ use super::FlowCounters;
 /// Edits that are remembered.
 const KEPT: usize = 1000;
 
-/// Cuts counted so far when each revision bound.
+/// Cuts counted so far when edits bound, by the last revision of those that bound together.
 #[derive(Debug, Default)]
 pub struct Cuts {
-    at: BTreeMap<u64, u64>,
+    at: BTreeMap<u64, Bound>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    first: u64,
+    cuts: u64,
 }
 
 impl Cuts {
-    /// Notes that a revision is about to bind.
-    pub fn binds(&mut self, revision: u64, counters: &FlowCounters) {
-        self.at.insert(revision, total(counters));
+    /// Notes that revisions are about to bind.
+    pub fn binds(&mut self, revisions: RangeInclusive<u64>, counters: &FlowCounters) {
+        let (first, last) = revisions.into_inner();
+        self.at.insert(last, Bound { first, cuts: total(counters) });
         if self.at.len() > KEPT {
             self.at.pop_first();
         }
     }
 
-    /// Flows that a revision has cut; none if this daemon did not make it.
+    /// Flows that a revision has cut, with those that bound together with it; none if this daemon did not
+    /// make it.
     pub fn of(&self, revision: u64, counters: &FlowCounters) -> Option<u64> {
-        let start = self.at.get(&revision)?;
-        let end = self.at.range(revision + 1..).next().map_or_else(|| total(counters), |(_, n)| *n);
-        Some(end - start)
+        let (last, start) = self.at.range(revision..).next().filter(|(_, bound)| bound.first <= revision)?;
+        let next = self.at.range(last + 1..).next();
+        let end = next.map_or_else(|| total(counters), |(_, bound)| bound.cuts);
+        Some(end - start.cuts)
     }
 }
 
@@ -52,18 +61,19 @@ mod tests {
     #[test]
     fn an_edits_cuts_are_those_until_the_next_one() {
         let mut cuts = Cuts::default();
-        cuts.binds(7, &counters(10, 1));
+        cuts.binds(7..=7, &counters(10, 1));
         assert_eq!(cuts.of(7, &counters(12, 2)), Some(3));
-        cuts.binds(8, &counters(13, 2));
+        cuts.binds(8..=10, &counters(13, 2));
         assert_eq!(cuts.of(7, &counters(99, 99)), Some(4));
-        assert_eq!(cuts.of(8, &counters(13, 5)), Some(3));
+        assert_eq!([8, 9, 10].map(|r| cuts.of(r, &counters(13, 5))), [Some(3); 3]);
+        assert_eq!(cuts.of(11, &counters(13, 5)), None);
         assert_eq!(cuts.of(6, &counters(13, 5)), None);
     }
 
     #[test]
     fn old_edits_are_forgotten() {
         let mut cuts = Cuts::default();
-        (0..=KEPT as u64).for_each(|revision| cuts.binds(revision, &counters(revision, 0)));
+        (0..=KEPT as u64).for_each(|revision| cuts.binds(revision..=revision, &counters(revision, 0)));
         assert_eq!(cuts.of(0, &counters(2000, 0)), None);
         assert_eq!(cuts.of(1, &counters(2000, 0)), Some(1));
     }

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Instant,
 };
@@ -61,13 +62,13 @@ impl Observer {
         Ok(look(&View::new(&*self.maps, &names, Moment::now())?))
     }
 
-    /// Notes that a revision is about to bind: what is cut from now on is cut by it.
+    /// Notes that revisions are about to bind: what is cut from now on is cut by them.
     ///
     /// # Errors
     /// [`ReadError`] names the map.
-    pub fn binds(&self, revision: u64) -> Result<(), ReadError> {
+    pub fn binds(&self, revisions: RangeInclusive<u64>) -> Result<(), ReadError> {
         let counters = self.maps.flow_counters()?;
-        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).binds(revision, &counters);
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).binds(revisions, &counters);
         Ok(())
     }
 
@@ -148,7 +149,7 @@ mod tests {
         let query = FlowQuery { cut_by: Some(3), ..FlowQuery::default() };
         let unknown = observer.count_flows(&query).expect_err("it was not made here");
         assert_eq!(unknown.to_string(), "revision 3 was not made by this daemon");
-        observer.binds(3).expect("memory can be read");
+        observer.binds(3..=3).expect("memory can be read");
         assert_eq!(observer.count_flows(&query).expect("it was made here").cut, Some(0));
     }
 }

@@ -9,6 +9,7 @@ use fwd_common::{
     port::Port,
 };
 
+use super::merge::differences;
 use crate::compile::Tables;
 
 /// Ports whose flows depend on a row that differs.
@@ -51,9 +52,7 @@ fn changed<'a, K: Ord, V: PartialEq + Copy>(
     old: &'a BTreeMap<K, V>,
     new: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = (&'a K, Option<V>, Option<V>)> {
-    let of_old = old.iter().map(|(key, a)| (key, Some(*a), new.get(key).copied()));
-    let added = new.iter().filter(|(key, _)| !old.contains_key(key)).map(|(key, b)| (key, None, Some(*b)));
-    of_old.filter(|(_, a, b)| a != b).chain(added)
+    differences(old, new).map(|(key, a, b)| (key, a.copied(), b.copied()))
 }
 
 /// Limits are asked when a flow is admitted, and change none that is.

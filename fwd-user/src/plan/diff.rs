@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fwd_common::{
-    id::{ClassId, PortId},
-    policy::ClassKey,
-    port::View,
-};
+use fwd_common::{id::PortId, port::View};
 
-use super::{MapOp, Row, RowKeyOf, concerned::concerned};
+use super::{MapOp, Row, RowKeyOf, concerned::concerned, merge::differences};
 use crate::compile::Tables;
 
 /// The writes that make `old` into `new`; none if they are equal.
@@ -75,18 +71,18 @@ fn put<K: Ord, V: PartialEq>(
     new: &BTreeMap<K, V>,
     row: impl Fn(&K, &V) -> Row,
 ) {
-    let changed = new.iter().filter(|(key, value)| old.get(key) != Some(value));
+    let changed = differences(old, new).filter_map(|(key, _, now)| Some((key, now?)));
     plan.extend(changed.map(|(key, value)| MapOp::Put(row(key, value))));
 }
 
-fn delete<K: Ord, V>(
+fn delete<K: Ord, V: PartialEq>(
     plan: &mut Vec<MapOp>,
     old: &BTreeMap<K, V>,
     new: &BTreeMap<K, V>,
     row: impl Fn(&K) -> RowKeyOf,
 ) {
-    let gone = old.keys().filter(|key| !new.contains_key(key));
-    plan.extend(gone.map(|key| MapOp::Delete(row(key))));
+    let gone = differences(old, new).filter(|(_, _, now)| now.is_none());
+    plan.extend(gone.map(|(key, ..)| MapOp::Delete(row(key))));
 }
 
 /// Views of ports that stay or come: one that goes keeps its view to the end.
@@ -99,10 +95,7 @@ fn staged_views(old: &Tables, new: &Tables) -> impl Iterator<Item = MapOp> {
     changed.collect::<Vec<_>>().into_iter()
 }
 
-fn staged_classes(old: &Tables, new: &Tables) -> impl Iterator<Item = MapOp> {
-    let stage = |(key, bits): &(ClassKey, u32), class: Option<ClassId>| MapOp::StageClass(*key, *bits, class);
-    let changed = new.classes.iter().filter(|(key, class)| old.classes.get(key) != Some(class));
-    let changed = changed.map(move |(key, class)| stage(key, Some(*class)));
-    let gone = old.classes.keys().filter(|key| !new.classes.contains_key(key));
-    changed.chain(gone.map(move |key| stage(key, None)))
+fn staged_classes<'a>(old: &'a Tables, new: &'a Tables) -> impl Iterator<Item = MapOp> + use<'a> {
+    let changed = differences(&old.classes, &new.classes);
+    changed.map(|((key, bits), _, class)| MapOp::StageClass(*key, *bits, class.copied()))
 }

@@ -3,6 +3,7 @@
 mod concerned;
 mod diff;
 mod existing;
+mod merge;
 mod op;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::{
     object::{Noun, Object},
-    spec::Document,
+    spec::{Document, Policy},
 };
 
 /// `Change::kind` of a setting.
@@ -23,6 +23,18 @@ pub struct Change {
     pub before: Option<Value>,
     /// `None`: it is gone.
     pub after: Option<Value>,
+}
+
+impl Change {
+    /// Of a rule; one of the two is there.
+    pub(super) fn of_rule(name: String, before: Option<Policy>, after: Option<Policy>) -> Self {
+        let json = |policy: Option<Policy>| policy.map(|policy| plain(&Object::Policy(policy)));
+        Self { kind: Noun::Policy.name().to_owned(), name, before: json(before), after: json(after) }
+    }
+}
+
+fn plain(object: &Object) -> Value {
+    object.to_json().expect("every field of an object is plain data")
 }
 
 /// All objects and settings that are not the same in both, in the order of the new document, then those
@@ -52,7 +64,7 @@ type Key = (Option<Noun>, String);
 fn rows(document: &Document) -> Vec<(Key, Value)> {
     let settings = document.settings.iter().map(|(key, value)| ((None, key.clone()), value.clone()));
     let objects = document.objects().into_iter().map(|object| {
-        let json = object.to_json().expect("every field of an object is plain data");
+        let json = plain(&object);
         ((Some(object.noun()), object.name().to_owned()), json)
     });
     settings.chain(objects).collect()

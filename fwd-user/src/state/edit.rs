@@ -9,16 +9,11 @@ use crate::api::{
     object::{Named, Noun, Object},
     settings,
     spec::{Document, Hook, Uplink},
-    text::{Moment, Service, ServiceNames},
+    text::{Moment, ServiceNames},
 };
 
 use super::{
-    Change, Desired,
-    change::changes,
-    expiry::expire,
-    naming,
-    problem::{Reporter, capitalized},
-    users::users,
+    Change, Desired, change::changes, expiry::expire, naming, problem::capitalized, rule, users::users,
     validate,
 };
 
@@ -58,37 +53,75 @@ pub fn accept(
     if_revision: Option<u64>,
     services: &ServiceNames,
 ) -> Result<Accepted, ApiError> {
-    if let Some(asked) = if_revision.filter(|asked| *asked != current.revision) {
+    let mut desired = current.clone();
+    let changes = amend(&mut desired, edit, if_revision, services)?;
+    Ok(Accepted { desired, changes })
+}
+
+/// As [`accept`], in place: what an edit of one rule costs does not grow with the document's copies.
+///
+/// # Errors
+/// As [`accept`]; `desired` is as it was then.
+pub fn amend(
+    desired: &mut Desired,
+    edit: Edit,
+    if_revision: Option<u64>,
+    services: &ServiceNames,
+) -> Result<Vec<Change>, ApiError> {
+    if let Some(asked) = if_revision.filter(|asked| *asked != desired.revision) {
         return Err(ApiError::new(
             Code::RevisionConflict,
-            format!("The document has revision {}, not {asked}; nothing was changed.", current.revision),
+            format!("The document has revision {}, not {asked}; nothing was changed.", desired.revision),
         ));
     }
-    let mut document = applied(&current.document, edit)?;
+    match edit.noun() {
+        Some(Noun::Policy) => rule::amend(desired, edit, services),
+        _ => amend_whole(desired, edit, services),
+    }
+}
+
+/// Any edit: the whole document is looked at.
+pub(super) fn amend_whole(
+    desired: &mut Desired,
+    edit: Edit,
+    services: &ServiceNames,
+) -> Result<Vec<Change>, ApiError> {
+    let mut document = desired.document.clone();
+    apply(&mut document, edit)?;
     let mut problems = normalize(&mut document, services);
     problems.extend(validate::problems(&document));
     if !problems.is_empty() {
         return Err(ApiError::from_problems(problems));
     }
-    let document = in_order_of(&current.document, document);
-    let changes = changes(&current.document, &document);
-    let mut desired = current.clone();
+    let document = in_order_of(&desired.document, document);
+    let changes = changes(&desired.document, &document);
     if !changes.is_empty() {
         desired.revision += 1;
         desired.numbers.follow(&document);
         desired.document = document;
     }
-    Ok(Accepted { desired, changes })
+    Ok(changes)
 }
 
-fn applied(current: &Document, edit: Edit) -> Result<Document, ApiError> {
-    let mut document = current.clone();
+impl Edit {
+    /// The kind of object, of an edit of one object.
+    pub fn noun(&self) -> Option<Noun> {
+        match self {
+            Self::Add { object, .. } => Some(object.noun()),
+            Self::Set { noun, .. } | Self::Delete { noun, .. } => Some(*noun),
+            Self::Replace(_) | Self::Settings(_) | Self::Expire(_) => None,
+        }
+    }
+}
+
+/// Makes an edit of one object whole or not at all; any other one may stop amid.
+pub(super) fn apply(document: &mut Document, edit: Edit) -> Result<(), ApiError> {
     match edit {
-        Edit::Replace(new) => document = new,
-        Edit::Expire(now) => expire(&mut document, now),
-        Edit::Add { object, may_exist } => add(&mut document, object, may_exist)?,
-        Edit::Set { noun, name, patch } => set(&mut document, noun, &name, patch)?,
-        Edit::Delete { noun, name, if_exists } => delete(&mut document, noun, &name, if_exists)?,
+        Edit::Replace(new) => *document = new,
+        Edit::Expire(now) => expire(document, now),
+        Edit::Add { object, may_exist } => add(document, object, may_exist)?,
+        Edit::Set { noun, name, patch } => set(document, noun, &name, patch)?,
+        Edit::Delete { noun, name, if_exists } => delete(document, noun, &name, if_exists)?,
         Edit::Settings(values) => {
             for (key, value) in values {
                 if value.is_null() {
@@ -103,7 +136,7 @@ fn applied(current: &Document, edit: Edit) -> Result<Document, ApiError> {
             }
         }
     }
-    Ok(document)
+    Ok(())
 }
 
 fn add(document: &mut Document, mut object: Object, may_exist: bool) -> Result<(), ApiError> {
@@ -195,26 +228,20 @@ fn normalize(document: &mut Document, services: &ServiceNames) -> Vec<Problem> {
             *value = normal;
         }
     }
-    let forwards = document.forwards.iter_mut().map(|forward| &mut forward.expires);
-    for expires in forwards.chain(document.policies.iter_mut().map(|policy| &mut policy.expires)) {
-        if let Some(Ok(moment)) = expires.as_ref().map(|text| text.parse::<Moment>()) {
-            *expires = Some(moment.to_string());
-        }
+    for forward in &mut document.forwards {
+        moment(&mut forward.expires);
     }
     for (index, policy) in document.policies.iter_mut().enumerate() {
-        let mut texts = Vec::new();
-        for (n, text) in policy.services.iter().enumerate() {
-            match Service::parse(text, services) {
-                Ok(found) => texts.extend(found.iter().map(ToString::to_string)),
-                Err(error) => {
-                    let mut report = Reporter::new(&mut problems, Noun::Policy, index, &policy.name);
-                    report.text(&format!("services/{n}"), Code::BadValue, error);
-                }
-            }
-        }
-        policy.services = texts;
+        rule::normalize(index, policy, services, &mut problems);
     }
     problems
+}
+
+/// One spelling of when something ends.
+pub(super) fn moment(expires: &mut Option<String>) {
+    if let Some(Ok(moment)) = expires.as_ref().map(|text| text.parse::<Moment>()) {
+        *expires = Some(moment.to_string());
+    }
 }
 
 /// The new document with the objects that it keeps in their old order, new ones behind: the order of the

@@ -1,5 +1,7 @@
 //! Names for forwards and policies that were added without one.
 
+use std::collections::HashSet;
+
 use crate::api::{
     object::{Named, Object},
     spec::{Document, Forward, Policy},
@@ -28,7 +30,9 @@ fn by_listen(forward: &Forward) -> Option<String> {
 
 /// The first of `policy-1`, `policy-2`, … that is free.
 fn numbered<T: Named>(document: &Document) -> String {
-    let names = (1..).map(|n: u32| format!("{}-{n}", T::NOUN));
-    let mut free = names.skip_while(|name| document.find::<T>(name).is_some());
-    free.next().expect("a document has fewer objects than numbers")
+    let prefix = format!("{}-", T::NOUN);
+    let taken: HashSet<&str> =
+        T::list(document).iter().filter_map(|object| object.name().strip_prefix(&prefix)).collect();
+    let mut free = (1..).map(|n: u32| n.to_string()).skip_while(|n| taken.contains(n.as_str()));
+    prefix.clone() + &free.next().expect("a document has fewer objects than numbers")
 }

@@ -81,6 +81,17 @@ impl Numbers {
 }
 
 impl Numbers {
+    /// As [`Self::follow`], of one rule that came, stayed or went.
+    pub(super) fn follow_rule(&mut self, name: &str, exists: bool) {
+        if !exists {
+            self.rules.remove(name);
+        } else if !self.rules.contains_key(name) {
+            let number = free(self.last.rule, u32::MAX, |n| !self.rules.values().any(|id| id.0 == n));
+            self.last.rule = number;
+            self.rules.insert(name.to_owned(), RuleId(number));
+        }
+    }
+
     /// Whether every object of a document has its number, and nothing else has one.
     pub fn fit(&self, document: &Document) -> bool {
         let mut followed = self.clone();
@@ -164,12 +175,16 @@ fn fill<Id>(map: &mut BTreeMap<String, Id>, wanted: BTreeSet<String>, next: &mut
 
 /// The next number from 1 to `max` after the last one given that nobody has.
 fn take(used: &mut BTreeSet<u32>, last: &mut u32, max: u32) -> u32 {
-    let after = (*last..max).map(|n| n + 1);
-    let free = after.chain(1..=max).find(|n| !used.contains(n));
-    let number = free.expect("validation leaves room for every object");
+    let number = free(*last, max, |n| !used.contains(&n));
     used.insert(number);
     *last = number;
     number
+}
+
+fn free(last: u32, max: u32, is_free: impl Fn(u32) -> bool) -> u32 {
+    let after = (last..max).map(|n| n + 1);
+    let found = after.chain(1..=max).find(|n| is_free(*n));
+    found.expect("validation leaves room for every object")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::Error;
 /// In the file's header: "fwd" and the kind of file.
 const APPLICATION_ID: u32 = u32::from_be_bytes(*b"fwd1");
 /// Of the tables below.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 const TABLES: &str = "
 CREATE TABLE objects (
@@ -32,8 +32,16 @@ CREATE TABLE revisions (
     revision INTEGER PRIMARY KEY,
     at_secs INTEGER NOT NULL,
     author TEXT NOT NULL,
-    changes TEXT NOT NULL
+    changes TEXT NOT NULL,
+    uid INTEGER,
+    pid INTEGER
 );
+";
+
+/// From version 1, which did not know who asked but by name.
+const FROM_1: &str = "
+ALTER TABLE revisions ADD COLUMN uid INTEGER;
+ALTER TABLE revisions ADD COLUMN pid INTEGER;
 ";
 
 /// Makes the file if there is none.
@@ -70,6 +78,36 @@ fn write_empty(path: &Path) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)?;
     connection.execute_batch(TABLES)?;
     connection.close().map_err(|(_, e)| e)
+}
+
+/// Brings the tables of an earlier version to this one, all or nothing.
+///
+/// # Errors
+/// The file is as it was then.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(FROM_1)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+/// Makes SQLite's log as long as it gets, of zeros, which are no frames (file format, 4.1). To write over what a
+/// file holds takes the disk one write; to lengthen it takes the file system's journal too, with each edit.
+///
+/// # Errors
+/// If the disk has no room for it.
+pub(super) fn lengthen_log(path: &Path) -> io::Result<()> {
+    const LENGTH: u64 = 4 << 20;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let mut log = File::options().append(true).create(true).open(log)?;
+    let missing = LENGTH.saturating_sub(log.metadata()?.len());
+    io::copy(&mut io::repeat(0).take(missing), &mut log)?;
+    log.sync_all()
 }
 
 /// Reads the file's header (SQLite file format, 1.3): whether the file is fwd's, of a version that is known.

@@ -15,17 +15,8 @@ use serde::Serialize;
 
 use crate::{
     api::spec::Document,
-    state::{Accepted, Change, Desired},
+    state::{Change, Desired},
 };
-
-/// What is said of an edit beside what it changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Seconds since 1970, UTC.
-    pub at_secs: i64,
-    /// Who asked: `root`, or a user's name or number.
-    pub author: String,
-}
 
 /// One accepted edit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +24,11 @@ pub struct Revision {
     pub revision: u64,
     /// Seconds since 1970, UTC.
     pub at_secs: i64,
+    /// Who asked: `root`, or a user's name or number; `fwd` itself.
     pub author: String,
+    /// The user and the process that asked; none: fwd itself.
+    pub uid: Option<u32>,
+    pub pid: Option<i32>,
     pub changes: Vec<Change>,
 }
 
@@ -45,11 +40,18 @@ pub trait Store {
     /// If it cannot be read, or is not what was written.
     fn load(&self) -> Result<Desired, Error>;
 
-    /// Keeps an accepted edit; when this returns, it is durable. One without changes writes nothing.
+    /// Keeps accepted edits, one after the other, and what they came to; when this returns, all are durable.
+    /// None writes nothing.
     ///
     /// # Errors
-    /// Nothing was changed then. Also if the edit does not follow the last one that was kept.
-    fn save(&mut self, accepted: &Accepted, stamp: &Stamp) -> Result<(), Error>;
+    /// Nothing was changed then. Also if the edits do not follow the last one that was kept.
+    fn save(&mut self, desired: &Desired, edits: &[Revision]) -> Result<(), Error>;
+
+    /// What can wait until nobody waits: called between edits.
+    ///
+    /// # Errors
+    /// Nothing is lost then.
+    fn tidy(&mut self) -> Result<(), Error>;
 
     /// The last `limit` edits, the newest first.
     ///

@@ -8,25 +8,31 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde_json::Value;
 
-use super::{Error, Revision, Stamp, Store, file};
+use super::{Error, Revision, Store, file};
 use crate::{
     api::{
         object::{Noun, Object},
         spec::Document,
     },
-    state::{Accepted, Change, Desired, LAST_NUMBER, Numbers, undo},
+    state::{Change, Desired, LAST_NUMBER, Numbers, undo},
 };
 
 /// Older edits are forgotten.
 const KEPT_REVISIONS: u64 = 10_000;
 /// `objects.kind` of a setting.
 const SETTING: &str = "setting";
+/// Transactions after which the log is brought into the file, as soon as nobody waits.
+const LOGGED: u32 = 64;
+/// Pages after which it is done in any case, by whoever waits then.
+const LOG_PAGES: u32 = 8000;
 
 /// A store in a file.
 #[derive(Debug)]
 pub struct Sqlite {
     path: PathBuf,
     connection: Connection,
+    /// Transactions in the log.
+    logged: u32,
 }
 
 impl Sqlite {
@@ -38,7 +44,7 @@ impl Sqlite {
         file::ensure(path)?;
         file::check_header(path)?;
         let failed = |source| failure(path, "opening it", source);
-        let connection = Connection::open(path).map_err(failed)?;
+        let mut connection = Connection::open(path).map_err(failed)?;
         let state: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
         if state != "ok" {
@@ -46,7 +52,11 @@ impl Sqlite {
         }
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-        let store = Self { path: path.to_owned(), connection };
+        connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(failed)?;
+        file::migrate(&mut connection).map_err(failed)?;
+        let failed = |source| Error::Io { path: path.to_owned(), action: "making room for its log", source };
+        file::lengthen_log(path).map_err(failed)?;
+        let store = Self { path: path.to_owned(), connection, logged: 0 };
         store.load()?;
         Ok(store)
     }
@@ -117,32 +127,55 @@ impl Store for Sqlite {
         Ok(Desired { revision: self.revision()?, document, numbers })
     }
 
-    fn save(&mut self, accepted: &Accepted, stamp: &Stamp) -> Result<(), Error> {
-        let Accepted { desired, changes } = accepted;
-        if changes.is_empty() {
+    fn save(&mut self, desired: &Desired, edits: &[Revision]) -> Result<(), Error> {
+        if edits.is_empty() {
             return Ok(());
         }
-        let (kept, given) = (self.revision()?, desired.revision);
-        if given != kept + 1 {
-            return Err(Error::OutOfOrder { path: self.path.clone(), kept, given });
+        let kept = self.revision()?;
+        let given = edits.iter().map(|edit| edit.revision);
+        if let Some((wanted, given)) = (kept + 1..).zip(given).find(|(wanted, given)| wanted != given) {
+            return Err(Error::OutOfOrder { path: self.path.clone(), kept: wanted - 1, given });
         }
         let failed = |source| failure(&self.path, "writing it", source);
         let transaction = self.connection.transaction().map_err(failed)?;
-        write(&transaction, accepted, stamp).map_err(failed)?;
-        transaction.commit().map_err(failed)
+        write(&transaction, desired, edits).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        self.logged += 1;
+        Ok(())
+    }
+
+    /// Brings the log into the file. Else the edit that fills the log would wait for it.
+    fn tidy(&mut self) -> Result<(), Error> {
+        if self.logged < LOGGED {
+            return Ok(());
+        }
+        self.logged = 0;
+        let failed = |source| failure(&self.path, "bringing its log into it", source);
+        self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(failed)
     }
 
     fn history(&self, limit: u32) -> Result<Vec<Revision>, Error> {
         let sql = format!(
-            "SELECT revision, at_secs, author, changes FROM revisions ORDER BY revision DESC LIMIT {limit}"
+            "SELECT revision, at_secs, author, uid, pid, changes FROM revisions ORDER BY revision DESC
+             LIMIT {limit}"
         );
-        let rows = self.read(&sql, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-        let revision = |(revision, at_secs, author, changes): (u64, i64, String, String)| {
-            let unreadable = |e| self.damaged(format!("revision {revision}: {e}"));
+        let rows = self.read(&sql, |row| {
+            let edit = Revision {
+                revision: row.get(0)?,
+                at_secs: row.get(1)?,
+                author: row.get(2)?,
+                uid: row.get(3)?,
+                pid: row.get(4)?,
+                changes: Vec::new(),
+            };
+            Ok((edit, row.get::<_, String>(5)?))
+        })?;
+        let with_changes = |(edit, changes): (Revision, String)| {
+            let unreadable = |e| self.damaged(format!("revision {}: {e}", edit.revision));
             let changes = serde_json::from_str(&changes).map_err(unreadable)?;
-            Ok(Revision { revision, at_secs, author, changes })
+            Ok(Revision { changes, ..edit })
         };
-        rows.into_iter().map(revision).collect()
+        rows.into_iter().map(with_changes).collect()
     }
 
     fn document_at(&self, revision: u64) -> Result<Option<Document>, Error> {
@@ -162,24 +195,34 @@ impl Store for Sqlite {
     }
 }
 
-fn write(transaction: &Transaction<'_>, accepted: &Accepted, stamp: &Stamp) -> rusqlite::Result<()> {
-    let Accepted { desired, changes } = accepted;
-    for change in changes {
-        write_object(transaction, change)?;
-        for (kind, number) in desired.numbers.rows_of(&change.kind, &change.name) {
-            write_number(transaction, (kind, &change.name), number)?;
+fn write(transaction: &Transaction<'_>, desired: &Desired, edits: &[Revision]) -> rusqlite::Result<()> {
+    for edit in edits {
+        for change in &edit.changes {
+            write_object(transaction, change)?;
+            for (kind, number) in desired.numbers.rows_of(&change.kind, &change.name) {
+                write_number(transaction, (kind, &change.name), number)?;
+            }
         }
+        write_revision(transaction, edit)?;
     }
     for (kind, number) in desired.numbers.last.rows() {
         write_number(transaction, (LAST_NUMBER, kind), Some(number))?;
     }
+    let oldest = desired.revision.saturating_sub(KEPT_REVISIONS);
+    transaction.prepare_cached("DELETE FROM revisions WHERE revision <= ?1")?.execute([oldest])?;
+    Ok(())
+}
+
+fn write_revision(transaction: &Transaction<'_>, edit: &Revision) -> rusqlite::Result<()> {
+    let Revision { revision, at_secs, author, uid, pid, changes } = edit;
     let json =
         serde_json::to_string(changes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     transaction
-        .prepare_cached("INSERT INTO revisions (revision, at_secs, author, changes) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![desired.revision, stamp.at_secs, stamp.author, json])?;
-    let oldest = desired.revision.saturating_sub(KEPT_REVISIONS);
-    transaction.prepare_cached("DELETE FROM revisions WHERE revision <= ?1")?.execute([oldest])?;
+        .prepare_cached(
+            "INSERT INTO revisions (revision, at_secs, author, uid, pid, changes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![revision, at_secs, author, uid, pid, json])?;
     Ok(())
 }
 

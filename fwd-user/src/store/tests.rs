@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::state::{Edit, accept};
+use crate::state::{Accepted, Edit, accept};
 
 fn document(ports: &[&str]) -> Document {
     let port = |name: &&str| json!({"name": name, "device": format!("tap-{name}"), "network": "n"});
@@ -21,8 +21,18 @@ fn replaced(current: &Desired, document: Document) -> Accepted {
     accept(current, Edit::Replace(document), None, &Default::default()).expect("a valid document")
 }
 
-fn stamp() -> Stamp {
-    Stamp { at_secs: 1_700_000_000, author: "root".to_owned() }
+/// Keeps edits that were accepted one after the other.
+fn save(store: &mut Sqlite, accepted: &[&Accepted]) -> Result<(), Error> {
+    let kept = |a: &&Accepted| Revision {
+        revision: a.desired.revision,
+        at_secs: 1_700_000_000,
+        author: "root".to_owned(),
+        uid: Some(0),
+        pid: Some(4711),
+        changes: a.changes.clone(),
+    };
+    let edits: Vec<_> = accepted.iter().filter(|a| !a.changes.is_empty()).map(kept).collect();
+    store.save(&accepted.last().expect("there is one").desired, &edits)
 }
 
 /// A store with one edit kept, in a directory that goes with the first value.
@@ -31,7 +41,7 @@ fn kept() -> (tempfile::TempDir, std::path::PathBuf, Accepted) {
     let path = directory.path().join("fwd.db");
     let accepted = replaced(&Desired::default(), document(&["b", "a"]));
     let mut store = Sqlite::open(&path).expect("a new store");
-    store.save(&accepted, &stamp()).expect("kept");
+    save(&mut store, &[&accepted]).expect("kept");
     (directory, path, accepted)
 }
 
@@ -41,13 +51,14 @@ fn what_was_kept_is_there_after_a_restart() {
     let mut store = Sqlite::open(&path).expect("an old store");
     assert_eq!(store.load().expect("loaded"), first.desired);
     let second = replaced(&first.desired, document(&["c", "a"]));
-    store.save(&second, &stamp()).expect("kept");
+    save(&mut store, &[&second]).expect("kept");
     drop(store);
     let store = Sqlite::open(&path).expect("an old store");
     assert_eq!(store.load().expect("loaded"), second.desired);
     let history = store.history(10).expect("history");
     assert_eq!(history.iter().map(|r| r.revision).collect::<Vec<_>>(), [2, 1]);
     assert_eq!((history[0].author.as_str(), &history[0].changes), ("root", &second.changes));
+    assert_eq!((history[0].uid, history[0].pid), (Some(0), Some(4711)));
     assert_eq!(store.history(1).expect("history").len(), 1);
 }
 
@@ -58,7 +69,7 @@ fn earlier_documents_can_be_had_again() {
     let mut without = document(&["a"]);
     without.settings.clear();
     let second = replaced(&first.desired, without);
-    store.save(&second, &stamp()).expect("kept");
+    save(&mut store, &[&second]).expect("kept");
     let mut back = store.document_at(1).expect("readable").expect("within the history");
     back.ports.sort_by(|x, y| y.name.cmp(&x.name));
     assert_eq!(back, first.desired.document);
@@ -68,10 +79,55 @@ fn earlier_documents_can_be_had_again() {
 }
 
 #[test]
+fn edits_that_are_kept_together_are_revisions_of_their_own() {
+    let (_directory, path, first) = kept();
+    let mut store = Sqlite::open(&path).expect("an old store");
+    // One comes and goes within them.
+    let second = replaced(&first.desired, document(&["a", "b", "c"]));
+    let third = replaced(&second.desired, document(&["a", "d"]));
+    save(&mut store, &[&second, &third]).expect("kept");
+    store.tidy().expect("tidied");
+    drop(store);
+    let store = Sqlite::open(&path).expect("an old store");
+    assert_eq!(store.load().expect("loaded"), third.desired);
+    let history = store.history(10).expect("history");
+    assert_eq!(history.iter().map(|r| r.revision).collect::<Vec<_>>(), [3, 2, 1]);
+    assert_eq!(history[1].changes, second.changes);
+    assert_eq!(store.document_at(2).expect("readable").map(|d| d.ports.len()), Some(3));
+}
+
+#[test]
+fn edits_with_a_gap_are_refused() {
+    let (_directory, path, first) = kept();
+    let mut store = Sqlite::open(&path).expect("an old store");
+    let second = replaced(&first.desired, document(&["a"]));
+    let third = replaced(&second.desired, document(&["d"]));
+    let fourth = replaced(&third.desired, document(&["e"]));
+    let error = save(&mut store, &[&second, &fourth]).expect_err("the third is missing");
+    assert!(matches!(error, Error::OutOfOrder { kept: 2, given: 4, .. }), "{error}");
+    assert_eq!(store.load().expect("loaded"), first.desired);
+}
+
+#[test]
+fn a_store_of_the_first_version_is_brought_up() {
+    let (_directory, path, first) = kept();
+    let connection = rusqlite::Connection::open(&path).expect("opened");
+    let older = "ALTER TABLE revisions DROP COLUMN uid; ALTER TABLE revisions DROP COLUMN pid;
+                 PRAGMA user_version = 1;";
+    connection.execute_batch(older).expect("made older");
+    drop(connection);
+    let store = Sqlite::open(&path).expect("an old store");
+    assert_eq!(store.load().expect("loaded"), first.desired);
+    assert_eq!(store.history(10).expect("history")[0].uid, None);
+    drop(store);
+    Sqlite::open(&path).expect("it is of this version now");
+}
+
+#[test]
 fn an_edit_that_does_not_follow_is_refused() {
     let (_directory, path, first) = kept();
     let mut store = Sqlite::open(&path).expect("an old store");
-    let error = store.save(&first, &stamp()).expect_err("kept already");
+    let error = save(&mut store, &[&first]).expect_err("kept already");
     assert!(matches!(error, Error::OutOfOrder { kept: 1, given: 1, .. }));
     assert_eq!(store.load().expect("loaded"), first.desired);
 }
@@ -81,7 +137,7 @@ fn an_edit_without_changes_writes_nothing() {
     let (_directory, path, first) = kept();
     let mut store = Sqlite::open(&path).expect("an old store");
     let same = replaced(&first.desired, first.desired.document.clone());
-    store.save(&same, &stamp()).expect("nothing to keep");
+    save(&mut store, &[&same]).expect("nothing to keep");
     assert_eq!(store.history(10).expect("history").len(), 1);
 }
 

@@ -51,17 +51,27 @@ pub(super) fn problems(document: &Document) -> Vec<Problem> {
     out
 }
 
+/// All that is wrong with the rule at `index` of the list, in a document without any other problem.
+pub(super) fn rule(document: &Document, index: usize, out: &mut Vec<Problem>) {
+    check_name(&document.policies[index], index, out);
+    policies::check_one(document, index, out);
+}
+
+fn check_name<T: Named>(object: &T, index: usize, out: &mut Vec<Problem>) {
+    let name = object.name();
+    if let Err(error) = parse_name(name) {
+        Reporter::new(out, T::NOUN, index, name).text("name", Code::BadName, error);
+    }
+}
+
 /// Names are names, and none is there twice.
 fn check_names<T: Named>(document: &Document, out: &mut Vec<Problem>) {
     let mut seen = BTreeMap::new();
     for (index, object) in T::list(document).iter().enumerate() {
+        check_name(object, index, out);
         let name = object.name();
-        let mut report = Reporter::new(out, T::NOUN, index, name);
-        if let Err(error) = parse_name(name) {
-            report.text("name", Code::BadName, error);
-        }
         if let Some(first) = seen.insert(name, index) {
-            report.add(
+            Reporter::new(out, T::NOUN, index, name).add(
                 "name",
                 Code::DuplicateName,
                 format_args!("number {} of {} has the same name", first + 1, T::NOUN.list()),

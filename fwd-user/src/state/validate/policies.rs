@@ -10,27 +10,33 @@ use crate::api::{
 use super::Reporter;
 
 pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
-    for (index, policy) in document.policies.iter().enumerate() {
-        let mut report = Reporter::new(out, Noun::Policy, index, &policy.name);
-        for (field, ends) in [("from", &policy.from), ("to", &policy.to)] {
-            for (n, text) in ends.iter().enumerate() {
-                let field = format!("{field}/{n}");
-                match text.parse::<End>() {
-                    Err(error) => report.text(&field, Code::BadValue, error),
-                    Ok(end) => check_end(&mut report, &field, &end, document),
-                }
+    for index in 0..document.policies.len() {
+        check_one(document, index, out);
+    }
+}
+
+/// The rule at `index` of the list.
+pub(super) fn check_one(document: &Document, index: usize, out: &mut Vec<Problem>) {
+    let policy = &document.policies[index];
+    let mut report = Reporter::new(out, Noun::Policy, index, &policy.name);
+    for (field, ends) in [("from", &policy.from), ("to", &policy.to)] {
+        for (n, text) in ends.iter().enumerate() {
+            let field = format!("{field}/{n}");
+            match text.parse::<End>() {
+                Err(error) => report.text(&field, Code::BadValue, error),
+                Ok(end) => check_end(&mut report, &field, &end, document),
             }
         }
-        check_moment(&mut report, policy.expires.as_deref());
-        for (n, text) in policy.services.iter().enumerate() {
-            if let Err(error) = text.parse::<Service>() {
-                report.text(&format!("services/{n}"), Code::BadValue, error);
-            }
+    }
+    check_moment(&mut report, policy.expires.as_deref());
+    for (n, text) in policy.services.iter().enumerate() {
+        if let Err(error) = text.parse::<Service>() {
+            report.text(&format!("services/{n}"), Code::BadValue, error);
         }
     }
 }
 
-/// When an object ends by itself.
+/// When something ends is a moment, where it ends at all.
 pub(super) fn check_moment(report: &mut Reporter<'_>, expires: Option<&str>) {
     if let Some(Err(error)) = expires.map(str::parse::<Moment>) {
         report.text("expires", Code::BadValue, error);

@@ -1,0 +1,161 @@
+//! Bringing host, programs and rows to a document, and back to the one before: for edits, and for a host that
+//! changed under the same document.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{wanted, world::World, writer::Writer};
+use crate::{
+    api::error::{ApiError, Code},
+    compile::{Compiled, Tables, compile},
+    host::{Changes, Inventory},
+    observe::Names,
+    plan::{MapOp, diff},
+    state::Desired,
+};
+
+/// A document brought to the host and the datapath.
+pub(super) struct Placed {
+    pub inventory: Arc<Inventory>,
+    pub compiled: Compiled,
+    pub refused: Arc<BTreeMap<u32, ApiError>>,
+}
+
+/// Whether the host is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Again,
+    /// It is followed, so it is as it was; nothing of it is concerned.
+    AsKnown,
+}
+
+/// What a device that refuses a program means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusals {
+    /// The edit cannot be made.
+    Fatal,
+    /// The port shows it; all others work.
+    Noted,
+}
+
+impl Writer {
+    /// Brings the host and the programs, but not the rows, to a document. What nothing concerns is not asked
+    /// again: an edit of a rule touches neither netlink nor links.
+    pub(super) fn place(
+        &mut self,
+        desired: &Desired,
+        look: Look,
+        refusals: Refusals,
+    ) -> Result<Placed, ApiError> {
+        let networks: Vec<_> =
+            desired.document.networks.iter().filter(|n| n.has_host_port()).map(|n| n.name.as_str()).collect();
+        let ground = &mut self.tools.ground;
+        let previous = &self.world.compiled;
+        let mut inventory = match look {
+            Look::Again => Arc::new(ground.inventory(&networks)?),
+            Look::AsKnown => Arc::clone(&self.world.inventory),
+        };
+        let mut compiled = compile(desired, &inventory, &previous.tables);
+        let wanted = wanted::of(desired, &compiled, &self.tools.instance);
+        if look == Look::Again || self.wanted != wanted {
+            ground.prepare(&wanted)?;
+            self.wanted = wanted;
+            let prepared = ground.inventory(&networks)?;
+            if prepared != *inventory {
+                compiled = compile(desired, &prepared, &previous.tables);
+                inventory = Arc::new(prepared);
+            }
+        }
+        let mut refused = Arc::clone(&self.world.refused);
+        if look == Look::Again || compiled.ports != previous.ports {
+            refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
+            // That a driver refuses XDP is known once it was tried: `auto` then falls back to TCX.
+            if refused.values().any(|error| error.code == Code::DriverLacks) {
+                inventory = Arc::new(ground.inventory(&networks)?);
+                compiled = compile(desired, &inventory, &previous.tables);
+                refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
+            }
+        }
+        let new = refused.iter().find(|(ifindex, _)| !self.world.refused.contains_key(ifindex));
+        match (new, refusals) {
+            (Some((_, error)), Refusals::Fatal) => Err(error.clone()),
+            _ => Ok(Placed { inventory, compiled, refused }),
+        }
+    }
+
+    pub(super) fn put(&mut self, tables: &Tables) -> Result<(), ApiError> {
+        self.apply(&diff(&self.world.compiled.tables, tables))
+    }
+
+    pub(super) fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
+        if plan.is_empty() { Ok(()) } else { self.tools.ground.apply(plan) }
+    }
+
+    /// After a refusal: everything as the document in force wants it. What fails here is logged; the next
+    /// change of the host or the next edit tries again.
+    pub(super) fn undo(&mut self) {
+        let desired = Arc::clone(&self.world.desired);
+        let undone = self.tools.ground.tables().and_then(|tables| {
+            self.world.compiled = Arc::new(Compiled { tables, ..(*self.world.compiled).clone() });
+            let placed = self.place(&desired, Look::Again, Refusals::Noted)?;
+            self.put(&placed.compiled.tables)?;
+            Ok(placed)
+        });
+        match undone {
+            Ok(placed) => self.take(Desired::clone(&desired), placed),
+            Err(error) => tracing::error!("an edit could not be undone: {error}"),
+        }
+    }
+
+    pub(super) fn take(&mut self, desired: Desired, placed: Placed) {
+        for (ifindex, error) in placed.refused.iter() {
+            if self.world.refused.get(ifindex) != Some(error) {
+                tracing::warn!("{error}");
+            }
+        }
+        self.tools.observer.rename(Names::new(&desired));
+        self.world = World {
+            applied: desired.revision,
+            desired: Arc::new(desired),
+            inventory: placed.inventory,
+            compiled: Arc::new(placed.compiled),
+            refused: placed.refused,
+        };
+        self.readers.send_replace(Arc::new(self.world.clone()));
+    }
+
+    pub(super) fn follow_host(&mut self, changes: &Changes) {
+        if changes.devices && self.is_other_host() {
+            self.look_again();
+        }
+        let is_concerned = |id, port: &fwd_common::port::Port| {
+            let by_route = changes.routes && port.is(fwd_common::port::PortKind::Uplink);
+            (by_route || changes.neighbors.contains(&port.ifindex)).then_some(MapOp::Bump(id))
+        };
+        let ports = &self.world.compiled.tables.ports;
+        let plan: Vec<_> = ports.iter().filter_map(|(id, port)| is_concerned(*id, port)).collect();
+        if let Err(error) = self.tools.ground.apply(&plan) {
+            tracing::error!("flows could not be marked after a change of routes: {error}");
+        }
+    }
+
+    /// Whether the host looks other than when it was last looked at. Preparing it makes messages too, which
+    /// must not lead to preparing it again.
+    pub(super) fn is_other_host(&mut self) -> bool {
+        let networks: Vec<_> = self.world.inventory.host_ports.keys().map(String::as_str).collect();
+        let known = |now: Inventory| now == *self.world.inventory;
+        !self.tools.ground.inventory(&networks).is_ok_and(known)
+    }
+
+    /// The same document on what the host is now.
+    pub(super) fn look_again(&mut self) {
+        let desired = Arc::clone(&self.world.desired);
+        let followed = self.place(&desired, Look::Again, Refusals::Noted).and_then(|placed| {
+            self.put(&placed.compiled.tables)?;
+            Ok(placed)
+        });
+        match followed {
+            Ok(placed) => self.take(Desired::clone(&desired), placed),
+            Err(error) => tracing::error!("a change of the host could not be followed: {error}"),
+        }
+    }
+}
