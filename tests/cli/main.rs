@@ -18,6 +18,7 @@ mod policy;
 mod port;
 mod set;
 mod status;
+mod trial;
 mod up;
 mod uplink;
 

@@ -13,7 +13,8 @@ fn status_counts_objects_and_tells_what_is_used() {
     ]);
     let output = instance.run("status -o json").stdout;
     let status: Value = serde_json::from_slice(&output).expect("json");
-    assert_eq!(status["revision"], serde_json::json!({"accepted": 2, "applied": 2}));
+    let revision = serde_json::json!({"accepted": 2, "applied": 2, "confirmed": 2, "confirm_until": null});
+    assert_eq!(status["revision"], revision);
     assert_eq!(status["objects"]["ports"], 1);
     let used: Vec<_> = status["interfaces"]
         .as_array()

@@ -18,4 +18,5 @@ mod policy;
 mod prometheus;
 mod refusals;
 mod restart;
+mod trial;
 mod verbs;

@@ -78,8 +78,24 @@ pub struct Revision {
     pub time: String,
     /// Who asked, by the socket's peer credentials: a user's name or number.
     pub author: String,
+    /// The user and the process that asked; null: fwd itself, or not known.
+    pub uid: Option<u32>,
+    pub pid: Option<i32>,
     /// `KIND/NAME` of what was added, changed or deleted, with `+`, `~` or `-` in front.
     pub changes: Vec<String>,
+    /// The same objects, as they were and as they became.
+    pub diff: Vec<ObjectDiff>,
+}
+
+/// An object before and after an edit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ObjectDiff {
+    /// `KIND/NAME`.
+    pub object: String,
+    /// Null: it was not there.
+    pub before: Option<Value>,
+    /// Null: it is gone.
+    pub after: Option<Value>,
 }
 
 /// `fwd status`.
@@ -109,10 +125,14 @@ pub struct DaemonStatus {
 }
 
 /// How far edits have come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevisionState {
     pub accepted: u64,
     pub applied: u64,
+    /// The one that a start comes up with.
+    pub confirmed: u64,
+    /// Until when what is not confirmed stays, RFC 3339, UTC; null: all is confirmed.
+    pub confirm_until: Option<String>,
 }
 
 /// The options that a daemon was started with, but for where it logs.

@@ -96,6 +96,7 @@ codes! {
     506 HostListens Conflict "A process of this host listens on that L4 port." "Choose another L4 port, or use --force.";
     507 OtherAbi Conflict "The pinned datapath is of another version of fwd." "Run fwd down with that version, or fwd down --purge.";
     508 OtherOptions Conflict "The daemon runs with other options." "Run fwd down first, or leave the options out.";
+    509 NothingOnTrial Conflict "No change waits for confirmation." "See fwd config history: it was confirmed, or rolled back in time.";
     601 InvalidDocument Invalid "Several things are wrong; nothing was changed." "Mend each of them; they are listed.";
     602 BadName Invalid "The name is not one." "Use [a-z0-9][a-z0-9-]{0,31}.";
     603 BadValue Invalid "The value is not understood." "See the message for what is.";

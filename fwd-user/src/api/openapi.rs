@@ -18,7 +18,7 @@ use super::{
     answer::{DaemonStatus, ErrorAnswer, Revision, Written},
     object::Noun,
     query::{DropQuery, FlowQuery, ListQuery},
-    request::{Existing, WriteQuery},
+    request::{Existing, HistoryQuery, RollbackQuery, WriteQuery},
     spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink},
     status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, PortStatus},
 };
@@ -85,6 +85,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     add(HttpMethod::Get, "/v1/flows/{name}", flow);
     let end = operation("End flows", parameters::<FlowQuery>(), None, Shape::One("Written"));
     add(HttpMethod::Delete, "/v1/flows", end);
+    let written = || Shape::One("Written");
+    let (confirm, back) = ("/v1/config/confirm", "/v1/config/rollback");
+    let summary = "Confirm what is on trial";
+    add(HttpMethod::Post, confirm, operation(summary, vec![], None, written()));
+    let summary = "Make the document of an earlier revision the next one";
+    add(HttpMethod::Post, back, operation(summary, parameters::<RollbackQuery>(), None, written()));
     let down = query("keep_datapath", "Leave programs and maps as they are.");
     add(HttpMethod::Post, "/v1/down", operation("End the daemon", vec![down], None, Shape::Fields));
     for noun in Noun::ALL {
@@ -99,9 +105,10 @@ fn reads() -> [Read; 13] {
     use Shape::{Lines, List, One, Text};
     let flows = parameters::<FlowQuery>;
     let drops = parameters::<DropQuery>;
+    let history = parameters::<HistoryQuery>();
     [
         ("/v1/config", "The accepted document", vec![], One("Document")),
-        ("/v1/revisions", "The accepted edits, the latest first", vec![], List("Revision")),
+        ("/v1/revisions", "The accepted edits, the latest first", history, List("Revision")),
         ("/v1/status", "What the daemon does and sees", vec![], One("DaemonStatus")),
         ("/v1/status/check", "The ledgers held against each other", vec![], One("Check")),
         ("/v1/version", "The daemon's version", vec![], Shape::Fields),

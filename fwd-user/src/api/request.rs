@@ -26,6 +26,9 @@ pub struct WriteQuery {
     /// Decide live flows before the answer, which tells how many were cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub wait: bool,
+    /// Go back to the last confirmed revision after so many seconds, unless it is confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<u32>,
 }
 
 /// What becomes of flows that live when an edit binds.
@@ -45,6 +48,32 @@ impl Existing {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// Options of a rollback, as query parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RollbackQuery {
+    /// Where to; left out: to the last confirmed revision, or to the one before if all are confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
+    /// Answer with the plan, and change nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// Refuse if the document is no longer at this revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_revision: Option<u64>,
+}
+
+/// Which revisions to list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryQuery {
+    /// The latest so many only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// Who asked, by the socket's peer credentials.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    completion, config, down, drop, explain, flow, forward, generate, group, metrics, nat, network, policy,
-    port, set, status, up, uplink, version, view::Format,
+    completion, config, down, drop, explain, flow, forward, generate, group, guard, metrics, nat, network,
+    policy, port, set, status, up, uplink, version, view::Format,
 };
 use crate::{api::request::Existing, daemon::DEFAULT_SOCKET};
 
@@ -87,6 +87,9 @@ pub enum Command {
     Completion(completion::Completion),
     /// Print the versions of the CLI and of the daemon
     Version(version::Version),
+    /// Watch over a change on trial
+    #[command(hide = true)]
+    Guard(guard::Guard),
     /// Write generated documentation
     #[command(hide = true)]
     Generate(generate::Generate),

@@ -9,11 +9,13 @@ use super::{
     args::WriteArgs,
     file::File,
     session::{self, Answered, Done, Session},
+    value,
     view::{self, Column, Format, column},
 };
 use crate::api::{
     answer::Written,
     error::{ApiError, Code},
+    request::{HistoryQuery, RollbackQuery, WriteQuery},
 };
 
 const HISTORY: &[Column] = &[
@@ -33,8 +35,13 @@ pub enum Verb {
     Diff(FileArgs),
     /// Make a document the configuration, all or nothing
     Apply(Apply),
-    /// List the revisions, the latest first
-    History,
+    /// Confirm what was applied with --confirm
+    Confirm,
+    /// Bring the document of an earlier revision back, as a new one
+    Rollback(Rollback),
+    /// List the revisions, the latest first: when, who, and what changed; -o json with the objects before and
+    /// after
+    History(History),
     /// Change a setting
     Set(Set),
 }
@@ -55,8 +62,27 @@ pub struct FileArgs {
 pub struct Apply {
     #[command(flatten)]
     file: FileArgs,
+    /// Go back to the last confirmed revision after this time, unless `fwd config confirm` follows; also when
+    /// the daemon dies in between
+    #[arg(long, value_name = "TIME", value_parser = trial)]
+    confirm: Option<u32>,
     #[command(flatten)]
     write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The revision; left out: the last confirmed one, or the one before if all are confirmed
+    revision: Option<u64>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct History {
+    /// The latest so many only
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -85,12 +111,12 @@ impl Verb {
                 session.tell(&format!("{}: valid.\n", file.name))
             }
             Self::Diff(file) => diff(session, &file.read()?).await,
-            Self::Apply(apply) => {
-                let answer = apply.file.read()?.apply(session, &apply.write).await?;
-                session.written(&answer, "applied")
-            }
-            Self::History => {
-                let answer = session.client.get("/v1/revisions", &()).await?;
+            Self::Apply(apply) => apply.run(session).await,
+            Self::Confirm => confirm(session).await,
+            Self::Rollback(rollback) => rollback.run(session).await,
+            Self::History(history) => {
+                let query = HistoryQuery { limit: history.limit };
+                let answer = session.client.get("/v1/revisions", &query).await?;
                 session.print(&view::list(&answer, HISTORY, session.format))
             }
             Self::Set(set) => set.run(session).await,
@@ -100,7 +126,7 @@ impl Verb {
 
 async fn diff(session: &Session, file: &File) -> Answered {
     let write = WriteArgs { dry_run: true, ..WriteArgs::default() };
-    let answer = file.apply(session, &write).await?;
+    let answer = file.apply(session, write.query()).await?;
     let plan = serde_json::from_value::<Written>(answer.clone()).ok().and_then(|w| w.plan);
     let plan =
         plan.ok_or_else(|| ApiError::new(Code::AnswerUnreadable, "The daemon's answer holds no plan."))?;
@@ -111,6 +137,45 @@ async fn diff(session: &Session, file: &File) -> Answered {
     })?;
     let same = plan.added.is_empty() && plan.altered.is_empty() && plan.deleted.is_empty();
     Ok(if same { Done::Done } else { Done::Findings })
+}
+
+impl Apply {
+    async fn run(self, session: &Session) -> Answered {
+        let query = WriteQuery { confirm: self.confirm, ..self.write.query() };
+        let answer = self.file.read()?.apply(session, query).await?;
+        session.written(&answer, "applied")?;
+        let changed = answer.get("changed").and_then(Value::as_array).is_some_and(|c| !c.is_empty());
+        match self.confirm {
+            Some(secs) if changed && !self.write.dry_run => {
+                session.tell(&format!("It is rolled back after {secs}s, unless: fwd config confirm\n"))
+            }
+            _ => Ok(Done::Done),
+        }
+    }
+}
+
+async fn confirm(session: &Session) -> Answered {
+    let answer = session.client.post("/v1/config/confirm", &(), &Value::Null).await?;
+    match session.format {
+        Format::Json => session.print(&view::json(&answer)),
+        Format::Yaml => session.print(&view::yaml(&answer)),
+        _ => session.tell(&format!("Confirmed revision {}.\n", view::cell(answer.get("revision")))),
+    }
+}
+
+impl Rollback {
+    async fn run(self, session: &Session) -> Answered {
+        let WriteArgs { dry_run, if_revision, .. } = self.write;
+        let query = RollbackQuery { revision: self.revision, dry_run, if_revision };
+        let answer = session.client.post("/v1/config/rollback", &query, &Value::Null).await?;
+        session.written(&answer, "rolled back")
+    }
+}
+
+/// The time of a trial, in seconds.
+fn trial(text: &str) -> Result<u32, String> {
+    let secs = value::seconds(text)?;
+    u32::try_from(secs).ok().filter(|secs| *secs > 0).ok_or_else(|| "write at least 1s".to_owned())
 }
 
 impl Set {

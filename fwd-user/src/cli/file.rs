@@ -7,11 +7,12 @@ use std::{
 
 use serde_json::Value;
 
-use super::{args::WriteArgs, session::Session};
+use super::session::Session;
 use crate::{
     api::{
         document::{MAX_BYTES, Text},
         error::{ApiError, Code},
+        request::WriteQuery,
     },
     daemon,
 };
@@ -62,8 +63,7 @@ impl File {
     ///
     /// # Errors
     /// All problems, each with its line and column.
-    pub async fn apply(&self, session: &Session, write: &WriteArgs) -> Result<Value, ApiError> {
-        let mut query = write.query();
+    pub async fn apply(&self, session: &Session, mut query: WriteQuery) -> Result<Value, ApiError> {
         query.dry_run |= !self.text.problems.is_empty();
         let body = serde_json::to_value(&self.text.document).expect("documents are plain data");
         let answer = session.client.put("/v1/config", &query, &body).await;

@@ -13,6 +13,7 @@ mod flow;
 mod forward;
 mod generate;
 mod group;
+mod guard;
 mod metrics;
 mod nat;
 mod network;
@@ -70,6 +71,7 @@ async fn run(command: Command, session: &Session) -> Answered {
         Command::Explain(explain) => explain.run(session),
         Command::Completion(completion) => completion.run(session),
         Command::Version(version) => version.run(session).await,
+        Command::Guard(guard) => guard.run(session),
         Command::Generate(generate) => generate.run(session),
     }
 }

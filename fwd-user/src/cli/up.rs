@@ -71,7 +71,7 @@ impl Up {
         session.tell(&(status::text(&answer)? + &next_steps(&answer)))
     }
 
-    fn options(&self, session: &Session) -> Options {
+    pub fn options(&self, session: &Session) -> Options {
         Options {
             socket: session.client.socket().to_owned(),
             state_dir: self.instance.state_dir.clone(),

@@ -34,9 +34,10 @@ pub struct Write {
 }
 
 impl Write {
-    /// A dry run is held against what is in force, and what becomes of live flows is told by one edit.
+    /// A dry run is held against what is in force, a trial is about one edit, and what becomes of live flows is
+    /// told by one edit.
     const fn is_alone(&self) -> bool {
-        self.query.dry_run || existing::settles_first(self.query)
+        self.query.dry_run || self.query.confirm.is_some() || existing::settles_first(self.query)
     }
 }
 

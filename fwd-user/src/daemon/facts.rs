@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::world::World;
+use super::{summary, world::World};
 use crate::{
     api::{answer::Interface, settings::Settings, status::ObjectState},
     host::{Device, DeviceKind},
@@ -38,7 +38,14 @@ pub fn problems(world: &World) -> Vec<String> {
     let ports = ports.filter_map(|p| Some(format!("{}: {}", p.name, p.state_reason.as_ref()?)));
     let forwards = world.compiled.forwards.values().filter_map(|f| f.reason.clone());
     let refused = world.refused.values().map(|e| format!("{} {}", e.message, e.hints.join(" ")));
-    refused.chain(ports).chain(forwards).collect()
+    let trial = world.confirm_until.map(|until| {
+        let (now, until) = (world.desired.revision, summary::time_text(until));
+        let back = world.confirmed;
+        format!(
+            "Revision {now} will be rolled back to {back} at {until}, unless confirmed: fwd config confirm."
+        )
+    });
+    trial.into_iter().chain(refused).chain(ports).chain(forwards).collect()
 }
 
 /// What metrics need beside the maps.
@@ -61,7 +68,7 @@ pub fn of(world: &World, observer: &Observer, devices: HashMap<u32, DeviceCounte
         hooks: hooks(world),
         devices,
         map_entries: world.compiled.tables.rows_by_map(),
-        revisions: Revisions { accepted: revision, applied: world.applied, confirmed: revision },
+        revisions: Revisions { accepted: revision, applied: world.applied, confirmed: world.confirmed },
         events_shed: vec![("watch", observer.events.shed())],
     }
 }

@@ -29,7 +29,7 @@ use crate::{
         error::{ApiError, Code},
         object::Noun,
         query::{DropQuery, FlowQuery},
-        request::{Author, WriteQuery},
+        request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         server::{Answer, Service},
         spec::{API, Document},
         status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow},
@@ -152,8 +152,16 @@ impl Service for Handle {
         self.look(move |world, view| Sight { world, view, devices: &devices }.show(&object)).await
     }
 
-    async fn revisions(&self) -> Answer<Vec<Revision>> {
-        self.job(|reply| Job::Revisions { reply }).await
+    async fn revisions(&self, query: HistoryQuery) -> Answer<Vec<Revision>> {
+        self.job(|reply| Job::Revisions { query, reply }).await
+    }
+
+    async fn confirm(&self) -> Answer<Written> {
+        self.job(|reply| Job::Confirm { reply }).await
+    }
+
+    async fn roll_back(&self, query: RollbackQuery, author: Author) -> Answer<Written> {
+        self.job(|reply| Job::RollBack { query, author, reply }).await
     }
 
     async fn status(&self) -> Answer<DaemonStatus> {
@@ -173,7 +181,12 @@ impl Service for Handle {
             pid: std::process::id(),
             started: summary::time_text(*started),
             datapath: options.datapath.name().to_owned(),
-            revision: RevisionState { accepted: world.desired.revision, applied: world.applied },
+            revision: RevisionState {
+                accepted: world.desired.revision,
+                applied: world.applied,
+                confirmed: world.confirmed,
+                confirm_until: world.confirm_until.map(summary::time_text),
+            },
             options: options.shown(),
             objects,
             flows: totals.flows,

@@ -1,12 +1,12 @@
 //! The daemon: one writer, an HTTP server on a unix socket, metrics on loopback; and its start and end.
 
 mod admission;
+mod bundle;
 mod existing;
 mod expiry;
 mod facts;
 mod failure;
 mod ground;
-mod bundle;
 mod handle;
 mod implicit;
 mod lock;
@@ -14,12 +14,14 @@ mod log;
 mod observed;
 mod options;
 mod place;
+mod rollback;
 mod serve;
 mod services;
 mod socket;
 mod sockets;
 mod start;
 mod summary;
+mod trial;
 mod wanted;
 mod world;
 mod writer;
@@ -30,6 +32,7 @@ use lock::Lock;
 
 pub use options::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR, DatapathKind, Metrics, Options};
 pub use start::start;
+pub use trial::guard;
 
 /// What `fwd up` may ask of the programs.
 pub use crate::datapath::LogLevel;

@@ -1,6 +1,6 @@
 //! What a daemon is started with.
 
-use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::{api::answer::DaemonOptions, datapath::LogLevel};
 
@@ -103,6 +103,24 @@ impl Options {
     /// The command line that starts a daemon with these options.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["up".into(), "--foreground".into(), "--detached".into()];
+        args.extend(self.instance());
+        if let Some(config) = &self.config {
+            args.extend(["--config".into(), config.clone().into()]);
+        }
+        args
+    }
+
+    /// The command line that starts a guard for this daemon. A daemon that it starts in turn comes up with what
+    /// is in the store.
+    pub fn guard_arguments(&self, after: Duration) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["guard".into(), "--after".into()];
+        args.push(after.as_secs().to_string().into());
+        args.extend(self.instance());
+        args
+    }
+
+    fn instance(&self) -> Vec<OsString> {
+        let mut args = Vec::new();
         let mut option = |name: &str, value: OsString| args.extend([OsString::from(name), value]);
         option("--socket", self.socket.clone().into());
         option("--state-dir", self.state_dir.clone().into());
@@ -112,9 +130,6 @@ impl Options {
         option("--datapath-log", self.datapath_log.name().into());
         if let Some(inventory) = &self.inventory {
             option("--inventory", inventory.clone().into());
-        }
-        if let Some(config) = &self.config {
-            option("--config", config.clone().into());
         }
         args
     }

@@ -115,11 +115,18 @@ impl Writer {
         self.tools.observer.rename(Names::new(&desired));
         self.world = World {
             applied: desired.revision,
+            confirmed: self.world.confirmed,
+            confirm_until: self.world.confirm_until,
             desired: Arc::new(desired),
             inventory: placed.inventory,
             compiled: Arc::new(placed.compiled),
             refused: placed.refused,
         };
+        self.publish();
+    }
+
+    /// Readers see it from now on.
+    pub(super) fn publish(&self) {
         self.readers.send_replace(Arc::new(self.world.clone()));
     }
 

@@ -20,6 +20,7 @@ use super::{
     handle::{Fixed, Handle},
     lock::Lock,
     services, socket, start,
+    trial::Trials,
     world::World,
     writer::{Job, Tools, Writer},
 };
@@ -38,7 +39,7 @@ use crate::{
     store::{Sqlite, Store},
 };
 
-const STORE: &str = "fwd.sqlite";
+pub(super) const STORE: &str = "fwd.sqlite";
 /// Answers under way at the end get so long.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -64,9 +65,10 @@ pub async fn serve(options: Options, detached: bool) -> Result<(), ApiError> {
     let _lock = Lock::take(&options.state_dir)?;
     let metrics = bind_metrics(options.metrics).await?;
     let open = options.clone();
-    let engine = spawn_blocking(move || Engine::open(&open)).await.map_err(|e| internal(&e))??;
-    let listener = socket::bind(&options.socket)?;
     let (jobs, queue) = mpsc::unbounded_channel();
+    let trials = Trials::new(&options, jobs.downgrade());
+    let engine = spawn_blocking(move || Engine::open(&open, trials)).await.map_err(|e| internal(&e))??;
+    let listener = socket::bind(&options.socket)?;
     let links = match engine.kernel {
         Some(side) => Some(follow(side, &engine.observer, &jobs)?),
         None => None,
@@ -100,7 +102,7 @@ pub async fn serve(options: Options, detached: bool) -> Result<(), ApiError> {
 
 impl Engine {
     /// Blocks: the store, the kernel and the host are asked here.
-    fn open(options: &Options) -> Result<Self, ApiError> {
+    fn open(options: &Options, trials: Trials) -> Result<Self, ApiError> {
         let store = Sqlite::open(&options.state_dir.join(STORE))?;
         let flows = Settings::of(&store.load()?.document.settings).flow_limit;
         let (ground, observer, kernel): (Box<dyn Ground>, _, _) = match options.datapath {
@@ -122,7 +124,7 @@ impl Engine {
         let observer = Arc::new(observer);
         let instance = instance(&options.state_dir);
         let services = services::read();
-        let tools = Tools { ground, store, observer: Arc::clone(&observer), services, instance };
+        let tools = Tools { ground, store, observer: Arc::clone(&observer), services, instance, trials };
         let (mut writer, world) = Writer::new(tools)?;
         // What ended while no daemon ran is not to be shown. Apart: the borrow must end before the writer writes.
         let due = expiry::due(&world.borrow());

@@ -12,7 +12,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     api::{
-        answer::{Altered, FieldChange, MapWrites, PlanSummary, Revision},
+        answer::{Altered, FieldChange, MapWrites, ObjectDiff, PlanSummary, Revision},
         request::Author,
     },
     observe::Names,
@@ -62,8 +62,15 @@ pub fn revision(kept: &store::Revision) -> Revision {
         revision: kept.revision,
         time: time_text(at),
         author: kept.author.clone(),
+        uid: kept.uid,
+        pid: kept.pid,
         changes: kept.changes.iter().map(|c| format!("{}{}", sign(c), name(c))).collect(),
+        diff: kept.changes.iter().map(diff).collect(),
     }
+}
+
+fn diff(change: &Change) -> ObjectDiff {
+    ObjectDiff { object: name(change), before: change.before.clone(), after: change.after.clone() }
 }
 
 /// `KIND/NAME` of each change.

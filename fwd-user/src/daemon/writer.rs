@@ -9,7 +9,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fwd_common::sweep::Command;
@@ -22,14 +22,15 @@ use super::{
     failure::{of_query, of_read},
     ground::Ground,
     place::{Look, Placed, Refusals},
-    summary,
+    rollback, summary,
+    trial::{Keeping, Trial, Trials},
     world::World,
 };
 use crate::{
     api::{
         answer::{PlanSummary, Revision, Written},
         error::{ApiError, Code},
-        request::{Author, WriteQuery},
+        request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::API,
         text::ServiceNames,
     },
@@ -54,8 +55,19 @@ pub enum Job {
         reply: Reply<u64>,
     },
     Revisions {
+        query: HistoryQuery,
         reply: Reply<Vec<Revision>>,
     },
+    Confirm {
+        reply: Reply<Written>,
+    },
+    RollBack {
+        query: RollbackQuery,
+        author: Author,
+        reply: Reply<Written>,
+    },
+    /// The time of a trial is over.
+    Expired(u64),
     /// Interfaces, addresses, routes or neighbors changed.
     Host(Changes),
     /// The datapath saw a MAC or an address for the first time.
@@ -78,6 +90,7 @@ pub struct Tools {
     pub services: ServiceNames,
     /// Keeps the namespaces of several daemons apart.
     pub instance: String,
+    pub trials: Trials,
 }
 
 /// The writer's own.
@@ -87,20 +100,21 @@ pub struct Writer {
     /// What the host was last prepared for.
     pub(super) wanted: Wanted,
     pub(super) readers: watch::Sender<Arc<World>>,
+    pub(super) trial: Option<Trial>,
 }
 
 impl Writer {
-    /// Brings host and datapath to the document that was kept, by the difference only.
+    /// Brings host and datapath to the last confirmed document, by the difference only.
     ///
     /// # Errors
     /// The store or the datapath cannot be read, or the document cannot be brought about.
-    pub fn new(tools: Tools) -> Result<(Self, watch::Receiver<Arc<World>>), ApiError> {
-        let desired = tools.store.load()?;
+    pub fn new(mut tools: Tools) -> Result<(Self, watch::Receiver<Arc<World>>), ApiError> {
+        let (desired, confirmed) = rollback::confirmed(&mut tools.store, &tools.services)?;
         let tables = tools.ground.tables()?;
         let (readers, seen) = watch::channel(Arc::default());
         let compiled = Compiled { tables, ..Compiled::default() };
-        let world = World { compiled: Arc::new(compiled), ..World::default() };
-        let mut writer = Self { tools, world, wanted: Wanted::default(), readers };
+        let world = World { compiled: Arc::new(compiled), confirmed, ..World::default() };
+        let mut writer = Self { tools, world, wanted: Wanted::default(), readers, trial: None };
         let placed = writer.place(&desired, Look::Again, Refusals::Noted)?;
         writer.put(&placed.compiled.tables)?;
         writer.take(desired, placed);
@@ -118,7 +132,10 @@ impl Writer {
                     self.write_all(writes);
                 }
                 Job::EndFlows { commands, reply } => _ = reply.send(self.tools.ground.end_flows(&commands)),
-                Job::Revisions { reply } => _ = reply.send(self.revisions()),
+                Job::Revisions { query, reply } => _ = reply.send(self.revisions(query)),
+                Job::Confirm { reply } => _ = reply.send(self.confirm()),
+                Job::RollBack { query, author, reply } => _ = reply.send(self.roll_back(query, author)),
+                Job::Expired(trial) => self.expire(trial),
                 Job::Host(changes) => self.follow_host(&changes),
                 Job::Learnt => {
                     if self.is_other_host() {
@@ -126,7 +143,7 @@ impl Writer {
                     }
                 }
                 Job::Down { keep_datapath, reply } => {
-                    let result = if keep_datapath { Ok(()) } else { self.tools.ground.tear_down() };
+                    let result = if keep_datapath { Ok(()) } else { self.tear_down() };
                     _ = reply.send(result);
                     return;
                 }
@@ -153,7 +170,7 @@ impl Writer {
         }
         let mut bundle = Bundle::new(&self.world.desired);
         let answers = writes.iter().map(|w| self.judge(&mut bundle, &w.edit, w.query, w.author)).collect();
-        match self.accept(bundle, WriteQuery::default()) {
+        match self.accept(bundle, Keeping::Plain, WriteQuery::default()) {
             Ok(()) => answers,
             Err(_) => writes.chunks(1).flat_map(|write| self.make(write)).collect(),
         }
@@ -168,12 +185,12 @@ impl Writer {
     ) -> Result<Written, ApiError> {
         let mut bundle = Bundle::new(&self.world.desired);
         let written = self.judge(&mut bundle, &edit, query, author)?;
+        let on_trial = |secs: u32| Keeping::OnTrial(Duration::from_secs(secs.into()));
         if query.dry_run {
-            let (revision, plan) = (self.world.desired.revision, Some(self.plan(&bundle)?));
-            return Ok(Written { revision, plan, ..written });
+            return self.tell(&bundle, written);
         }
         let is_change = !bundle.edits.is_empty();
-        self.accept(bundle, query)?;
+        self.accept(bundle, query.confirm.map_or(Keeping::Plain, on_trial), query)?;
         let cut = match (query.wait, is_change) {
             (false, _) => None,
             (true, false) => Some(0),
@@ -182,8 +199,14 @@ impl Writer {
         Ok(Written { cut, ..written })
     }
 
+    /// What edits would do.
+    pub(super) fn tell(&self, bundle: &Bundle, written: Written) -> Result<Written, ApiError> {
+        let (revision, plan) = (self.world.desired.revision, Some(self.plan(bundle)?));
+        Ok(Written { revision, plan, ..written })
+    }
+
     /// Whether an edit can be made after those of the bundle; then it is one of them.
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         bundle: &mut Bundle,
         edit: &Edit,
@@ -243,27 +266,52 @@ impl Writer {
     }
 
     /// Brings about what edits came to, and keeps them; all or none.
-    fn accept(&mut self, bundle: Bundle, query: WriteQuery) -> Result<(), ApiError> {
+    pub(super) fn accept(
+        &mut self,
+        bundle: Bundle,
+        keeping: Keeping,
+        query: WriteQuery,
+    ) -> Result<(), ApiError> {
         if bundle.edits.is_empty() {
             return Ok(());
         }
-        match self.bring_about(&bundle, query) {
+        let trial = match keeping {
+            Keeping::OnTrial(after) => Some(self.tools.trials.begin(after)?),
+            Keeping::Plain | Keeping::Back => None,
+        };
+        let is_on_trial = trial.is_some() || (self.trial.is_some() && keeping != Keeping::Back);
+        let confirmed = if is_on_trial { self.world.confirmed } else { bundle.desired.revision };
+        match self.bring_about(&bundle, keeping, confirmed, query) {
             Ok(placed) => {
+                if trial.is_some() || !is_on_trial {
+                    self.begin_trial(trial, confirmed);
+                }
                 self.take(bundle.desired, placed);
                 Ok(())
             }
             Err(error) => {
+                if let Some(trial) = trial {
+                    trial.dismiss();
+                }
                 self.undo();
                 Err(error)
             }
         }
     }
 
-    fn bring_about(&mut self, bundle: &Bundle, query: WriteQuery) -> Result<Placed, ApiError> {
+    fn bring_about(
+        &mut self,
+        bundle: &Bundle,
+        keeping: Keeping,
+        confirmed: u64,
+        query: WriteQuery,
+    ) -> Result<Placed, ApiError> {
         let start = Instant::now();
         let concerns_host = |c: &Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
         let look = if bundle.changes().any(concerns_host) { Look::Again } else { Look::AsKnown };
-        let placed = self.place(&bundle.desired, look, Refusals::Fatal)?;
+        // A device that refuses a program does not keep what was confirmed from coming back.
+        let refusals = if keeping == Keeping::Back { Refusals::Noted } else { Refusals::Fatal };
+        let placed = self.place(&bundle.desired, look, refusals)?;
         let compiled = start.elapsed();
         if existing::settles_first(query) {
             self.tools.ground.apply(&[MapOp::Recheck])?;
@@ -273,7 +321,7 @@ impl Writer {
         let changes: Vec<Change> = bundle.changes().cloned().collect();
         self.apply(&existing::plan(&self.world, &placed.compiled.tables, &changes, query))?;
         let bound = start.elapsed();
-        self.tools.store.save(&bundle.desired, &bundle.edits)?;
+        self.tools.store.save(&bundle.desired, &bundle.edits, confirmed)?;
         let (edits, kept) = (bundle.edits.len(), start.elapsed());
         tracing::debug!(
             "revision {last}: edits {edits}, compiled in {compiled:?}, in force in {bound:?}, kept in {kept:?}"
@@ -281,8 +329,9 @@ impl Writer {
         Ok(placed)
     }
 
-    fn revisions(&self) -> Result<Vec<Revision>, ApiError> {
-        Ok(self.tools.store.history(HISTORY)?.iter().map(summary::revision).collect())
+    fn revisions(&self, query: HistoryQuery) -> Result<Vec<Revision>, ApiError> {
+        let limit = query.limit.unwrap_or(HISTORY);
+        Ok(self.tools.store.history(limit)?.iter().map(summary::revision).collect())
     }
 
     fn note(&self, result: &Result<Written, ApiError>, query: WriteQuery, start: Instant) {

@@ -36,12 +36,22 @@ CREATE TABLE revisions (
     uid INTEGER,
     pid INTEGER
 );
+CREATE TABLE confirmed (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    revision INTEGER NOT NULL
+);
+INSERT INTO confirmed VALUES (1, 0);
 ";
 
-/// From version 1, which did not know who asked but by name.
+/// From version 1, which knew who asked by name only, and no trials.
 const FROM_1: &str = "
 ALTER TABLE revisions ADD COLUMN uid INTEGER;
 ALTER TABLE revisions ADD COLUMN pid INTEGER;
+CREATE TABLE confirmed (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    revision INTEGER NOT NULL
+);
+INSERT INTO confirmed SELECT 1, coalesce(max(revision), 0) FROM revisions;
 ";
 
 /// Makes the file if there is none.

@@ -40,12 +40,25 @@ pub trait Store {
     /// If it cannot be read, or is not what was written.
     fn load(&self) -> Result<Desired, Error>;
 
-    /// Keeps accepted edits, one after the other, and what they came to; when this returns, all are durable.
-    /// None writes nothing.
+    /// The last revision that needs no confirmation: the one to come up with. The newest one, unless a change
+    /// is on trial.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn confirmed(&self) -> Result<u64, Error>;
+
+    /// Keeps accepted edits, one after the other, what they came to, and the revision that is then the
+    /// confirmed one; when this returns, all are durable. None writes nothing.
     ///
     /// # Errors
     /// Nothing was changed then. Also if the edits do not follow the last one that was kept.
-    fn save(&mut self, desired: &Desired, edits: &[Revision]) -> Result<(), Error>;
+    fn save(&mut self, desired: &Desired, edits: &[Revision], confirmed: u64) -> Result<(), Error>;
+
+    /// Makes a revision the confirmed one; durable as an edit.
+    ///
+    /// # Errors
+    /// Nothing was changed then.
+    fn confirm(&mut self, revision: u64) -> Result<(), Error>;
 
     /// What can wait until nobody waits: called between edits.
     ///

@@ -127,7 +127,17 @@ impl Store for Sqlite {
         Ok(Desired { revision: self.revision()?, document, numbers })
     }
 
-    fn save(&mut self, desired: &Desired, edits: &[Revision]) -> Result<(), Error> {
+    fn confirmed(&self) -> Result<u64, Error> {
+        let rows = self.read("SELECT revision FROM confirmed", |row| row.get(0))?;
+        rows.first().copied().ok_or_else(|| self.damaged("it does not say what was confirmed"))
+    }
+
+    fn confirm(&mut self, revision: u64) -> Result<(), Error> {
+        let failed = |source| failure(&self.path, "writing it", source);
+        write_confirmed(&self.connection, revision).map_err(failed)
+    }
+
+    fn save(&mut self, desired: &Desired, edits: &[Revision], confirmed: u64) -> Result<(), Error> {
         if edits.is_empty() {
             return Ok(());
         }
@@ -138,7 +148,7 @@ impl Store for Sqlite {
         }
         let failed = |source| failure(&self.path, "writing it", source);
         let transaction = self.connection.transaction().map_err(failed)?;
-        write(&transaction, desired, edits).map_err(failed)?;
+        write(&transaction, desired, edits, confirmed).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         self.logged += 1;
         Ok(())
@@ -195,7 +205,12 @@ impl Store for Sqlite {
     }
 }
 
-fn write(transaction: &Transaction<'_>, desired: &Desired, edits: &[Revision]) -> rusqlite::Result<()> {
+fn write(
+    transaction: &Transaction<'_>,
+    desired: &Desired,
+    edits: &[Revision],
+    confirmed: u64,
+) -> rusqlite::Result<()> {
     for edit in edits {
         for change in &edit.changes {
             write_object(transaction, change)?;
@@ -208,9 +223,16 @@ fn write(transaction: &Transaction<'_>, desired: &Desired, edits: &[Revision]) -
     for (kind, number) in desired.numbers.last.rows() {
         write_number(transaction, (LAST_NUMBER, kind), Some(number))?;
     }
-    let oldest = desired.revision.saturating_sub(KEPT_REVISIONS);
+    write_confirmed(transaction, confirmed)?;
+    // What leads back to the confirmed document stays.
+    let oldest = desired.revision.saturating_sub(KEPT_REVISIONS).min(confirmed);
     transaction.prepare_cached("DELETE FROM revisions WHERE revision <= ?1")?.execute([oldest])?;
     Ok(())
+}
+
+fn write_confirmed(connection: &Connection, revision: u64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE confirmed SET revision = ?1")?;
+    statement.execute([revision]).map(drop)
 }
 
 fn write_revision(transaction: &Transaction<'_>, edit: &Revision) -> rusqlite::Result<()> {

@@ -32,7 +32,8 @@ fn save(store: &mut Sqlite, accepted: &[&Accepted]) -> Result<(), Error> {
         changes: a.changes.clone(),
     };
     let edits: Vec<_> = accepted.iter().filter(|a| !a.changes.is_empty()).map(kept).collect();
-    store.save(&accepted.last().expect("there is one").desired, &edits)
+    let desired = &accepted.last().expect("there is one").desired;
+    store.save(desired, &edits, desired.revision)
 }
 
 /// A store with one edit kept, in a directory that goes with the first value.
@@ -97,6 +98,27 @@ fn edits_that_are_kept_together_are_revisions_of_their_own() {
 }
 
 #[test]
+fn what_was_confirmed_is_remembered() {
+    let (_directory, path, first) = kept();
+    let mut store = Sqlite::open(&path).expect("an old store");
+    assert_eq!(store.confirmed().expect("readable"), 1);
+    let second = replaced(&first.desired, document(&["a"]));
+    let edit = Revision {
+        revision: 2,
+        changes: second.changes.clone(),
+        ..store.history(1).expect("one")[0].clone()
+    };
+    store.save(&second.desired, &[edit], 1).expect("kept");
+    drop(store);
+    let mut store = Sqlite::open(&path).expect("an old store");
+    assert_eq!(store.confirmed().expect("readable"), 1);
+    store.confirm(2).expect("written");
+    drop(store);
+    let store = Sqlite::open(&path).expect("an old store");
+    assert_eq!(store.confirmed().expect("readable"), 2);
+}
+
+#[test]
 fn edits_with_a_gap_are_refused() {
     let (_directory, path, first) = kept();
     let mut store = Sqlite::open(&path).expect("an old store");
@@ -113,12 +135,13 @@ fn a_store_of_the_first_version_is_brought_up() {
     let (_directory, path, first) = kept();
     let connection = rusqlite::Connection::open(&path).expect("opened");
     let older = "ALTER TABLE revisions DROP COLUMN uid; ALTER TABLE revisions DROP COLUMN pid;
-                 PRAGMA user_version = 1;";
+                 DROP TABLE confirmed; PRAGMA user_version = 1;";
     connection.execute_batch(older).expect("made older");
     drop(connection);
     let store = Sqlite::open(&path).expect("an old store");
     assert_eq!(store.load().expect("loaded"), first.desired);
     assert_eq!(store.history(10).expect("history")[0].uid, None);
+    assert_eq!(store.confirmed().expect("readable"), 1);
     drop(store);
     Sqlite::open(&path).expect("it is of this version now");
 }

@@ -27,7 +27,7 @@ use super::{
     error::{ApiError, Code, Kind},
     object::{Noun, Object},
     query::{DropQuery, FlowQuery, ListQuery},
-    request::{Author, WriteQuery},
+    request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
     spec::API,
     version::{COMMIT, VERSION},
 };
@@ -37,6 +37,8 @@ use crate::{observe::metrics::Format, state::Edit};
 pub fn router<S: Service>(service: S) -> Router {
     Router::new()
         .route("/v1/config", get(config::<S>).put(replace::<S>))
+        .route("/v1/config/confirm", post(confirm::<S>))
+        .route("/v1/config/rollback", post(roll_back::<S>))
         .route("/v1/settings", patch(settings::<S>))
         .route("/v1/revisions", get(revisions::<S>))
         .route("/v1/status", get(status::<S>))
@@ -255,8 +257,23 @@ async fn settings<S: Service>(
     Ok(axum::Json(s.write(edit, query, author).await?).into_response())
 }
 
-async fn revisions<S: Service>(State(s): State<S>) -> Result<Response, ApiError> {
-    Ok(items(s.revisions().await?))
+async fn confirm<S: Service>(State(s): State<S>) -> Result<Response, ApiError> {
+    Ok(axum::Json(s.confirm().await?).into_response())
+}
+
+async fn roll_back<S: Service>(
+    State(s): State<S>,
+    author: Author,
+    Asked(query): Asked<RollbackQuery>,
+) -> Result<Response, ApiError> {
+    Ok(axum::Json(s.roll_back(query, author).await?).into_response())
+}
+
+async fn revisions<S: Service>(
+    State(s): State<S>,
+    Asked(query): Asked<HistoryQuery>,
+) -> Result<Response, ApiError> {
+    Ok(items(s.revisions(query).await?))
 }
 
 async fn status<S: Service>(State(s): State<S>) -> Result<Response, ApiError> {

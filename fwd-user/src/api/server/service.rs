@@ -11,7 +11,7 @@ use crate::{
         error::ApiError,
         object::Noun,
         query::{DropQuery, FlowQuery},
-        request::{Author, WriteQuery},
+        request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::Document,
         status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow},
     },
@@ -41,7 +41,12 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// One object, with what is observed of it.
     fn show(&self, noun: Noun, name: &str) -> impl Future<Output = Answer<Value>> + Send;
     /// The accepted edits, the latest first.
-    fn revisions(&self) -> impl Future<Output = Answer<Vec<Revision>>> + Send;
+    fn revisions(&self, query: HistoryQuery) -> impl Future<Output = Answer<Vec<Revision>>> + Send;
+    /// Confirms what is on trial.
+    fn confirm(&self) -> impl Future<Output = Answer<Written>> + Send;
+    /// Makes the document of an earlier revision the next one, or tells what it would do.
+    fn roll_back(&self, query: RollbackQuery, author: Author)
+    -> impl Future<Output = Answer<Written>> + Send;
     fn status(&self) -> impl Future<Output = Answer<DaemonStatus>> + Send;
     fn check(&self) -> impl Future<Output = Answer<Check>> + Send;
     fn flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
