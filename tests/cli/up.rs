@@ -4,9 +4,12 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
+    path::Path,
+    process::Command,
 };
 
 use expect_test::expect;
+use fwd_tests::{lab::binary, need, skip};
 
 use crate::instance::{Instance, UP};
 
@@ -177,4 +180,20 @@ fn the_socket_is_not_for_everybody() {
     let instance = Instance::up();
     let mode = fs::metadata(instance.folder().join("fwd.sock")).expect("it is there").permissions().mode();
     assert!(matches!(mode & 0o777, 0o600 | 0o660), "{mode:o}");
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_understands() {
+    need!(skip::systemd_analyze());
+    let instance = Instance::new();
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("dist/fwd.service");
+    let unit = fs::read_to_string(unit).expect("it is part of the tree");
+    let binary = binary().expect("fwd is built").display().to_string();
+    instance.file("fwd.service", &unit.replace("@fwd@", &binary));
+    let mut analyze = Command::new("systemd-analyze");
+    analyze.args(["verify", "--man=no"]).arg(instance.folder().join("fwd.service"));
+    let output = analyze.output().expect("systemd is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The datapath's guard outlives the daemon.
+    assert!(unit.contains("\nKillMode=process\n"));
 }

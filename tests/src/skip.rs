@@ -83,6 +83,14 @@ pub fn prometheus() -> Result<(), String> {
     program("prometheus", "prometheus")
 }
 
+/// What checks units of systemd.
+///
+/// # Errors
+/// With the reason and the remedy.
+pub fn systemd_analyze() -> Result<(), String> {
+    program("systemd-analyze", "systemd")
+}
+
 fn program(name: &str, package: &str) -> Result<(), String> {
     let found = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(name).exists())

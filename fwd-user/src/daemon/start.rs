@@ -26,7 +26,7 @@ const UNIT: &str = "fwd.service";
 /// # Errors
 /// The daemon's own, or that it could not be started.
 pub fn start(options: &Options, verbose: u8) -> Result<(), ApiError> {
-    if is_default_instance(options) {
+    if is_units(options, Path::new("/")) {
         return start_unit();
     }
     let log_path = options.state_dir.join(LOG);
@@ -106,21 +106,30 @@ pub fn notify_systemd() {
     }
 }
 
-/// Whether these are the options of the installed unit, in the namespace that systemd serves.
-fn is_default_instance(options: &Options) -> bool {
-    let same_namespace = || {
-        let ours = std::fs::read_link("/proc/self/ns/net").ok();
-        ours.is_some() && ours == std::fs::read_link("/proc/1/ns/net").ok()
-    };
-    let installed = || {
-        ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"]
-            .iter()
-            .any(|dir| Path::new(dir).join(UNIT).exists())
-    };
-    Path::new("/run/systemd/system").exists()
-        && *options == Options::default()
-        && installed()
-        && same_namespace()
+/// Where systemd looks for units (systemd.unit(5)), the operator's first.
+const UNITS: [&str; 5] = [
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
+
+/// Whether systemd starts these daemons: it is the init that runs (sd_booted(3)), has the unit, serves this
+/// network namespace, and the options are those of the unit. `root` is `/`.
+fn is_units(options: &Options, root: &Path) -> bool {
+    let found =
+        || UNITS.iter().map(|dir| root.join(dir).join(UNIT)).find(|path| path.is_symlink() || path.exists());
+    let namespace = |process: &str| std::fs::read_link(root.join("proc").join(process).join("ns/net")).ok();
+    *options == Options::default()
+        && root.join("run/systemd/system").is_dir()
+        && found().is_some_and(|unit| is_unit(&unit))
+        && namespace("self").is_some_and(|own| namespace("1") == Some(own))
+}
+
+/// A masked unit is a link to /dev/null, and cannot be started.
+fn is_unit(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file())
 }
 
 fn start_unit() -> Result<(), ApiError> {
@@ -130,5 +139,71 @@ fn start_unit() -> Result<(), ApiError> {
         Ok(_) => Err(ApiError::new(Code::Internal, format!("systemd could not start {UNIT}."))
             .hint(format!("See why: journalctl -u {UNIT}"))),
         Err(e) => Err(ApiError::new(Code::IoFailed, format!("systemctl cannot be run: {e}."))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    /// A machine on which systemd serves fwd.
+    fn machine() -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a directory");
+        for dir in ["run/systemd/system", "etc/systemd/system", "proc/1/ns", "proc/self/ns"] {
+            fs::create_dir_all(root.path().join(dir)).expect("our own directory");
+        }
+        fs::write(root.path().join("etc/systemd/system").join(UNIT), "[Service]").expect("written");
+        for process in ["1", "self"] {
+            link(&root, process, "net:[1]");
+        }
+        root
+    }
+
+    fn link(root: &tempfile::TempDir, process: &str, namespace: &str) {
+        let path = root.path().join("proc").join(process).join("ns/net");
+        _ = fs::remove_file(&path);
+        symlink(namespace, path).expect("our own directory");
+    }
+
+    fn is_started_by_systemd(root: &tempfile::TempDir) -> bool {
+        is_units(&Options::default(), root.path())
+    }
+
+    #[test]
+    fn systemd_starts_the_default_instance() {
+        let root = machine();
+        assert!(is_started_by_systemd(&root));
+        let other = Options { socket: "/tmp/other.sock".into(), ..Options::default() };
+        assert!(!is_units(&other, root.path()));
+        let memory = Options { datapath: crate::daemon::DatapathKind::Memory, ..Options::default() };
+        assert!(!is_units(&memory, root.path()));
+    }
+
+    #[test]
+    fn another_network_namespace_is_not_systemds() {
+        let root = machine();
+        link(&root, "self", "net:[2]");
+        assert!(!is_started_by_systemd(&root));
+        fs::remove_file(root.path().join("proc/1/ns/net")).expect("it was there");
+        fs::remove_file(root.path().join("proc/self/ns/net")).expect("it was there");
+        assert!(!is_started_by_systemd(&root), "two namespaces that cannot be told are not the same");
+    }
+
+    #[test]
+    fn without_systemd_or_its_unit_fwd_starts_itself() {
+        let root = machine();
+        fs::remove_dir(root.path().join("run/systemd/system")).expect("it is empty");
+        assert!(!is_started_by_systemd(&root), "systemd is installed, and another init runs");
+        let root = machine();
+        let unit = root.path().join("etc/systemd/system").join(UNIT);
+        fs::remove_file(&unit).expect("it was there");
+        assert!(!is_started_by_systemd(&root));
+        let packaged = root.path().join("usr/local/lib/systemd/system");
+        fs::create_dir_all(&packaged).expect("our own directory");
+        fs::write(packaged.join(UNIT), "[Service]").expect("written");
+        assert!(is_started_by_systemd(&root));
+        symlink("/dev/null", &unit).expect("our own directory");
+        assert!(!is_started_by_systemd(&root), "it is masked");
     }
 }

@@ -28,6 +28,7 @@ pub const TEST: &[&str] = &[
     "qemu-system-x86",
     "seabios",
     "socat",
+    "systemd",
     "tcpdump",
     "util-linux",
     "xz-utils",
