@@ -22,6 +22,15 @@ impl Netns {
         peer.up(peer_name);
     }
 
+    /// The same, with a MAC for the peer's end, which sends nothing under another one.
+    #[track_caller]
+    pub fn veth_with_mac(&self, name: &str, peer: &Self, peer_name: &str, mac: Mac) {
+        let peer_end = format!("name {peer_name} address {mac} netns {}", peer.name());
+        self.run(&format!("ip link add {name} type veth peer {peer_end}"));
+        self.up(name);
+        peer.up(peer_name);
+    }
+
     /// A persistent tap, up, as libvirt makes it before QEMU opens it.
     #[track_caller]
     pub fn tap(&self, name: &str, header: VnetHeader) {

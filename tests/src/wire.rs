@@ -12,6 +12,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::frame::{assert_frames_equal, render};
+use crate::lab::eventually;
 use crate::link::VnetHeader;
 use crate::netns::Netns;
 
@@ -134,7 +135,16 @@ impl Tap {
     #[must_use]
     #[track_caller]
     pub fn open(netns: &Netns, name: &str, header: VnetHeader) -> Self {
-        let file = netns.inside(|| open_tap(name, header));
+        let mut file = netns.inside(|| open_tap(name, header));
+        // A process that another test's thread forked has a copy of every descriptor until it runs its program.
+        let is_busy =
+            |file: &io::Result<File>| matches!(file, Err(e) if e.raw_os_error() == Some(libc::EBUSY));
+        _ = eventually(|| {
+            if is_busy(&file) {
+                file = netns.inside(|| open_tap(name, header));
+            }
+            !is_busy(&file)
+        });
         Self { file: file.unwrap_or_else(|error| panic!("{name}: {error}")), header }
     }
 }

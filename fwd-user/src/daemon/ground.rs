@@ -8,7 +8,7 @@ use super::sockets::Socket;
 use crate::{
     api::error::ApiError,
     compile::{Attachment, Tables},
-    host::{Inventory, Wanted},
+    host::{HostPort, Inventory, Wanted},
     plan::MapOp,
 };
 
@@ -38,6 +38,10 @@ pub trait Ground: Send {
     /// Brings every device to the programs that it is to have. Goes on after failures and returns them by
     /// ifindex.
     fn attach(&mut self, ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)>;
+
+    /// Has the gateways of host ports tell their MACs to guests that have just joined. Goes on after failures
+    /// and returns them.
+    fn announce(&self, ports: &[&HostPort]) -> Vec<ApiError>;
 
     /// Writes rows.
     ///

@@ -1,13 +1,21 @@
 //! Bringing host, programs and rows to a document, and back to the one before: for edits, and for a host that
 //! changed under the same document.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use fwd_common::{
+    id::{NetworkId, PortId},
+    port::{Port, PortKind},
+};
 
 use super::{wanted, world::World, writer::Writer};
 use crate::{
     api::error::{ApiError, Code},
     compile::{Compiled, Tables, compile},
-    host::{Changes, Inventory},
+    host::{Changes, HostPort, Inventory},
     observe::Names,
     plan::{MapOp, diff},
     state::Desired,
@@ -112,6 +120,7 @@ impl Writer {
                 tracing::warn!("{error}");
             }
         }
+        self.announce(&desired, &placed.compiled.tables);
         self.tools.observer.rename(Names::new(&desired));
         self.world = World {
             applied: desired.revision,
@@ -125,6 +134,18 @@ impl Writer {
         self.publish();
     }
 
+    /// Has the gateways of networks that a VM's device has just joined tell their MACs.
+    fn announce(&self, desired: &Desired, tables: &Tables) {
+        let joined = joined(&self.world.compiled.tables, tables);
+        let is_joined = |port: &&HostPort| {
+            desired.numbers.networks.get(&port.network).is_some_and(|network| joined.contains(network))
+        };
+        let gateways: Vec<_> = self.wanted.host_ports.iter().filter(is_joined).collect();
+        for error in self.tools.ground.announce(&gateways) {
+            tracing::warn!("a gateway was not announced: {error}");
+        }
+    }
+
     /// Readers see it from now on.
     pub(super) fn publish(&self) {
         self.readers.send_replace(Arc::new(self.world.clone()));
@@ -134,8 +155,8 @@ impl Writer {
         if changes.devices && self.is_other_host() {
             self.look_again();
         }
-        let is_concerned = |id, port: &fwd_common::port::Port| {
-            let by_route = changes.routes && port.is(fwd_common::port::PortKind::Uplink);
+        let is_concerned = |id, port: &Port| {
+            let by_route = changes.routes && port.is(PortKind::Uplink);
             (by_route || changes.neighbors.contains(&port.ifindex)).then_some(MapOp::Bump(id))
         };
         let ports = &self.world.compiled.tables.ports;
@@ -165,4 +186,12 @@ impl Writer {
             Err(error) => tracing::error!("a change of the host could not be followed: {error}"),
         }
     }
+}
+
+/// Networks in which a VM's device is new.
+fn joined(old: &Tables, new: &Tables) -> BTreeSet<NetworkId> {
+    let was = |id: &PortId| old.ports.get(id).map_or(0, |row| row.ifindex);
+    let is_new =
+        |(id, row): &(&PortId, &Port)| row.is(PortKind::Vm) && row.ifindex != 0 && row.ifindex != was(id);
+    new.ports.iter().filter(is_new).map(|(_, row)| row.network).collect()
 }

@@ -128,6 +128,23 @@ impl Netlink {
         self.configure_near_end(wanted, &near_end).await
     }
 
+    /// Has a gateway tell its network its MAC. A guest that asked before the datapath was on its device was
+    /// answered by the host's stack, with the MAC of the device.
+    pub(super) async fn announce(&self, port: &HostPort) -> Result<()> {
+        let inner = match &port.namespace {
+            Some(name) => Namespace::open(name)?.netlink()?,
+            None => self.clone(),
+        };
+        let device = host_end(&port.network);
+        let Some(found) = inner.find(&device).await? else { return Ok(()) };
+        // Given a MAC, be it the one it has, the kernel announces its addresses: see `quiet`.
+        let message = LinkMessageBuilder::<LinkUnspec>::new()
+            .index(found.header.index)
+            .address(port.mac.0.to_vec())
+            .build();
+        inner.change(&device, message).await
+    }
+
     /// Removes the pairs that fwd made in this namespace, but for those of some networks; goes on after
     /// errors and returns them.
     pub(super) async fn remove_host_ports_but(&self, kept: &[&str]) -> Vec<Error> {
@@ -261,15 +278,17 @@ fn is_configured(wanted: &HostPort, found: &LinkMessage) -> bool {
 }
 
 /// What the host's end does not do: look for duplicates of its addresses, listen to routers among the VMs,
-/// forward IPv6 (0 is written, which touches no other interface).
+/// forward IPv6 (0 is written, which touches no other interface). What it does: tell its addresses when it is
+/// given a MAC.
 fn quiet(device: &str) -> Result<()> {
     let base = format!("net/ipv6/conf/{device}");
     if sysctl::exists(&base) {
         for key in ["forwarding", "accept_ra", "accept_dad", "dad_transmits"] {
             sysctl::write(&format!("{base}/{key}"), "0")?;
         }
+        sysctl::write(&format!("{base}/ndisc_notify"), "1")?;
     }
-    Ok(())
+    sysctl::write(&format!("net/ipv4/conf/{device}/arp_notify"), "1")
 }
 
 fn own_address(message: &AddressMessage) -> Option<IpNet> {

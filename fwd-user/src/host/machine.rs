@@ -70,6 +70,15 @@ impl Host {
         self.netlink.prepare_uplinks(&wanted.uplinks, &mut self.journal).await
     }
 
+    /// Has the gateways of host ports tell their MACs. Goes on after errors and returns them.
+    pub async fn announce(&self, ports: &[&HostPort]) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for port in ports {
+            errors.extend(self.netlink.announce(port).await.err());
+        }
+        errors
+    }
+
     /// Undoes every noted change, newest first, and removes the interfaces that fwd made. Goes on after
     /// errors and returns them; what failed stays noted.
     pub async fn restore(&mut self) -> Vec<Error> {

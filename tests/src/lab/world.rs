@@ -96,19 +96,16 @@ impl Vm {
     #[track_caller]
     pub(super) fn plug(host: &Netns, name: &str, network: &'static Network, number: u8, hook: Hook) -> Self {
         let netns = Netns::new(name);
-        host.veth(name, &netns, "eth0");
+        let mac = Mac([0x52, 0x54, 0, 0, network.number, number]);
+        host.veth_with_mac(name, &netns, "eth0", mac);
         let vm = Self {
             netns,
             name: name.to_owned(),
             network,
-            mac: Mac([0x52, 0x54, 0, 0, network.number, number]),
+            mac,
             v4: network.v4(number),
             v6: network.v6(number),
         };
-        // Down, so that its link-local address is made from this MAC.
-        vm.netns.run("ip link set eth0 down");
-        vm.netns.set_mac("eth0", vm.mac);
-        vm.netns.up("eth0");
         vm.netns.address("eth0", &format!("{}/24", vm.v4));
         vm.netns.address("eth0", &format!("{}/64", vm.v6));
         if network.has_gateway() {

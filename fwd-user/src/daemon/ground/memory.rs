@@ -158,6 +158,10 @@ impl Ground for MemoryGround {
         errors
     }
 
+    fn announce(&self, _: &[&HostPort]) -> Vec<ApiError> {
+        Vec::new()
+    }
+
     fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {
         let Ok(()) = self.datapath.apply(plan);
         Ok(())
