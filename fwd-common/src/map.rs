@@ -36,7 +36,7 @@ maps! {
     NETWORKS User "Array by network id: mode, host port, uplink.";
     MEMBERS User "Hash by (network, n): the ports that a flood reaches.";
     NEIGHBORS Both "Hash by (network, address): the port and MAC that have it. Learnt rows are the kernel's.";
-    ALLOWED_SOURCES User "Longest prefix of (port, address): sources that a port may use beside its own.";
+    ALLOWED_SOURCES User "Longest prefix of (port, address): sources that a port may use beside its own; of port 0, the network that has the address.";
     PORT_MACS Both "Array by port id: the guest's MAC, learnt by the kernel, forgotten (zeroed) by user space.";
     HOST_ADDRESSES User "Hash by (network or 0, address): addresses that the host itself owns.";
     FORWARDS User "Longest prefix of (protocol, address, L4 port): where a forward leads.";

@@ -32,7 +32,7 @@ pub struct Neighbor {
 }
 
 /// Key data of `ALLOWED_SOURCES`, compared bit by bit from the front: addresses that a port may send from
-/// beside its own.
+/// beside its own. Of port 0: the subnets of all networks but private ones, the value being the network.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceKey {

@@ -45,6 +45,8 @@ pub mod flag {
     /// Frames to it are put into its device's ingress: the host behind a bridged uplink. Its `ifindex` is
     /// the uplink's.
     pub const INTO: u16 = 512;
+    /// IPv4 addresses come from DHCP, and are not learnt.
+    pub const LEASED: u16 = 1024;
 }
 
 /// The port as rules see it. Two copies are kept; the epoch's parity says which one holds, so an edit of
@@ -85,8 +87,9 @@ pub struct Port {
     pub mac_limit: u16,
     /// Bytes, without the Ethernet header.
     pub mtu: u16,
-    /// This host's address there: the gateway's, or the uplink's, which masqueraded flows get as source. None:
-    /// no translation in that family, and answers go in the name of the destination.
+    /// This host's address there: the gateway's, which flows of VMs to forwards get as source where their own
+    /// would not do, or the uplink's, which masqueraded flows get. None: no translation in that family, and
+    /// answers go in the name of the destination.
     pub own4: Ip,
     pub own6: Ip,
 }

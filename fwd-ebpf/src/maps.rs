@@ -219,6 +219,13 @@ pub fn is_allowed_source(port: PortId, addr: Ip) -> bool {
     ALLOWED_SOURCES.get(&Key::new(bits, SourceKey { port, _pad: 0, addr })).is_some()
 }
 
+/// The network that has an address in one of its subnets; none of a private one.
+#[inline(always)]
+pub fn network_of(addr: Ip) -> Option<NetworkId> {
+    let key = SourceKey { port: PortId(0), _pad: 0, addr };
+    ALLOWED_SOURCES.get(&Key::new(SourceKey::prefix(128), key)).map(|id| NetworkId(*id as u16))
+}
+
 /// The forward that publishes an address and L4 port (network byte order).
 #[inline(always)]
 pub fn forward(key: ForwardKey) -> Option<&'static Forward> {

@@ -169,7 +169,7 @@ pub fn guard<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
         Err(reason) => return ingress.unparsed(reason),
         Ok(packet) => packet,
     };
-    source::check(ingress, &ether, &packet)?;
+    source::check(frame, ingress, &ether, &packet)?;
     match packet.kind {
         Kind::Neighborhood => neighborhood::unicast(frame, ingress, &ether, &packet),
         Kind::IcmpError => {

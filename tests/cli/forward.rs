@@ -36,12 +36,14 @@ fn a_forward_is_added_in_both_forms() {
             web1-tcp-8443  tcp::8443                     web1:443          pending
             games          udp:203.0.113.10:27000-27015  web1:27000-27015  pending
             $ fwd forward show games
-            name:         games
-            listen:       udp:203.0.113.10:27000-27015
-            to:           web1:27000-27015
-            expires:      -
-            state:        pending
-            state_reason: The MAC of port web1 is not known yet.
+            name:             games
+            listen:           udp:203.0.113.10:27000-27015
+            to:               web1:27000-27015
+            expires:          -
+            state:            pending
+            state_reason:     The MAC of port web1 is not known yet.
+            client_ip:        kept
+            client_ip_except: VMs of network vmnat and of private networks are seen under the gateway's address of network vmnat.
             $ fwd forward delete games
             Deleted forward games (revision 6).
             $ fwd forward list -o name

@@ -24,14 +24,16 @@ fn a_network_is_added_shown_changed_and_deleted() {
             NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE
             vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready
             $ fwd network list -o wide
-            NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE  GATEWAYS  MTU   PRIVATE  ISOLATED
-            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready  -         1500  no       no
+            NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE  GATEWAYS  DHCP  DNS  MTU   PRIVATE  ISOLATED
+            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready  -         -     -    1500  no       no
             $ fwd network show vmnat
             name:           vmnat
             mode:           nat
             subnets:        10.10.0.0/24,fd00:10::/64
             gateways:       -
             uplink:         eth0
+            dhcp:           -
+            dns:            -
             mtu:            1500
             default_policy: open
             private:        no
@@ -53,6 +55,8 @@ fn a_network_is_added_shown_changed_and_deleted() {
               ],
               "gateways": [],
               "uplink": "eth0",
+              "dhcp": null,
+              "dns": null,
               "mtu": 9000,
               "default_policy": "closed",
               "private": false,
@@ -209,6 +213,81 @@ fn a_network_in_use_names_its_users() {
               Change or delete them first.
               (FWD-E502; fwd explain FWD-E502)
             [exit code 5]
+        "#]],
+    );
+}
+
+#[test]
+fn services_are_asked_for_and_refused_where_there_can_be_none() {
+    check(
+        &[
+            "network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.9-10.1.0.5",
+            "network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.2.0.5-10.2.0.9",
+            "network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.0-10.1.0.9",
+            "network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.5-10.1.0.9,10.1.0.8-10.1.0.10",
+            "network add a --mode nat --subnet 10.1.0.0/24 --dns maybe",
+            "network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.5-10.1.0.9 --dns off",
+            "network set a --dhcp off --dns on",
+            "network list -o csv",
+            "network leases a",
+            "network leases b",
+            "network add lan --mode bridge --uplink eth0 --dhcp 10.1.0.5-10.1.0.9 --dns on",
+            "network add r --mode routed --subnet 10.3.0.0/24 --private",
+        ],
+        expect![[r#"
+            $ fwd network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.9-10.1.0.5
+            error: Network a: the range 10.1.0.9-10.1.0.5 ends before it starts.
+              Write it as 10.1.0.5-10.1.0.9.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.2.0.5-10.2.0.9
+            error: Network a: the DHCP range 10.2.0.5-10.2.0.9 is not in one of its subnets.
+              Choose a range within a subnet.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.0-10.1.0.9
+            error: Network a: the DHCP range 10.1.0.0-10.1.0.9 has the first or last address of 10.1.0.0/24.
+              Give out host addresses only.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.5-10.1.0.9,10.1.0.8-10.1.0.10
+            error: Network a: the DHCP ranges 10.1.0.5-10.1.0.9 and 10.1.0.8-10.1.0.10 overlap.
+              Make one of both.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd network add a --mode nat --subnet 10.1.0.0/24 --dns maybe
+            error: invalid value 'maybe' for '--dns <on|off>': write on or off
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd network add a --mode nat --subnet 10.1.0.0/24 --dhcp 10.1.0.5-10.1.0.9 --dns off
+            Added network a (revision 1).
+            $ fwd network set a --dhcp off --dns on
+            Changed network a (revision 2).
+            $ fwd network list -o csv
+            NAME,MODE,SUBNETS,UPLINK,POLICY,STATE,GATEWAYS,DHCP,DNS,MTU,PRIVATE,ISOLATED
+            a,nat,10.1.0.0/24,-,open,ready,-,off,yes,1500,no,no
+            $ fwd network leases a
+            ADDRESS  MAC  PORT  EXPIRES
+            $ fwd network leases b
+            error: There is no network b.
+              List them: fwd network list.
+              (FWD-E301; fwd explain FWD-E301)
+            [exit code 3]
+            $ fwd network add lan --mode bridge --uplink eth0 --dhcp 10.1.0.5-10.1.0.9 --dns on
+            error: 2 things are wrong; nothing was changed.
+              Network lan: names on a bridge are the outside's.
+                Leave --dns out.
+              Network lan: addresses on a bridge are given by the outside's DHCP.
+                Leave --dhcp out.
+              Mend each of them; they are listed.
+              (FWD-E601; fwd explain FWD-E601)
+            [exit code 6]
+            $ fwd network add r --mode routed --subnet 10.3.0.0/24 --private
+            error: Network r: addresses that are routed cannot repeat elsewhere.
+              Leave --private out, or use mode nat.
+              (FWD-E614; fwd explain FWD-E614)
+            [exit code 6]
         "#]],
     );
 }

@@ -27,14 +27,14 @@ fn quotation(packet: &Packet) -> Vec<u8> {
 }
 
 /// An ICMP error of this host about a packet, back to where it came from. Kind and code by family.
-fn about(packet: &Packet, from: &str, to: &str, kinds: [(u8, u8); 2], rest: [u8; 4]) -> Packet {
+pub fn about(packet: &Packet, from: &str, to: &str, kinds: [(u8, u8); 2], rest: [u8; 4]) -> Packet {
     let (kind, code) = kinds[usize::from(ip(from).is_ipv6())];
     Packet::icmp(from, to, kind, code, rest)
         .payload(quotation(packet))
         .macs(packet.destination, packet.source)
 }
 
-const EXCEEDED: [(u8, u8); 2] = [(11, 0), (3, 0)];
+pub const EXCEEDED: [(u8, u8); 2] = [(11, 0), (3, 0)];
 const TOO_BIG: [(u8, u8); 2] = [(3, 4), (2, 0)];
 const PROHIBITED: [(u8, u8); 2] = [(3, 13), (1, 1)];
 

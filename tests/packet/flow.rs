@@ -115,7 +115,8 @@ fn a_full_table_refuses_and_never_evicts() {
     on_both_hooks(|world| {
         world.set("flow_limit", json!(FLOWS));
         world.set("events_per_tick", json!(65_535));
-        let to = |n: u16| Packet::udp("10.10.0.11:4000", ("10.10.0.12", n)).macs(RED1, RED2);
+        // Past the L4 ports of DHCP, whose packets are looked into.
+        let to = |n: u16| Packet::udp("10.10.0.11:4000", ("10.10.0.12", 1000 + n)).macs(RED1, RED2);
         let flows = u16::try_from(FLOWS).expect("the test's table is small");
         for n in 1..=flows {
             world.run_frame("red1", &to(n).frame());

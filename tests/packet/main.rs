@@ -17,6 +17,7 @@ mod host;
 mod nat;
 mod parse;
 mod policy;
+mod routed;
 mod sent;
 mod source;
 mod sweep;

@@ -140,3 +140,39 @@ fn rogue_routers_are_dropped() {
         world.send("red1", &unicast).drops(DropReason::RogueServer);
     });
 }
+
+/// A DHCP client's message, in the name of a MAC.
+fn asks(chaddr: &str) -> Vec<u8> {
+    let fwd_tests::frame::Mac(mac) = chaddr.into();
+    [&[1, 1, 6, 0][..], &[0; 24], &mac, &[0; 202]].concat()
+}
+
+#[test]
+fn guests_serve_no_dhcp() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (from, to) in [("10.10.0.11:67", "10.10.0.12:68"), ("[fd00:10::11]:547", "[fd00:10::12]:546")] {
+            let offer = Packet::udp(from, to).payload(asks(RED2)).macs(RED1, RED2);
+            world.send("red1", &offer).drops(DropReason::RogueServer);
+        }
+        let broadcast = Packet::udp("10.10.0.11:67", "255.255.255.255:68").payload(asks(RED2));
+        let broadcast = broadcast.macs(RED1, "ff:ff:ff:ff:ff:ff");
+        world.send("red1", &broadcast).drops_by_tcx(DropReason::RogueServer);
+    });
+}
+
+#[test]
+fn guests_ask_dhcp_for_themselves_alone() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let gateway = world.gateway("red");
+        let renewal = |chaddr| Packet::udp("10.10.0.11:68", "10.10.0.1:67").payload(asks(chaddr));
+        let starving = renewal("52:54:00:00:00:77").macs(RED1, gateway);
+        world.send("red1", &starving).drops(DropReason::SourceMacSpoofed);
+        let discover = Packet::udp("0.0.0.0:68", "255.255.255.255:67").payload(asks(BLUE1));
+        let discover = discover.macs(RED1, "ff:ff:ff:ff:ff:ff");
+        world.send("red1", &discover).drops_by_tcx(DropReason::SourceMacSpoofed);
+        let cut = Packet::udp("10.10.0.11:68", "10.10.0.1:67").payload([1, 1, 6]).macs(RED1, gateway);
+        world.send("red1", &cut).drops(DropReason::TruncatedHeader);
+    });
+}

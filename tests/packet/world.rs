@@ -453,8 +453,7 @@ fn inventory() -> Inventory {
             .iter()
             .map(|(name, index)| (name.replace("fwp-", ""), device(name, *index)))
             .collect(),
-        learnt: Vec::new(),
-        clock_began: 0,
+        ..Inventory::default()
     }
 }
 

@@ -91,6 +91,23 @@ pub fn systemd_analyze() -> Result<(), String> {
     program("systemd-analyze", "systemd")
 }
 
+/// The server that networks are served by, and a client of it.
+///
+/// # Errors
+/// With the reason and the remedy.
+pub fn dnsmasq() -> Result<(), String> {
+    program("dnsmasq", "dnsmasq-base")?;
+    program("busybox", "busybox-static")
+}
+
+/// A routing daemon.
+///
+/// # Errors
+/// With the reason and the remedy.
+pub fn bird() -> Result<(), String> {
+    program("bird", "bird2")
+}
+
 fn program(name: &str, package: &str) -> Result<(), String> {
     let found = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(name).exists())

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use fwd_tests::lab::{HOST_V4, HOST_V6, Hook, Lab, OUTSIDE_V4, OUTSIDE_V6, RED};
+use fwd_tests::lab::{BLUE, HOST_V4, HOST_V6, Hook, LANE, Lab, OUTSIDE_V4, OUTSIDE_V6, RED};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{ask_udp, http_get, http_whoami, udp_whoami};
 
@@ -12,6 +12,7 @@ on_both_hooks!(
     no_address_means_every_address_of_the_uplinks,
     a_deleted_forward_takes_no_new_connection,
     an_l4_port_that_the_host_listens_on_is_refused,
+    vms_reach_a_forward_from_everywhere,
 );
 
 fn lab(hook: Hook) -> Lab {
@@ -98,4 +99,41 @@ fn an_l4_port_that_the_host_listens_on_is_refused(hook: Hook) {
     assert!(message.contains("8080"), "{message}");
     drop(own);
     lab.ok(&line);
+}
+
+fn vms_reach_a_forward_from_everywhere(hook: Hook) {
+    let mut lab = lab(hook);
+    lab.network(&LANE, "");
+    lab.network(&BLUE, "");
+    lab.ok("network add other --mode nat --uplink eth0 --subnet 10.30.0.0/24 --subnet fd00:30::/64");
+    for (name, network, number) in [("red2", &RED, 12), ("lane1", &LANE, 11), ("blue1", &BLUE, 11)] {
+        lab.vm(name, network, number);
+    }
+    lab.ok("forward add tcp+udp :8080 red1:80");
+    let target = lab.get("red1");
+    let families = [
+        (format!("{HOST_V4}:8080"), format!("{}:80", target.v4), "10.10.0.1:", "10.20.0.11:"),
+        (format!("[{HOST_V6}]:8080"), format!("[{}]:80", target.v6), "[fd00:10::1]:", "[fd00:20::11]:"),
+    ];
+    for (listen, service, gateway, lane) in &families {
+        let _http = http_whoami(&target.netns, service);
+        let _udp = udp_whoami(&target.netns, service);
+        for (client, seen) in [("lane1", lane), ("red2", gateway), ("red1", gateway), ("blue1", gateway)] {
+            let client = &lab.get(client).netns;
+            let page = http_get(client, listen).unwrap_or_else(|e| panic!("{}: {e:#}", client.name()));
+            assert!(page.starts_with(seen), "{}: the target saw {page}", client.name());
+            let any = if listen.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+            let answer = ask_udp(client, any, listen, "hello").unwrap_or_else(|e| panic!("{e:#}"));
+            assert!(answer.starts_with(seen), "{}: the target saw {answer}", client.name());
+        }
+    }
+    let shown = lab.json("forward show red1-tcp-udp-8080");
+    assert_eq!(shown["client_ip"], "kept");
+    assert!(shown["client_ip_except"].as_str().is_some_and(|text| text.contains("network red")), "{shown}");
+
+    // A rule for the target binds these flows as any other.
+    lab.ok("policy add no-lane --deny --from network:lane --to port:red1 --service tcp/80");
+    let _http = http_whoami(&target.netns, &families[0].1);
+    assert!(http_get(&lab.get("lane1").netns, &families[0].0).is_err());
+    http_get(&lab.get("red2").netns, &families[0].0).expect("only lane is denied");
 }

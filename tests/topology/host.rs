@@ -30,15 +30,15 @@ fn within<T: Send, F: Future<Output = T>>(
     netns.inside(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime can be made").block_on(async {
-            let (host, follower) = Host::open(state).unwrap_or_else(|error| panic!("{error}"));
-            task(host, follower).await
+            let (host, news) = Host::open(state).unwrap_or_else(|error| panic!("{error}"));
+            task(host, news.follower).await
         })
     })
 }
 
 fn device(netns: &Netns, name: &str) -> Device {
     let nowhere = Path::new("/nonexistent");
-    let inventory = within(netns, nowhere, |host, _| async move { host.inventory(&[]).await });
+    let inventory = within(netns, nowhere, |mut host, _| async move { host.inventory(&[]).await });
     let mut devices = inventory.unwrap_or_else(|error| panic!("{error}")).devices;
     devices.remove(name).unwrap_or_else(|| panic!("{name} is not in {devices:?}"))
 }

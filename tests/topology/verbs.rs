@@ -18,6 +18,7 @@ fn lines() -> Vec<String> {
         "network set side --isolate-ports true",
         "network show side",
         "network list",
+        "network leases red",
         "port set red1 --label role=web",
         "port show red1",
         "port list",

@@ -3,6 +3,7 @@
 mod forward;
 mod network;
 mod offload;
+mod services;
 
 use fwd_tests::frame::Mac;
 use fwd_tests::guest::{Guest, Offloads, Spec};

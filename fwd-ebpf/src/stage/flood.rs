@@ -54,7 +54,7 @@ fn check<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> O
     let is_open = ingress.port.view(epoch).policy == Default::default();
     match parse::packet::<F, A>(frame, ingress.port.zone) {
         Ok(packet) => {
-            source::check(ingress, ether, &packet)?;
+            source::check(frame, ingress, ether, &packet)?;
             if packet.kind == Kind::Neighborhood {
                 neighborhood::check_nd(frame, ingress, ether, &packet)?;
                 return Outcome::ok(());

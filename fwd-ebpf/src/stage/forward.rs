@@ -1,4 +1,4 @@
-//! Forwards: an outside address and L4 port lead to a VM port.
+//! Forwards: an outside address and L4 port lead to a VM port, from outside and from other VMs.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use fwd_common::{
@@ -6,11 +6,12 @@ use fwd_common::{
     drop::DropReason,
     flow::{FlowEntry, FlowKey, flag},
     forward::{Forward, ForwardKey},
+    network::{self, Network},
     proto::{IpProto, tcp},
-    verdict::{Outcome, Verdict},
+    verdict::{Action, Outcome, Verdict},
 };
 
-use super::{admit, nat};
+use super::{admit, nat, route};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -18,10 +19,10 @@ use crate::{
     report::Ingress,
 };
 
-/// The forward that takes an outside packet, into `to`; without one it is the host's.
+/// The forward that takes an outside packet, into `to`; without one it is a routed network's, or the host's.
 ///
 /// # Errors
-/// `NoNeighbor` where the target's MAC is not known.
+/// `NoNeighbor` where the target's MAC is not known; and what [`route::inward`] refuses.
 #[inline(never)]
 pub fn find<F: Frame, A: Family>(
     frame: F,
@@ -30,15 +31,55 @@ pub fn find<F: Frame, A: Family>(
     to: &mut FlowEntry<A>,
 ) -> Outcome<Verdict> {
     let key = &packet.key;
-    let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return Outcome::ok(Verdict::HOST) };
+    let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return route::inward(to) };
     // A connection that a socket of the host has is the host's, also after a forward was added over it.
     let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
     if is_midstream && nat::has_socket(frame, key) {
         return Outcome::ok(Verdict::HOST);
     }
+    if ingress.id == forward.port {
+        return Outcome::dropped(DropReason::NoNeighbor);
+    }
+    lead(forward, key, to)
+}
+
+/// The forward that takes a VM's packet to an address of this host; without one it is the host's. The target
+/// sees the VM's own address, but for targets that would answer it past this host, or that could not tell it
+/// from one of their own: these see their gateway's.
+///
+/// # Errors
+/// As for [`find`].
+#[inline(never)]
+pub fn from_inside<A: Family>(
+    from: &Network,
+    ingress: &Ingress,
+    key: &FlowKey<A>,
+    to: &mut FlowEntry<A>,
+) -> Outcome<Verdict> {
+    let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return Outcome::ok(Verdict::HOST) };
+    let verdict = lead(forward, key, to)?;
+    if verdict.action != Action::Next {
+        return Outcome::ok(verdict);
+    }
+    let port = maps::port(forward.port).ok_or(DropReason::PortDown)?;
+    let network = maps::network(port.network)?;
+    let is_alike = from.has(network::flag::PRIVATE) || network.has(network::flag::PRIVATE);
+    if is_alike || port.network == ingress.port.network {
+        to.src = nat::address(port);
+        to.flags |= flag::SOURCE_TRANSLATED;
+        if to.src == A::default() {
+            return Outcome::dropped(DropReason::NoRoute);
+        }
+    }
+    Outcome::ok(verdict)
+}
+
+/// To where a forward leads, if it still does.
+#[inline(always)]
+fn lead<A: Family>(forward: &Forward, key: &FlowKey<A>, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
     let Some(port) = maps::port(forward.port) else { return Outcome::dropped(DropReason::PortDown) };
     let neighbor = maps::neighbor(port.network, forward.to).ok_or(DropReason::NoNeighbor)?;
-    if neighbor.port != forward.port || ingress.id == forward.port {
+    if neighbor.port != forward.port {
         return Outcome::dropped(DropReason::NoNeighbor);
     }
     let verdict = admit::leave_by(to, forward.port, port);

@@ -19,10 +19,10 @@ use crate::{frame::Frame, maps::Family};
 /// BPF_F_CURRENT_NETNS.
 const CURRENT_NETNS: u64 = u64::MAX;
 
-/// What masqueraded flows get as source on an uplink; the default address: no translation.
+/// What flows that are translated get as source behind a port; the default address: no translation.
 #[inline(always)]
-pub fn address<A: Family>(uplink: &Port) -> A {
-    A::from_ip(if A::IS_V6 { uplink.own6 } else { uplink.own4 })
+pub fn address<A: Family>(port: &Port) -> A {
+    A::from_ip(if A::IS_V6 { port.own6 } else { port.own4 })
 }
 
 /// The L4 port (network byte order) of try `n`.

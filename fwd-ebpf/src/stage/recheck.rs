@@ -8,6 +8,7 @@ use fwd_common::{
     drop::DropReason,
     flow::{FlowEntry, FlowKey, flag},
     id::{PortId, RuleId},
+    network::Mode,
     port::{self, Port, PortKind},
     proto::{icmp, icmpv6},
     settings,
@@ -134,6 +135,13 @@ fn service<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> u16 {
     }
 }
 
+/// Whether one end is in a routed network.
+#[inline(always)]
+fn joins(from: &Port, to: &Port) -> bool {
+    let is_routed = |port: &Port| maps::network(port.network).is_ok_and(|network| network.is(Mode::Routed));
+    is_routed(to) || (from.is(PortKind::Vm) && is_routed(from))
+}
+
 /// Looks the next hop up again; whether the flow still goes out by the same port under the same address.
 #[inline(always)]
 fn reroute<F: Frame, A: Family>(
@@ -145,7 +153,8 @@ fn reroute<F: Frame, A: Family>(
     if to.is(PortKind::Vm) && entry.has(flag::ROUTED) {
         let Some(neighbor) = maps::neighbor(to.network, entry.dst.ip()) else { return false };
         entry.out_dst = neighbor.mac;
-        return neighbor.port == entry.egress;
+        let is_published = entry.forward.0 != 0 || from.network == to.network;
+        return neighbor.port == entry.egress && (is_published || joins(from, to));
     }
     if !entry.has(flag::ROUTED) {
         let seen = fdb::seen(to.network, entry.out_dst);
@@ -155,6 +164,9 @@ fn reroute<F: Frame, A: Family>(
         return true;
     }
     let Ok(network) = maps::network(from.network) else { return false };
+    if !entry.has(flag::SOURCE_TRANSLATED) && !network.is(Mode::Routed) {
+        return false;
+    }
     let mut hop = route::Hop::default();
     if route::lookup(frame, network.fib_ifindex, (&key.src, &key.dst), &mut hop).is_err() {
         return false;

@@ -1,5 +1,6 @@
-//! Routes: where a packet to the gateway's MAC goes. Outside next hops are the host's: the kernel's FIB
-//! decides, asked in the name of a device whose forwarding is on.
+//! Routes: where a packet to the gateway's MAC goes, and what comes in from outside for a routed network.
+//! Outside next hops are the host's: the kernel's FIB decides, asked in the name of a device whose forwarding
+//! is on. Next hops inside are who has the address in its network.
 
 use core::mem;
 
@@ -14,10 +15,10 @@ use fwd_common::{
     id::{NetworkId, PortId},
     network::{self, Mode},
     port::PortKind,
-    verdict::{Outcome, Verdict},
+    verdict::{Action, Outcome, Verdict},
 };
 
-use super::{admit, nat};
+use super::{admit, forward, nat};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -50,20 +51,34 @@ pub fn find<F: Frame, A: Family>(
     let (id, key) = (ingress.port.network, &packet.key);
     let network = maps::network(id)?;
     let is_private = network.has(network::flag::PRIVATE);
+    if !network.is(Mode::Isolated) {
+        let verdict = forward::from_inside(network, ingress, key, to)?;
+        if verdict.action == Action::Next {
+            return Outcome::ok(verdict);
+        }
+    }
     if maps::is_host_address(id, key.dst.ip())
         || (!is_private && maps::is_host_address(NetworkId(0), key.dst.ip()))
     {
         let host = maps::port(network.host_port).ok_or(DropReason::PortDown)?;
         return Outcome::ok(admit::leave_by(to, network.host_port, host));
     }
-    if let Some(neighbor) = maps::neighbor(id, key.dst.ip()) {
-        to.out_dst = neighbor.mac;
-        to.flags |= flag::ROUTED;
-        let port = maps::port(neighbor.port).ok_or(DropReason::PortDown)?;
-        return Outcome::ok(admit::leave_by(to, neighbor.port, port));
+    if maps::neighbor(id, key.dst.ip()).is_some() {
+        return inside(id, to);
     }
-    if !network.is(Mode::Nat) {
+    let has_way_out = network.is(Mode::Nat) || network.is(Mode::Routed);
+    if !has_way_out {
         return Outcome::dropped(DropReason::ModeForbids);
+    }
+    if !is_private
+        && let Some(other) = maps::network_of(key.dst.ip())
+        && other != id
+        && (network.is(Mode::Routed) || maps::network(other)?.is(Mode::Routed))
+    {
+        return inside(other, to);
+    }
+    if network.is(Mode::Routed) {
+        return outside(frame, network.fib_ifindex, to);
     }
     // An echo reply answers nothing here: its request would be a flow.
     if packet.kind != Kind::Ports || (key.proto == A::ICMP && key.sport == 0 && key.dport != 0) {
@@ -78,6 +93,49 @@ pub fn find<F: Frame, A: Family>(
     }
     to.out_dst = hop.mac;
     to.flags |= flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED;
+    if hop.mac == Mac::NONE {
+        to.flags |= flag::UNRESOLVED;
+    }
+    Outcome::ok(admit::leave_by(to, hop.egress, uplink))
+}
+
+/// The way of a packet from outside that no forward takes: to a VM of a routed network; else it is the host's.
+///
+/// # Errors
+/// `NoNeighbor` where nobody has the address, `SourceAddressSpoofed` where a VM's comes from outside.
+#[inline(always)]
+pub fn inward<A: Family>(to: &mut FlowEntry<A>) -> Outcome<Verdict> {
+    if maps::is_host_address(NetworkId(0), to.dst.ip()) {
+        return Outcome::ok(Verdict::HOST);
+    }
+    let Some(id) = maps::network_of(to.dst.ip()) else { return Outcome::ok(Verdict::HOST) };
+    if !maps::network(id)?.is(Mode::Routed) {
+        return Outcome::ok(Verdict::HOST);
+    }
+    if maps::network_of(to.src.ip()).is_some() {
+        return Outcome::dropped(DropReason::SourceAddressSpoofed);
+    }
+    inside(id, to)
+}
+
+/// To who has the destination in a network, unchanged but for MACs and TTL.
+#[inline(always)]
+fn inside<A: Family>(network: NetworkId, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
+    let neighbor = maps::neighbor(network, to.dst.ip()).ok_or(DropReason::NoNeighbor)?;
+    let port = maps::port(neighbor.port).ok_or(DropReason::PortDown)?;
+    to.out_dst = neighbor.mac;
+    to.flags |= flag::ROUTED;
+    Outcome::ok(admit::leave_by(to, neighbor.port, port))
+}
+
+/// Outside under its own address.
+#[inline(always)]
+fn outside<F: Frame, A: Family>(frame: F, ifindex: u32, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
+    let mut hop = Hop::default();
+    lookup::<F, A>(frame, ifindex, (&to.src, &to.dst), &mut hop)?;
+    let uplink = maps::port(hop.egress).ok_or(DropReason::NoRoute)?;
+    to.out_dst = hop.mac;
+    to.flags |= flag::ROUTED;
     if hop.mac == Mac::NONE {
         to.flags |= flag::UNRESOLVED;
     }

@@ -16,25 +16,36 @@ use fwd_common::{
 use super::table;
 use crate::{
     atomic::shared,
+    frame::Frame,
     maps::{self, Family},
-    parse::{Ether, Packet},
+    parse::{self, Ether, Packet},
     report::{self, Ingress},
 };
 
 /// The DHCP client's L4 port, from which the unspecified address is good.
 const DHCP_CLIENT: u16 = 68_u16.to_be();
+/// Of servers, by family (RFC 2131, 4.1; RFC 8415, 7.2).
+const DHCP_SERVERS: [u16; 2] = [67_u16.to_be(), 547_u16.to_be()];
 
-/// Checks a unicast packet's source.
+/// Checks a packet's source.
 ///
 /// # Errors
-/// `SourceMacSpoofed`, `SourceAddressSpoofed`, `SourceAddressInvalid`.
+/// `SourceMacSpoofed`, `SourceAddressSpoofed`, `SourceAddressInvalid`, `RogueServer`.
 #[inline(always)]
-pub fn check<A: Family>(ingress: &Ingress, ether: &Ether, packet: &Packet<A>) -> Result<(), DropReason> {
+pub fn check<F: Frame, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    ether: &Ether,
+    packet: &Packet<A>,
+) -> Result<(), DropReason> {
     if !ingress.port.is(PortKind::Vm) {
         return Ok(());
     }
     mac(ingress, ether)?;
     let key = &packet.key;
+    if key.proto == IpProto::UDP && !ingress.port.has(port::flag::TRUSTED) {
+        dhcp(frame, ether, packet)?;
+    }
     let is_dhcp = key.proto == IpProto::UDP && key.sport == DHCP_CLIENT;
     if key.src == A::default() && (is_dhcp || A::IS_V6) {
         return Ok(());
@@ -43,6 +54,24 @@ pub fn check<A: Family>(ingress: &Ingress, ether: &Ether, packet: &Packet<A>) ->
         return Err(DropReason::SourceAddressInvalid);
     }
     address(ingress, ether.src, key.src.ip(), DropReason::SourceAddressSpoofed)
+}
+
+/// A guest serves no DHCP, and asks for itself alone: a server gives one lease for each `chaddr`.
+#[inline(always)]
+fn dhcp<F: Frame, A: Family>(frame: F, ether: &Ether, packet: &Packet<A>) -> Result<(), DropReason> {
+    /// Behind the UDP header (RFC 2131, 2).
+    const CHADDR: usize = 8 + 28;
+    let server = DHCP_SERVERS[A::IS_V6 as usize];
+    if packet.key.sport == server {
+        return Err(DropReason::RogueServer);
+    }
+    if A::IS_V6 || packet.key.dport != server {
+        return Ok(());
+    }
+    let chaddr = parse::l4::<A>() + CHADDR;
+    frame.pull(chaddr + 6);
+    let w = frame.window::<6>(chaddr).ok_or(DropReason::TruncatedHeader)?;
+    if w.get::<Mac>(0) == ether.src { Ok(()) } else { Err(DropReason::SourceMacSpoofed) }
 }
 
 /// Checks a VM port's source MAC, or learns it.
@@ -90,7 +119,8 @@ pub fn address(ingress: &Ingress, mac: Mac, addr: Ip, spoofed: DropReason) -> Re
     if port.has(port::flag::ALLOWED_SOURCES) && maps::is_allowed_source(ingress.id, addr) {
         return Ok(());
     }
-    let may_learn = port.has(port::flag::LEARN_ADDRESSES) || is_link_local(addr);
+    let is_learnt = !(port.has(port::flag::LEASED) && addr.is_v4());
+    let may_learn = (port.has(port::flag::LEARN_ADDRESSES) && is_learnt) || is_link_local(addr);
     if !may_learn || maps::is_host_address(port.network, addr) {
         return Err(spoofed);
     }

@@ -8,6 +8,7 @@ pub mod object;
 pub mod openapi;
 pub mod query;
 pub mod request;
+pub mod served;
 pub mod server;
 pub mod settings;
 pub mod spec;

@@ -20,7 +20,7 @@ use super::{
     query::{DropQuery, FlowQuery, ListQuery},
     request::{Existing, HistoryQuery, RollbackQuery, WriteQuery},
     spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink},
-    status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, PortStatus},
+    status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow, PortStatus},
 };
 
 const JSON: &str = "application/json";
@@ -44,6 +44,7 @@ const JSON: &str = "application/json";
         FlowRow,
         Forward,
         Group,
+        LeaseRow,
         Network,
         Policy,
         Port,
@@ -101,7 +102,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 type Read = (&'static str, &'static str, Vec<Parameter>, Shape);
 
-fn reads() -> [Read; 13] {
+fn reads() -> [Read; 14] {
     use Shape::{Lines, List, One, Text};
     let flows = parameters::<FlowQuery>;
     let drops = parameters::<DropQuery>;
@@ -115,6 +116,12 @@ fn reads() -> [Read; 13] {
         ("/v1/flows", "Live conversations", flows(), List("FlowRow")),
         ("/v1/flows/count", "How many there are", flows(), One("FlowCount")),
         ("/v1/flows/watch", "Starts and ends of flows from now on", flows(), Lines("EventRow")),
+        (
+            "/v1/networks/{name}/leases",
+            "What a network's DHCP has given out",
+            vec![path_name()],
+            List("LeaseRow"),
+        ),
         ("/v1/nat/table", "Live translations", flows(), List("FlowRow")),
         ("/v1/drops", "What was dropped, counted", drops(), List("DropRow")),
         ("/v1/drops/reasons", "The table of reasons", vec![], List("DropReasonRow")),
@@ -229,7 +236,7 @@ mod tests {
         let paths = api["paths"].as_object().expect("there are paths");
         let methods = paths.iter().flat_map(|(path, item)| {
             let mut words: Vec<_> = path.split('/').collect();
-            if words.get(2).is_some_and(|list| Noun::of_list(list).is_some()) {
+            if words.len() < 5 && words.get(2).is_some_and(|list| Noun::of_list(list).is_some()) {
                 words[2] = "{list}";
             }
             let methods = item.as_object().expect("operations by method").keys();

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa::ToSchema;
 
+use super::served;
+
 /// The value of `api` in every document and answer.
 pub const API: &str = "fwd/v1";
 
@@ -88,6 +90,13 @@ pub struct Network {
     pub gateways: Vec<IpAddr>,
     #[serde(default)]
     pub uplink: Option<String>,
+    /// `off`, or `FIRST-LAST`, several with commas; left out: on where this host is the gateway, with all
+    /// addresses of its subnets.
+    #[serde(default, deserialize_with = "served::dhcp")]
+    pub dhcp: Option<String>,
+    /// Left out: on where this host is the gateway.
+    #[serde(default, deserialize_with = "served::dns")]
+    pub dns: Option<bool>,
     #[serde(default = "default_mtu")]
     pub mtu: u16,
     #[serde(default)]
@@ -106,12 +115,22 @@ impl Network {
     /// Whether this host has a port in it: towards its gateway addresses, or its own place behind a bridged
     /// uplink.
     pub fn has_host_port(&self) -> bool {
-        self.mode != Mode::Isolated
+        self.mode == Mode::Bridge || self.has_gateway()
     }
 
-    /// Whether this host is its gateway, by a veth that has the gateway addresses.
+    /// Whether this host has addresses in it, on a veth: as its gateway, or for an isolated network's services.
     pub fn has_gateway(&self) -> bool {
-        matches!(self.mode, Mode::Nat | Mode::Routed | Mode::Host)
+        match self.mode {
+            Mode::Nat | Mode::Routed | Mode::Host => true,
+            Mode::Isolated => self.asks_for_services(),
+            Mode::Bridge => false,
+        }
+    }
+
+    /// Whether the host's addresses in it live in a namespace of their own: nothing but its services is
+    /// reached there.
+    pub fn is_apart(&self) -> bool {
+        self.private || self.mode == Mode::Isolated
     }
 
     /// The host's addresses in it, with their subnets' prefix lengths, in the order of the subnets.

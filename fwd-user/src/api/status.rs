@@ -280,6 +280,19 @@ pub enum EventName {
     Learnt,
 }
 
+/// A row of `network leases`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LeaseRow {
+    pub network: String,
+    pub address: String,
+    /// Null where a DHCPv6 client does not tell it.
+    pub mac: Option<String>,
+    /// The port that has the MAC.
+    pub port: Option<String>,
+    /// Null: it has no end.
+    pub expires: Option<String>,
+}
+
 /// `status --check`: the ledgers held against each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {

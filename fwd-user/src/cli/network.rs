@@ -9,9 +9,10 @@ use super::{
     args::{Delete, Name, WriteArgs},
     session::{Answered, Session},
     verbs::{Added, Patch, Verbs},
-    view::{Column, column, wide},
+    view::{self, Column, column, wide},
 };
 use crate::api::{
+    client::escape,
     object::Noun,
     spec::{DefaultPolicy, Mode, Network},
 };
@@ -24,9 +25,17 @@ const COLUMNS: &[Column] = &[
     column("POLICY", "/default_policy"),
     column("STATE", "/state"),
     wide("GATEWAYS", "/gateways"),
+    wide("DHCP", "/dhcp"),
+    wide("DNS", "/dns"),
     wide("MTU", "/mtu"),
     wide("PRIVATE", "/private"),
     wide("ISOLATED", "/isolate_ports"),
+];
+const LEASES: &[Column] = &[
+    column("ADDRESS", "/address"),
+    column("MAC", "/mac"),
+    column("PORT", "/port"),
+    column("EXPIRES", "/expires"),
 ];
 const NETWORK: Verbs = Verbs { noun: Noun::Network, columns: COLUMNS };
 
@@ -42,6 +51,8 @@ pub enum Verb {
     Set(Set),
     /// Delete a network that no port belongs to
     Delete(Delete),
+    /// List the addresses that its DHCP has given out
+    Leases(Name),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +70,14 @@ pub struct Add {
     /// The interface towards the outside; added as uplink if need be
     #[arg(long, value_name = "DEVICE")]
     uplink: Option<String>,
+    /// Addresses that DHCP gives out: FIRST-LAST, several with commas; or off [default: all of its subnets,
+    /// where this host is the gateway]
+    #[arg(long, value_name = "RANGE|off")]
+    dhcp: Option<String>,
+    /// Whether names of its ports, and those outside, are answered [default: on where this host is the
+    /// gateway]
+    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    dns: Option<bool>,
     /// The largest packet
     #[arg(long, value_name = "BYTES", default_value_t = 1500)]
     mtu: u16,
@@ -90,6 +109,12 @@ pub struct Set {
     /// The interface towards the outside
     #[arg(long, value_name = "DEVICE")]
     uplink: Option<String>,
+    /// Addresses that DHCP gives out: FIRST-LAST, several with commas; off; or on: all of its subnets
+    #[arg(long, value_name = "RANGE|off|on")]
+    dhcp: Option<String>,
+    /// Whether names of its ports, and those outside, are answered
+    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    dns: Option<bool>,
     /// The largest packet
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u16>,
@@ -111,7 +136,23 @@ impl Verb {
             Self::Show(name) => NETWORK.show(session, &name.name).await,
             Self::Set(set) => set.run(session).await,
             Self::Delete(delete) => NETWORK.delete(session, &delete).await,
+            Self::Leases(name) => leases(session, &name.name).await,
         }
+    }
+}
+
+async fn leases(session: &Session, name: &str) -> Answered {
+    let path = format!("/v1/networks/{}/leases", escape(name));
+    let answer = session.client.get(&path, &()).await?;
+    session.print(&view::list(&answer, LEASES, session.format))
+}
+
+/// `on` or `off`.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
     }
 }
 
@@ -123,6 +164,8 @@ impl Add {
             subnets: self.subnets,
             gateways: self.gateways,
             uplink: self.uplink,
+            dhcp: self.dhcp.filter(|text| text != "on"),
+            dns: self.dns,
             mtu: self.mtu,
             default_policy: self.default_policy,
             private: self.private,
@@ -138,6 +181,8 @@ impl Set {
             .field("subnets", self.subnets)
             .field("gateways", self.gateways)
             .field("uplink", self.uplink)
+            .field("dhcp", self.dhcp)
+            .field("dns", self.dns)
             .field("mtu", self.mtu)
             .field("isolate_ports", self.isolate_ports)
             .field("default_policy", self.default_policy);

@@ -1,4 +1,4 @@
-//! Who has which address and MAC by configuration. Learnt rows are the kernel's.
+//! Who has which address and MAC by configuration or by DHCP. Learnt rows are the kernel's.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::api::spec::Port;
 
-/// Rows of configured addresses whose port's MAC is known.
+/// Rows of configured and of leased addresses whose port's MAC is known.
 pub(super) fn compile(world: &World<'_>) -> BTreeMap<NetworkAddress, Neighbor> {
     let mut rows = BTreeMap::new();
     for VmPort { id, port, network_id, .. } in &world.ports {
         let Some(mac) = world.mac(*id, port) else { continue };
-        for addr in &port.ips {
+        for addr in port.ips.iter().chain(world.leased(*id)) {
             let key = NetworkAddress { addr: (*addr).into(), network: *network_id, _pad: 0 };
             rows.insert(key, Neighbor { port: *id, mac, flags: 0, _pad: 0 });
         }
@@ -42,9 +42,17 @@ pub(super) fn has_allowed_sources(port: &Port) -> bool {
     allowed(port).next().is_some()
 }
 
-/// Rows of all ports.
+/// Rows of all ports, and of networks by their subnets.
 pub(super) fn allowed_sources(world: &World<'_>) -> BTreeMap<(SourceKey, u32), u32> {
     let mut rows = BTreeMap::new();
+    for (id, network) in world.networks().filter(|(_, network)| network.has_gateway() && !network.is_apart())
+    {
+        for subnet in &network.subnets {
+            let (addr, bits) = mapped_prefix(*subnet);
+            let key = SourceKey { port: PortId(0), _pad: 0, addr };
+            rows.insert((key, SourceKey::prefix(bits)), u32::from(id.0));
+        }
+    }
     for VmPort { id, port, .. } in &world.ports {
         for net in allowed(port) {
             let (addr, bits) = mapped_prefix(net);

@@ -57,7 +57,7 @@ pub(super) fn compile(
         let fib = attachments.get(&host_port).filter(|_| network.has_gateway());
         let row = Network {
             mode: mode(network.mode) as u8,
-            flags: if network.private { network::flag::PRIVATE } else { 0 },
+            flags: if network.is_apart() { network::flag::PRIVATE } else { 0 },
             host_port,
             uplink: bridged.map_or(PortId(0), |uplink| port_of(&world.numbers.uplinks, uplink)),
             members: members.get(&id).map_or(0, |m| m.len() as u16),

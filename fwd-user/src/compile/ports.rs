@@ -52,6 +52,7 @@ fn vm_port(world: &World<'_>, vm: &VmPort<'_>, attachment: &Attachment) -> Port 
         (port.trust, flag::TRUSTED),
         (mac.is_none(), flag::LEARN_MAC),
         (port.ips.is_empty(), flag::LEARN_ADDRESSES),
+        (port.ips.is_empty() && world.is_leased(id, network), flag::LEASED),
         (network.isolate_ports, flag::ISOLATED),
         (super::neighbors::has_allowed_sources(port), flag::ALLOWED_SOURCES),
     ] {

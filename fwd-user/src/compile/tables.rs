@@ -29,7 +29,8 @@ pub struct Tables {
     pub members: BTreeMap<MemberKey, PortId>,
     /// Configured ones only.
     pub neighbors: BTreeMap<NetworkAddress, Neighbor>,
-    /// With the prefix length in bits; the value means nothing.
+    /// With the prefix length in bits. The value means nothing, but of port 0: there it is the network that
+    /// has the subnet.
     pub allowed_sources: BTreeMap<(SourceKey, u32), u32>,
     /// The value means nothing.
     pub host_addresses: BTreeMap<NetworkAddress, u32>,

@@ -35,8 +35,9 @@ pub(super) struct World<'a> {
     pub ports: Vec<VmPort<'a>>,
     port_by_name: BTreeMap<&'a str, usize>,
     seen_macs: BTreeMap<PortId, Mac>,
-    /// Without link-local ones.
+    /// Without link-local ones; leased ones first.
     seen_addresses: BTreeMap<PortId, Vec<IpAddr>>,
+    leased: BTreeMap<PortId, Vec<IpAddr>>,
 }
 
 impl<'a> World<'a> {
@@ -51,14 +52,17 @@ impl<'a> World<'a> {
         };
         let ports: Vec<_> = document.ports.iter().filter_map(vm_port).collect();
         let mut seen_macs = BTreeMap::new();
-        let mut seen_addresses: BTreeMap<PortId, Vec<IpAddr>> = BTreeMap::new();
         for seen in &inventory.learnt {
             if seen.mac != Mac::NONE {
                 seen_macs.entry(seen.port).or_insert(seen.mac);
             }
-            if let Some(addr) = seen.addr.filter(|addr| !is_link_local(*addr)) {
-                seen_addresses.entry(seen.port).or_default().push(addr);
-            }
+        }
+        let leased = leased(&ports, inventory, &seen_macs);
+        let mut seen_addresses = leased.clone();
+        for seen in &inventory.learnt {
+            let addresses = seen_addresses.entry(seen.port).or_default();
+            let is_new = |addr: &IpAddr| !is_link_local(*addr) && !addresses.contains(addr);
+            addresses.extend(seen.addr.filter(is_new));
         }
         Self {
             document,
@@ -69,6 +73,7 @@ impl<'a> World<'a> {
             ports,
             seen_macs,
             seen_addresses,
+            leased,
         }
     }
 
@@ -109,10 +114,40 @@ impl<'a> World<'a> {
         configured_mac(port).or_else(|| self.seen_macs.get(&id).copied())
     }
 
-    /// A VM port's addresses: the configured ones, else those seen, but for link-local ones.
+    /// The addresses that DHCP has given to a VM port for which none are configured.
+    pub fn leased(&self, id: PortId) -> &[IpAddr] {
+        self.leased.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a VM port's IPv4 addresses are those that DHCP gives to it, and no others.
+    pub fn is_leased(&self, id: PortId, network: &Network) -> bool {
+        let runs = self.inventory.served.get(&network.name).is_some_and(|served| served.runs);
+        (runs && network.has_own_ranges()) || self.leased(id).iter().any(IpAddr::is_ipv4)
+    }
+
+    /// A VM port's addresses: the configured ones, else those leased and seen, but for link-local ones.
     pub fn addresses(&self, id: PortId, port: &'a Port) -> &[IpAddr] {
         if port.ips.is_empty() { self.seen_addresses.get(&id).map_or(&[], Vec::as_slice) } else { &port.ips }
     }
+}
+
+/// Leases by the port that has their MAC. Configured addresses are the port's without a lease.
+fn leased(
+    ports: &[VmPort<'_>],
+    inventory: &Inventory,
+    seen_macs: &BTreeMap<PortId, Mac>,
+) -> BTreeMap<PortId, Vec<IpAddr>> {
+    let mut leased: BTreeMap<PortId, Vec<IpAddr>> = BTreeMap::new();
+    for VmPort { id, port, network, .. } in ports.iter().filter(|vm| vm.port.ips.is_empty()) {
+        let Some(served) = inventory.served.get(&network.name) else { continue };
+        let Some(mac) = configured_mac(port).or_else(|| seen_macs.get(id).copied()) else { continue };
+        let own = served.leases.iter().filter(|lease| lease.mac == Some(mac)).map(|lease| lease.addr);
+        let own: Vec<_> = own.collect();
+        if !own.is_empty() {
+            leased.insert(*id, own);
+        }
+    }
+    leased
 }
 
 /// The MAC that the document gives a port.

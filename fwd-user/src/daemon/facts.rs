@@ -38,6 +38,7 @@ pub fn problems(world: &World) -> Vec<String> {
     let ports = ports.filter_map(|p| Some(format!("{}: {}", p.name, p.state_reason.as_ref()?)));
     let forwards = world.compiled.forwards.values().filter_map(|f| f.reason.clone());
     let refused = world.refused.values().map(|e| format!("{} {}", e.message, e.hints.join(" ")));
+    let served = world.inventory.served.values().filter_map(|served| served.problem.clone());
     let trial = world.confirm_until.map(|until| {
         let (now, until) = (world.desired.revision, summary::time_text(until));
         let back = world.confirmed;
@@ -45,7 +46,7 @@ pub fn problems(world: &World) -> Vec<String> {
             "Revision {now} will be rolled back to {back} at {until}, unless confirmed: fwd config confirm."
         )
     });
-    trial.into_iter().chain(refused).chain(ports).chain(forwards).collect()
+    trial.into_iter().chain(refused).chain(ports).chain(served).chain(forwards).collect()
 }
 
 /// What metrics need beside the maps.

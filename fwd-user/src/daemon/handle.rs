@@ -18,7 +18,7 @@ use super::{
     facts,
     failure::{of_query, of_read},
     implicit,
-    observed::{Sight, not_found},
+    observed::{self, Sight, not_found},
     summary,
     world::World,
     writer::Job,
@@ -32,7 +32,7 @@ use crate::{
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         server::{Answer, Service},
         spec::{API, Document},
-        status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow},
+        status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
         version::{COMMIT, VERSION},
     },
     observe::{
@@ -162,6 +162,10 @@ impl Service for Handle {
 
     async fn roll_back(&self, query: RollbackQuery, author: Author) -> Answer<Written> {
         self.job(|reply| Job::RollBack { query, author, reply }).await
+    }
+
+    fn leases(&self, network: &str) -> Answer<Vec<LeaseRow>> {
+        observed::leases(&self.world(), network)
     }
 
     async fn status(&self) -> Answer<DaemonStatus> {

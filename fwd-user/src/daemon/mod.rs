@@ -16,6 +16,7 @@ mod options;
 mod place;
 mod rollback;
 mod serve;
+mod served;
 mod services;
 mod socket;
 mod sockets;

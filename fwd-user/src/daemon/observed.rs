@@ -1,22 +1,30 @@
 //! Objects as they are: what was asked of each, together with what became of it.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use fwd_common::id::PortId;
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::{summary::time_text, world::World};
 use crate::{
     api::{
         error::{ApiError, Code},
         object::{Noun, Object},
-        spec::{Hook, Port, Uplink},
-        status::{ObjectState, PortStatus},
+        spec::{Forward, Hook, Network, Port, Uplink},
+        status::{LeaseRow, ObjectState, PortStatus},
+        text::Target,
     },
     compile::Attachment,
     daemon::failure::of_read,
+    host::Lease,
     observe::{View, devices::DeviceCounters, ledger},
 };
+
+/// What becomes of a client's address behind a forward.
+const CLIENT_IP: &str = "kept";
 
 /// What objects are shown by.
 pub struct Sight<'a> {
@@ -35,15 +43,22 @@ impl Sight<'_> {
             Object::Network(network) => {
                 let host_port = self.world.desired.numbers.host_ports.get(&network.name);
                 let attachment = host_port.and_then(|id| self.world.compiled.ports.get(id));
-                let state = attachment.map_or(ObjectState::Ready, |a| a.state);
-                let reason = attachment.and_then(|a| a.state_reason.clone());
+                let mut state = attachment.map_or(ObjectState::Ready, |a| a.state);
+                let mut reason = attachment.and_then(|a| a.state_reason.clone());
+                let served = self.world.inventory.served.get(&network.name);
+                if let Some(problem) = served.and_then(|served| served.problem.clone()) {
+                    state = state.max(ObjectState::Degraded);
+                    reason = reason.or(Some(problem));
+                }
                 let ports = self.world.desired.document.ports.iter().filter(|p| p.network == network.name);
                 json!({"state": state, "state_reason": reason, "ports": ports.count()})
             }
-            Object::Forward(forward) => match self.world.compiled.forwards.get(&forward.name) {
-                Some(state) => json!({"state": state.state, "state_reason": state.reason}),
-                None => json!({}),
-            },
+            Object::Forward(forward) => {
+                let state = self.world.compiled.forwards.get(&forward.name);
+                let (state, reason) = state.map_or((None, None), |s| (Some(s.state), s.reason.clone()));
+                let (kept, but) = (CLIENT_IP, self.client_ip_exception(forward));
+                json!({"state": state, "state_reason": reason, "client_ip": kept, "client_ip_except": but})
+            }
             Object::Group(_) | Object::Set(_) | Object::Policy(_) => json!({}),
         };
         let mut shown = object.to_json().map_err(|e| internal(&e))?;
@@ -53,18 +68,35 @@ impl Sight<'_> {
         Ok(shown)
     }
 
+    /// Who is not seen under its own address behind a forward.
+    fn client_ip_exception(&self, forward: &Forward) -> Option<String> {
+        let target: Target = forward.to.parse().ok()?;
+        let document = &self.world.desired.document;
+        let network = document.find::<Network>(&document.find::<Port>(&target.port)?.network)?;
+        let who = match network.private {
+            true => "VMs".to_owned(),
+            false => format!("VMs of network {} and of private networks", network.name),
+        };
+        Some(format!("{who} are seen under the gateway's address of network {}.", network.name))
+    }
+
     fn port(&self, port: &Port) -> Result<PortStatus, ApiError> {
         let id = self.world.desired.numbers.ports.get(&port.name).copied().unwrap_or_default();
         let learnt = self.world.inventory.learnt.iter().filter(|l| l.port == id);
+        let seen_mac = learnt.clone().next().map(|seen| seen.mac.to_string());
+        let mac = port.mac.as_ref().map(|mac| mac.to_lowercase()).or(seen_mac);
+        let leases = leases(self.world, &port.network).unwrap_or_default();
+        let leased = leases.into_iter().filter(|lease| mac.is_some() && lease.mac == mac).map(|l| l.address);
+        let seen = learnt.filter_map(|seen| seen.addr).map(|addr| addr.to_string());
         let mut ips: Vec<String> = port.ips.iter().map(ToString::to_string).collect();
-        let mut seen_mac = None;
-        for seen in learnt {
-            ips.extend(seen.addr.map(|a| a.to_string()).filter(|a| !ips.contains(a)));
-            seen_mac.get_or_insert_with(|| seen.mac.to_string());
+        for addr in leased.chain(seen) {
+            if !ips.contains(&addr) {
+                ips.push(addr);
+            }
         }
         Ok(PortStatus {
             network: Some(port.network.clone()),
-            mac: port.mac.clone().or(seen_mac),
+            mac,
             ips,
             labels: port.labels.clone(),
             trust: port.trust,
@@ -117,6 +149,39 @@ impl Sight<'_> {
         let state = if is_foreign { ObjectState::Conflict } else { ObjectState::Degraded };
         (state, Some(format!("{} {}", error.message, error.hints.join(" "))))
     }
+}
+
+/// What a network's DHCP has given out.
+pub fn leases(world: &World, network: &str) -> Result<Vec<LeaseRow>, ApiError> {
+    let document = &world.desired.document;
+    if document.object(Noun::Network, network).is_none() {
+        return Err(not_found(Noun::Network, network));
+    }
+    let ports = document.ports.iter().filter(|port| port.network == network);
+    let port_of = |mac: &str| {
+        let has = |port: &&Port| {
+            let id = world.desired.numbers.ports.get(&port.name);
+            let learnt = || world.inventory.learnt.iter().find(|seen| Some(&seen.port) == id);
+            match &port.mac {
+                Some(own) => own.eq_ignore_ascii_case(mac),
+                None => learnt().is_some_and(|seen| seen.mac.to_string() == mac),
+            }
+        };
+        ports.clone().find(has).map(|port| port.name.clone())
+    };
+    let served = world.inventory.served.get(network);
+    let row = |lease: &Lease| {
+        let mac = lease.mac.map(|mac| mac.to_string());
+        let ends = Some(lease.expires_secs).filter(|secs| *secs != u64::MAX);
+        LeaseRow {
+            network: network.to_owned(),
+            address: lease.addr.to_string(),
+            port: mac.as_deref().and_then(port_of),
+            mac,
+            expires: ends.map(|secs| time_text(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))),
+        }
+    };
+    Ok(served.map_or_else(Vec::new, |served| served.leases.iter().map(row).collect()))
 }
 
 /// The name of an object that is not there.

@@ -63,7 +63,7 @@ impl Writer {
             Look::AsKnown => Arc::clone(&self.world.inventory),
         };
         let mut compiled = compile(desired, &inventory, &previous.tables);
-        let wanted = wanted::of(desired, &compiled, &self.tools.instance);
+        let wanted = wanted::of(desired, &inventory, &compiled, &self.tools.instance);
         if look == Look::Again || self.wanted != wanted {
             ground.prepare(&wanted)?;
             self.wanted = wanted;

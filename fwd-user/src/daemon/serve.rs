@@ -33,7 +33,7 @@ use crate::{
         settings::Settings,
     },
     datapath::Sweeper,
-    host::Follower,
+    host::News,
     observe::{EventRing, MemoryMaps, Observer, PinnedMaps, follow_log, open_events},
     state::Edit,
     store::{Sqlite, Store},
@@ -53,7 +53,7 @@ struct Engine {
 
 /// What the kernel tells by itself.
 struct KernelSide {
-    follower: Follower,
+    news: News,
     events: EventRing,
     sweeper: Sweeper,
     /// Where the programs are pinned, if they tell anything.
@@ -111,13 +111,13 @@ impl Engine {
                 (Box::new(ground), Observer::new(Box::new(MemoryMaps::default())), None)
             }
             DatapathKind::Kernel => {
-                let (ground, follower) =
+                let (ground, news) =
                     KernelGround::open(&options.state_dir, &options.bpffs, flows, options.datapath_log)?;
                 let maps = ground.maps();
                 let observer = Observer::new(Box::new(PinnedMaps::open(&maps).map_err(|e| of_read(&e))?));
                 let events = open_events(&maps).map_err(|e| of_read(&e))?;
                 let log = (options.datapath_log != LogLevel::Off).then(|| ground.programs());
-                let kernel = KernelSide { follower, events, sweeper: ground.sweeper()?, log };
+                let kernel = KernelSide { news, events, sweeper: ground.sweeper()?, log };
                 (Box::new(ground), observer, Some(kernel))
             }
         };
@@ -144,10 +144,10 @@ fn follow(
     observer: &Arc<Observer>,
     jobs: &mpsc::UnboundedSender<Job>,
 ) -> Result<rtnetlink::Handle, ApiError> {
-    let KernelSide { mut follower, events, sweeper, log } = side;
+    let KernelSide { news: News { mut follower, mut servers }, events, sweeper, log } = side;
     let (connection, links, _) = rtnetlink::new_connection().map_err(|e| internal(&e))?;
     tokio::spawn(connection);
-    let (to_writer, seen) = (jobs.clone(), jobs.clone());
+    let (to_writer, of_servers, seen) = (jobs.clone(), jobs.clone(), jobs.clone());
     tokio::spawn(async move {
         while let Some(changes) = follower.next().await {
             if to_writer.send(Job::Host(changes)).is_err() {
@@ -155,6 +155,15 @@ fn follow(
             }
         }
         tracing::error!("netlink ended: changes of the host are no longer followed");
+    });
+    tokio::spawn(async move {
+        while servers.recv().await.is_some() {
+            // One look sees all that is told up to now.
+            while servers.try_recv().is_ok() {}
+            if of_servers.send(Job::Served).is_err() {
+                return;
+            }
+        }
     });
     let reader = Arc::clone(observer);
     tokio::spawn(async move {

@@ -2,6 +2,8 @@
 
 use fwd_common::port::PortKind;
 
+use super::served;
+
 use crate::{
     api::{
         settings::Settings,
@@ -9,12 +11,12 @@ use crate::{
         text::parse_mac,
     },
     compile::{Compiled, gateway_mac},
-    host::{HostPort, Uplink, Wanted, namespace_of},
+    host::{HostPort, Inventory, Uplink, Wanted, namespace_of},
     state::Desired,
 };
 
 /// What the host is to be. `instance` keeps the namespaces of several daemons apart.
-pub fn of(desired: &Desired, compiled: &Compiled, instance: &str) -> Wanted {
+pub fn of(desired: &Desired, inventory: &Inventory, compiled: &Compiled, instance: &str) -> Wanted {
     let document = &desired.document;
     let host_port = |network: &Network| {
         Some(HostPort {
@@ -22,7 +24,7 @@ pub fn of(desired: &Desired, compiled: &Compiled, instance: &str) -> Wanted {
             mac: gateway_mac(*desired.numbers.networks.get(&network.name)?),
             mtu: network.mtu.into(),
             gateways: network.gateway_nets(),
-            namespace: network.private.then(|| namespace_of(instance, &network.name)),
+            namespace: network.is_apart().then(|| namespace_of(instance, &network.name)),
         })
     };
     let uplinks = compiled.ports.values().filter(|port| port.kind == PortKind::Uplink);
@@ -40,6 +42,7 @@ pub fn of(desired: &Desired, compiled: &Compiled, instance: &str) -> Wanted {
             })
             .collect(),
         nat_l4_ports: has_nat.then(|| Settings::of(&document.settings).nat_l4_ports),
+        services: served::services(desired, inventory, instance),
     }
 }
 

@@ -72,6 +72,8 @@ pub enum Job {
     Host(Changes),
     /// The datapath saw a MAC or an address for the first time.
     Learnt,
+    /// A lease was given or ended, or a server of a network did.
+    Served,
     /// The last one.
     Down {
         keep_datapath: bool,
@@ -142,6 +144,7 @@ impl Writer {
                         self.look_again();
                     }
                 }
+                Job::Served => self.look_again(),
                 Job::Down { keep_datapath, reply } => {
                     let result = if keep_datapath { Ok(()) } else { self.tear_down() };
                     _ = reply.send(result);

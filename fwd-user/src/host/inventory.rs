@@ -19,6 +19,27 @@ pub struct Inventory {
     pub learnt: Vec<Learnt>,
     /// When the datapath's clock was 0, in seconds since the Unix epoch.
     pub clock_began: i64,
+    /// The servers of networks that have services, by network name.
+    pub served: BTreeMap<String, Served>,
+}
+
+/// A network's server for DHCP and DNS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    pub runs: bool,
+    /// Why it does not run: object first, sentence, next step.
+    pub problem: Option<String>,
+    pub leases: Vec<Lease>,
+}
+
+/// An address that DHCP has given to a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub addr: IpAddr,
+    /// Of DHCPv6 where the client's id tells it.
+    pub mac: Option<Mac>,
+    /// When it ends, in seconds since the Unix epoch.
+    pub expires_secs: u64,
 }
 
 /// An interface.

@@ -1,11 +1,17 @@
 //! The host as a whole: looked at, brought to what is wanted, and given back.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use fwd_common::nat::L4Range;
 
+use tokio::sync::mpsc;
+
 use super::{
     Inventory,
+    dnsmasq::{self, Servers, Service},
     error::{Error, Result},
     hostport::{HostPort, datapath_end},
     journal::{Change, Journal},
@@ -20,6 +26,16 @@ use super::{
 pub struct Host {
     netlink: Netlink,
     journal: Journal,
+    servers: Servers,
+    state_dir: PathBuf,
+}
+
+/// Where the host tells what changed by itself.
+#[derive(Debug)]
+pub struct News {
+    pub follower: Follower,
+    /// Leases changed, or a server ended.
+    pub servers: mpsc::UnboundedReceiver<()>,
 }
 
 /// What the host is to be.
@@ -29,6 +45,7 @@ pub struct Wanted {
     pub uplinks: Vec<Uplink>,
     /// What NAT gives out; `None`: there is no NAT.
     pub nat_l4_ports: Option<L4Range>,
+    pub services: Vec<Service>,
 }
 
 impl Host {
@@ -36,21 +53,23 @@ impl Host {
     ///
     /// # Errors
     /// If there is no netlink socket, or the notes of changes are damaged.
-    pub fn open(state_dir: &Path) -> Result<(Self, Follower)> {
+    pub fn open(state_dir: &Path) -> Result<(Self, News)> {
         let (netlink, follower) = connect()?;
         let journal = Journal::open(state_dir)?;
-        Ok((Self { netlink, journal }, follower))
+        let (servers, told) = Servers::open(state_dir);
+        let host = Self { netlink, journal, servers, state_dir: state_dir.to_owned() };
+        Ok((host, News { follower, servers: told }))
     }
 
-    /// Interfaces and addresses, with the host ports of some networks told apart.
+    /// Interfaces and addresses, with the host ports of some networks told apart, and what is served.
     ///
     /// # Errors
     /// If the kernel does not answer.
-    pub async fn inventory(&self, networks: &[&str]) -> Result<Inventory> {
+    pub async fn inventory(&mut self, networks: &[&str]) -> Result<Inventory> {
         let mut devices = self.netlink.devices().await?;
         let take = |network: &&str| Some(((*network).to_owned(), devices.remove(&datapath_end(network))?));
         let host_ports: BTreeMap<_, _> = networks.iter().filter_map(take).collect();
-        Ok(Inventory { devices, host_ports, learnt: Vec::new(), clock_began: 0 })
+        Ok(Inventory { devices, host_ports, learnt: Vec::new(), clock_began: 0, served: self.servers.look() })
     }
 
     /// Makes what is wanted and is not there, and gives back what is there and no longer wanted.
@@ -67,7 +86,9 @@ impl Host {
         for port in &wanted.host_ports {
             self.netlink.ensure_host_port(port, &mut self.journal).await?;
         }
-        self.netlink.prepare_uplinks(&wanted.uplinks, &mut self.journal).await
+        self.netlink.prepare_uplinks(&wanted.uplinks, &mut self.journal).await?;
+        self.servers.prepare(&wanted.services);
+        Ok(())
     }
 
     /// Has the gateways of host ports tell their MACs. Goes on after errors and returns them.
@@ -79,9 +100,10 @@ impl Host {
         errors
     }
 
-    /// Undoes every noted change, newest first, and removes the interfaces that fwd made. Goes on after
-    /// errors and returns them; what failed stays noted.
+    /// Undoes every noted change, newest first, and removes the interfaces that fwd made, and ends its
+    /// servers. Goes on after errors and returns them; what failed stays noted.
     pub async fn restore(&mut self) -> Vec<Error> {
+        dnsmasq::end_all(&self.state_dir);
         let mut errors = self.netlink.remove_host_ports_but(&[]).await;
         for change in self.journal.changes().to_vec().into_iter().rev() {
             match self.undo(&change).await {

@@ -1,5 +1,6 @@
 //! The machine: its interfaces, addresses and sysctls; what is changed there is noted and given back.
 
+mod dnsmasq;
 mod driver;
 mod error;
 mod hostport;
@@ -13,10 +14,11 @@ mod reserved;
 mod sysctl;
 mod uplink;
 
+pub use dnsmasq::{Dns, Guest, Range, Service};
 pub use error::Error;
 pub use hostport::{HostPort, datapath_end, host_end, namespace_of};
-pub use inventory::{Device, DeviceKind, Inventory, Learnt};
+pub use inventory::{Device, DeviceKind, Inventory, Learnt, Lease, Served};
 pub use journal::{Change, Journal};
-pub use machine::{Host, Wanted};
+pub use machine::{Host, News, Wanted};
 pub use netlink::{Changes, Follower};
 pub use uplink::Uplink;

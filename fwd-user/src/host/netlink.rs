@@ -15,7 +15,7 @@ use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     address::AddressAttribute,
-    link::LinkMessage,
+    link::{LinkFlags, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::{RouteFlags, RouteMessage},
 };
@@ -58,6 +58,8 @@ pub struct Netlink {
 pub struct Follower {
     messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
     neighbors: BTreeMap<(u32, IpAddr), Option<Vec<u8>>>,
+    /// Whether a device has its carrier, where it was told.
+    carriers: BTreeMap<u32, bool>,
 }
 
 /// What changed in a burst.
@@ -82,7 +84,7 @@ pub fn connect() -> Result<(Netlink, Follower)> {
     let socket = connection.socket_mut().socket_mut();
     socket.set_rx_buf_sz(RECEIVE_BYTES).map_err(failed("setting the buffer"))?;
     tokio::spawn(connection);
-    Ok((Netlink { handle }, Follower { messages, neighbors: BTreeMap::new() }))
+    Ok((Netlink { handle }, Follower { messages, neighbors: BTreeMap::new(), carriers: BTreeMap::new() }))
 }
 
 /// Connects likewise, without following what changes.
@@ -187,7 +189,15 @@ impl Follower {
         use RouteNetlinkMessage as M;
         match message.payload {
             NetlinkPayload::InnerMessage(message) => match message {
-                M::NewLink(_) | M::DelLink(_) | M::NewAddress(_) | M::DelAddress(_) => changes.devices = true,
+                M::NewLink(link) => {
+                    changes.devices = true;
+                    changes.routes |= self.note_carrier(&link);
+                }
+                M::DelLink(link) => {
+                    changes.devices = true;
+                    self.carriers.remove(&link.header.index);
+                }
+                M::NewAddress(_) | M::DelAddress(_) => changes.devices = true,
                 M::NewRoute(route) | M::DelRoute(route) => changes.routes |= is_shared(&route),
                 M::NewRule(_) | M::DelRule(_) => changes.routes = true,
                 M::NewNeighbour(neighbor) => {
@@ -204,6 +214,12 @@ impl Follower {
             }
             _ => {}
         }
+    }
+
+    /// Whether a device's carrier came or went: the kernel may prefer another route without telling so.
+    fn note_carrier(&mut self, link: &LinkMessage) -> bool {
+        let has_carrier = link.header.flags.contains(LinkFlags::LowerUp);
+        self.carriers.insert(link.header.index, has_carrier).is_some_and(|had| had != has_carrier)
     }
 
     /// A MAC that was there and is another one or none now is a change. One that was found is not: flows

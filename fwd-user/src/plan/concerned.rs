@@ -23,7 +23,9 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     let views = changed(&old.views, &new.views);
     ports.extend(views.filter(|(_, a, b)| a.unwrap_or_default() != b.unwrap_or_default()).map(|(id, ..)| id));
     ports.extend(changed(&old.devices, &new.devices).map(|(id, ..)| id));
-    ports.extend(changed(&old.allowed_sources, &new.allowed_sources).map(|((key, _), ..)| key.port));
+    // Those of port 0 are subnets: what is in them has rows of its own.
+    let sources = changed(&old.allowed_sources, &new.allowed_sources).map(|((key, _), ..)| key.port);
+    ports.extend(sources.filter(|port| *port != PortId(0)));
     for (_, a, b) in changed(&old.port_of_device, &new.port_of_device) {
         ports.extend([a, b].into_iter().flatten());
     }

@@ -310,7 +310,21 @@ fn remove(folder: &Path) -> io::Result<()> {
 fn remove_folders_of_the_dead() {
     for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         if is_of_the_dead(&entry.file_name().to_string_lossy()) && entry.path().join(BPFFS).exists() {
+            end_servers(&entry.path());
             remove(&entry.path()).unwrap_or_else(|error| eprintln!("{}: {error}", entry.path().display()));
+        }
+    }
+}
+
+/// Networks' servers are no children of the daemon: they outlive a test that was killed.
+fn end_servers(folder: &Path) {
+    for network in fs::read_dir(folder.join("state/services")).into_iter().flatten().flatten() {
+        let pid = fs::read_to_string(network.path().join("dnsmasq.pid")).unwrap_or_default();
+        let Ok(pid) = pid.trim().parse::<i32>() else { continue };
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(&*network.path().to_string_lossy()) {
+            // It may have ended just now.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
 }

@@ -22,7 +22,7 @@ use anyhow::Result;
 pub use instance::{Instance, Reply, binary};
 pub use query::{eventually, number};
 pub use snapshot::Snapshot;
-pub use world::{BLUE, HOST_LAN_V4, HOST_LAN_V6, HOST_V4, HOST_V6, LAN, LAN_V4, LAN_V6, Network};
+pub use world::{BLUE, HOST_LAN_V4, HOST_LAN_V6, HOST_V4, HOST_V6, LAN, LAN_V4, LAN_V6, LANE, Network};
 pub use world::{OUTSIDE_V4, OUTSIDE_V6, RED, Vm};
 
 use crate::netns::Netns;

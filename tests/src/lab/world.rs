@@ -40,6 +40,10 @@ pub const RED: Network = Network {
 /// Has the addresses of [`RED`].
 pub const BLUE: Network = Network { name: "blue", private: true, number: 2, ..RED };
 
+/// Reached under its own addresses.
+pub const LANE: Network =
+    Network { name: "lane", mode: "routed", v4: "10.20.0.", v6: "fd00:20::", number: 4, ..RED };
+
 pub const LAN: Network = Network {
     name: "lan",
     uplink: "eth1",
@@ -51,6 +55,13 @@ pub const LAN: Network = Network {
 };
 
 impl Network {
+    /// A network of another mode with the same addresses.
+    #[must_use]
+    pub const fn of_mode(&self, name: &'static str, mode: &'static str) -> Self {
+        let Self { uplink, v4, v6, private, number, .. } = *self;
+        Self { name, mode, uplink, v4, v6, private, number }
+    }
+
     /// The IPv4 address of a host number.
     #[must_use]
     pub fn v4(&self, number: u8) -> String {
@@ -70,7 +81,10 @@ impl Network {
     }
 
     pub(super) fn options(&self) -> String {
-        let mut options = format!("--mode {} --uplink {}", self.mode, self.uplink);
+        let mut options = format!("--mode {}", self.mode);
+        if !matches!(self.mode, "host" | "isolated") {
+            options += &format!(" --uplink {}", self.uplink);
+        }
         if self.has_gateway() {
             options += &format!(" --subnet {}0/24 --subnet {}/64", self.v4, self.v6);
         }

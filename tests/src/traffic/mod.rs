@@ -3,11 +3,15 @@
 //! Everything is `std::net` on threads that entered the namespace; a service ends when it is dropped.
 
 mod bulk;
+mod dhcp;
+mod dns;
 mod ping;
 mod probe;
 mod service;
 
 pub use bulk::{BulkSource, Transfer};
+pub use dhcp::{Leased, lease};
+pub use dns::resolve;
 pub use ping::ping;
 pub use probe::{Probe, ProbeReport};
 pub use service::{Service, ask_udp, http_get, http_whoami, udp_whoami};

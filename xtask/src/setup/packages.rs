@@ -13,10 +13,12 @@ pub const BUILD: &[&str] = &["gcc", "libc6-dev"];
 
 /// What the lab, its guests and its observers are made of.
 pub const TEST: &[&str] = &[
+    "bird2",
     "bpftool",
     "busybox-static",
     "cpio",
     "curl",
+    "dnsmasq-base",
     "ethtool",
     "iperf3",
     "ipxe-qemu",

@@ -11,10 +11,9 @@ pub const LIST: &str = "nats";
 /// The fields of a kind of object.
 pub const fn fields(noun: Noun) -> &'static [&'static str] {
     match noun {
-        Noun::Network => &["dhcp", "dns"],
         Noun::Forward => &["from"],
         Noun::Policy => &["stage", "log"],
-        Noun::Uplink | Noun::Port | Noun::Group | Noun::Set => &[],
+        Noun::Uplink | Noun::Network | Noun::Port | Noun::Group | Noun::Set => &[],
     }
 }
 

@@ -286,9 +286,9 @@ mod tests {
         assert_eq!(problems(&idle), "");
         assert_eq!(Text::read(&idle).document.policies.len(), 1);
         check(
-            "api: fwd/v1\nnetworks:\n- name: a\n  mode: nat\n  dhcp: 10.0.0.100-10.0.0.200\n  dns: off\n",
+            "api: fwd/v1\nforwards:\n- name: a\n  listen: tcp:1\n  to: a:1\n  from: [10.0.0.0/8]\n",
             expect![[r#"
-                5:3: Network a: dhcp is not built yet. Leave it out; a later version does it.
+                6:3: Forward a: from is not built yet. Leave it out; a later version does it.
             "#]],
         );
         assert_eq!(Text::read("api: fwd/v1\nnats: [{}]\n").problems[0].code, Code::NotBuilt);
@@ -301,7 +301,7 @@ mod tests {
             expect![[r#"
                 9:1: Document: foo is not part of a document. Known are api, settings, uplinks, networks, ports, forwards, groups, sets, policies.
                 4:9: Network a: natt is not possible here. Write one of nat, routed, bridge, host, isolated.
-                6:3: Network a: colour is not known here. Known are name, mode, subnets, gateways, uplink, mtu, default_policy, private, isolate_ports.
+                6:3: Network a: colour is not known here. Known are name, mode, subnets, gateways, uplink, dhcp, dns, mtu, default_policy, private, isolate_ports.
                 5:8: Network a: invalid type: string "big", a number from 0 to 65535 is wanted. 
                 7:3: Networks, item 2: name is missing. Add `name: …`.
                 8:8: Document: a list is wanted here. Begin each item with `- `.

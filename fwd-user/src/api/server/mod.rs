@@ -53,6 +53,7 @@ pub fn router<S: Service>(service: S) -> Router {
         .route("/v1/drops/reasons", get(drop_reasons::<S>))
         .route("/v1/drops/watch", get(watch::drops::<S>))
         .route("/v1/down", post(down::<S>))
+        .route("/v1/networks/{name}/leases", get(leases::<S>))
         .route("/v1/{list}", get(list::<S>).post(add::<S>))
         .route("/v1/{list}/{name}", get(show::<S>).patch(set::<S>).delete(delete::<S>))
         .route("/metrics", get(metrics::<S>))
@@ -319,6 +320,10 @@ async fn flow_count<S: Service>(
 ) -> Result<Response, ApiError> {
     let count = serde_json::to_value(s.flow_count(query).await?).expect("answers are plain data");
     Ok(object("count", count))
+}
+
+async fn leases<S: Service>(State(s): State<S>, Path(name): Path<String>) -> Result<Response, ApiError> {
+    Ok(items(s.leases(&name)?))
 }
 
 async fn drops<S: Service>(State(s): State<S>, Asked(query): Asked<DropQuery>) -> Result<Response, ApiError> {

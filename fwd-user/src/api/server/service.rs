@@ -13,7 +13,7 @@ use crate::{
         query::{DropQuery, FlowQuery},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::Document,
-        status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow},
+        status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
     },
     observe::metrics::Format,
     state::Edit,
@@ -40,6 +40,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn implicit(&self) -> Vec<Value>;
     /// One object, with what is observed of it.
     fn show(&self, noun: Noun, name: &str) -> impl Future<Output = Answer<Value>> + Send;
+    /// What a network's DHCP has given out.
+    fn leases(&self, network: &str) -> Answer<Vec<LeaseRow>>;
     /// The accepted edits, the latest first.
     fn revisions(&self, query: HistoryQuery) -> impl Future<Output = Answer<Vec<Revision>>> + Send;
     /// Confirms what is on trial.

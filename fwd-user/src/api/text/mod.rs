@@ -2,12 +2,14 @@
 //! MACs. Each parses to a type that prints as the same text; an error says what was read and what would
 //! have been understood, without naming the object: its owner does.
 
+mod dhcp;
 mod end;
 mod listen;
 mod moment;
 mod name;
 mod service;
 
+pub use dhcp::{AddressRange, Dhcp};
 pub use end::End;
 pub(crate) use end::check_cidr;
 pub use listen::{Listen, Protocols, Target};

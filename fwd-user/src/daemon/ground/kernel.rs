@@ -18,7 +18,7 @@ use crate::{
         sockets::{self, Socket},
     },
     datapath::{self, Datapath, Kernel, LogLevel, OBJECT, Point, Sizes, Sweeper, Target},
-    host::{Follower, Host, HostPort, Inventory, Wanted},
+    host::{Host, HostPort, Inventory, News, Wanted},
     observe::Moment,
     plan::MapOp,
 };
@@ -43,15 +43,10 @@ impl KernelGround {
     ///
     /// # Errors
     /// Capabilities, kernel features or the pins do not allow it.
-    pub fn open(
-        state_dir: &Path,
-        bpffs: &Path,
-        flows: u32,
-        log: LogLevel,
-    ) -> Result<(Self, Follower), ApiError> {
+    pub fn open(state_dir: &Path, bpffs: &Path, flows: u32, log: LogLevel) -> Result<(Self, News), ApiError> {
         let options = datapath::Options { bpffs, object: OBJECT, sizes: Sizes::for_flows(flows), log };
         let kernel = Kernel::open(&options).map_err(|e| of_datapath(&e))?;
-        let (host, follower) = Host::open(state_dir).map_err(|e| of_host(&e))?;
+        let (host, news) = Host::open(state_dir).map_err(|e| of_host(&e))?;
         let ground = Self {
             host,
             kernel,
@@ -61,7 +56,7 @@ impl KernelGround {
             clock_began: 0,
             runtime: Handle::current(),
         };
-        Ok((ground, follower))
+        Ok((ground, news))
     }
 
     /// Where the maps are pinned.
@@ -173,7 +168,7 @@ fn target(port: &Attachment) -> (Target, Vec<Point>) {
 /// # Errors
 /// All that could not be undone; the rest is done.
 pub async fn tear_down(state_dir: &Path, bpffs: &Path) -> Result<(), ApiError> {
-    let (mut host, _follower) = Host::open(state_dir).map_err(|e| of_host(&e))?;
+    let (mut host, _news) = Host::open(state_dir).map_err(|e| of_host(&e))?;
     undo(bpffs, &mut host).await
 }
 

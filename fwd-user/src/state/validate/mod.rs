@@ -6,6 +6,7 @@ mod listens;
 mod networks;
 mod policies;
 mod ports;
+mod services;
 mod subnets;
 #[cfg(test)]
 mod tests;

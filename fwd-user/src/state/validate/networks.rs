@@ -11,7 +11,7 @@ use crate::api::{
     spec::{Document, Mode, Network, Uplink},
 };
 
-use super::Reporter;
+use super::{Reporter, services};
 
 /// IPv6 needs 1280 (RFC 8200, 5); above 9216 no common NIC goes.
 const MTUS: std::ops::RangeInclusive<u16> = 1280..=9216;
@@ -21,6 +21,7 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
         let mut report = Reporter::new(out, Noun::Network, index, &network.name);
         check_mode(&mut report, network);
         check_gateways(&mut report, network);
+        services::check(&mut report, network);
         check_uplink(&mut report, network, document);
         if !MTUS.contains(&network.mtu) {
             report.add(
@@ -44,12 +45,12 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
 }
 
 fn check_mode(report: &mut Reporter<'_>, network: &Network) {
-    if network.mode == Mode::Routed {
+    if network.private && network.mode == Mode::Routed {
         report.add(
-            "mode",
-            Code::NotBuilt,
-            "routed networks are not built yet",
-            "Use nat, bridge, host or isolated.",
+            "private",
+            Code::BadNetwork,
+            "addresses that are routed cannot repeat elsewhere",
+            "Leave --private out, or use mode nat.",
         );
     }
     if network.has_gateway() && network.subnets.is_empty() {

@@ -102,7 +102,7 @@ fn uplinks_and_ports_have_devices_of_their_own() {
 fn a_networks_parts_fit_its_mode() {
     assert_eq!(
         networks(json!([
-            {"name": "a", "mode": "routed", "subnets": ["10.1.0.0/24"]},
+            {"name": "a", "mode": "routed", "subnets": ["10.1.0.0/24"], "private": true},
             {"name": "b", "mode": "nat"},
             {"name": "c", "mode": "bridge", "private": true},
             {"name": "d", "mode": "isolated", "uplink": "eth0", "gateways": ["10.1.0.1"]},
@@ -110,7 +110,7 @@ fn a_networks_parts_fit_its_mode() {
             {"name": "f", "mode": "nat", "subnets": ["10.4.0.0/24"], "uplink": "eth7"},
         ])),
         [
-            "/networks/0/mode Network a: routed networks are not built yet.",
+            "/networks/0/private Network a: addresses that are routed cannot repeat elsewhere.",
             "/networks/1/subnets Network b: it has no subnet, so its gateway has no address.",
             "/networks/2/private Network c: a bridge network shares the addresses of its uplink and cannot be private.",
             "/networks/2/uplink Network c: a bridge network needs an uplink to be bridged to.",

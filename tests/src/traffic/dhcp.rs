@@ -1,0 +1,43 @@
+//! A guest's DHCP client: busybox' udhcpc, with a script that sets what it is told.
+
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result};
+
+use crate::netns::{Netns, output};
+
+/// What the client calls; `env` tells the test what the server said.
+const SCRIPT: &str = "#!/bin/sh\n\
+    case $1 in bound|renew) ;; *) exit 0 ;; esac\n\
+    ip addr flush dev $interface scope global\n\
+    ip addr add $ip/$mask dev $interface\n\
+    [ -z \"$router\" ] || ip route replace default via $router\n\
+    env\n";
+
+/// An answer of the DHCP server, by udhcpc's words: `ip`, `router`, `dns`, `mtu`, `domain`, `hostname`.
+#[derive(Clone, Debug)]
+pub struct Leased(String);
+
+impl Leased {
+    /// What the server said under a name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+/// Asks for an address for a device, and sets what comes.
+///
+/// # Errors
+/// If nobody gives one.
+pub fn lease(netns: &Netns, device: &str) -> Result<Leased> {
+    let script = std::env::temp_dir().join(format!("{}-udhcpc", netns.name()));
+    std::fs::write(&script, SCRIPT)?;
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+    let mut client = netns.command("busybox");
+    client.args(["udhcpc", "-f", "-q", "-n", "-t", "5", "-T", "2", "-i", device]);
+    client.args(["-O", "mtu", "-O", "ntpsrv", "-s"]).arg(&script);
+    let said = output(&mut client).context("no lease");
+    std::fs::remove_file(&script)?;
+    said.map(Leased)
+}
