@@ -6,6 +6,7 @@
 mod instance;
 
 mod api;
+mod bench;
 mod config;
 mod drop;
 mod explain;

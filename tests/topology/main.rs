@@ -4,6 +4,7 @@
 
 mod accounting;
 mod answer;
+mod bench;
 mod bridge;
 mod datapath;
 mod device;

@@ -17,10 +17,10 @@ use utoipa::{
 use super::{
     answer::{DaemonStatus, ErrorAnswer, Revision, Written},
     object::Noun,
-    query::{DropQuery, FlowQuery, ListQuery},
+    query::{BenchQuery, DropQuery, FlowQuery, ListQuery},
     request::{Existing, HistoryQuery, RollbackQuery, WriteQuery},
     spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink},
-    status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow, PortStatus},
+    status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow, PortStatus},
 };
 
 const JSON: &str = "application/json";
@@ -32,6 +32,7 @@ const JSON: &str = "application/json";
         description = "HTTP on a unix socket: curl --unix-socket /run/fwd/fwd.sock http://fwd/v1/status"
     ),
     components(schemas(
+        Bench,
         Check,
         DaemonStatus,
         Document,
@@ -107,11 +108,13 @@ fn reads() -> [Read; 14] {
     let flows = parameters::<FlowQuery>;
     let drops = parameters::<DropQuery>;
     let history = parameters::<HistoryQuery>();
+    let bench = parameters::<BenchQuery>();
     [
         ("/v1/config", "The accepted document", vec![], One("Document")),
         ("/v1/revisions", "The accepted edits, the latest first", history, List("Revision")),
         ("/v1/status", "What the daemon does and sees", vec![], One("DaemonStatus")),
         ("/v1/status/check", "The ledgers held against each other", vec![], One("Check")),
+        ("/v1/bench", "What live traffic costs, looked at for a while", bench, One("Bench")),
         ("/v1/version", "The daemon's version", vec![], Shape::Fields),
         ("/v1/flows", "Live conversations", flows(), List("FlowRow")),
         ("/v1/flows/count", "How many there are", flows(), One("FlowCount")),

@@ -46,3 +46,27 @@ pub struct DropQuery {
     /// Seconds: only what was seen since so long ago.
     pub since_secs: Option<u64>,
 }
+
+/// Options of `bench`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub struct BenchQuery {
+    /// Names, separated by commas; none: all ports.
+    pub port: Option<String>,
+    /// How long to look, from 1 to 3600.
+    pub secs: u64,
+}
+
+impl BenchQuery {
+    /// The ports asked about.
+    pub fn ports(&self) -> Vec<&str> {
+        self.port.iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).collect()
+    }
+}
+
+impl Default for BenchQuery {
+    fn default() -> Self {
+        Self { port: None, secs: 5 }
+    }
+}

@@ -313,3 +313,40 @@ pub struct PortCheck {
     /// Drops of this port by reason, which add up to its ledgers' `dropped`.
     pub drops: BTreeMap<String, u64>,
 }
+
+/// `bench`: what live traffic cost while it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Bench {
+    /// How long that was.
+    pub secs: f64,
+    pub programs: Vec<ProgramRate>,
+    /// Ways on which something came in.
+    pub ports: Vec<PortRate>,
+}
+
+/// One program of [`Bench`], on all ports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProgramRate {
+    pub program: String,
+    /// Once a frame; a GSO frame is one.
+    pub runs_per_sec: u64,
+    /// With what the kernel's clock takes; absent: it did not run.
+    pub ns_per_run: Option<f64>,
+    /// Of one CPU.
+    pub cpu_percent: f64,
+}
+
+/// One port and hook of [`Bench`]: packets a second.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortRate {
+    pub port: String,
+    pub path: Path,
+    pub received: u64,
+    /// Bits a second of those.
+    pub bits: u64,
+    pub forwarded: u64,
+    pub host: u64,
+    pub answered: u64,
+    pub dropped: u64,
+    pub passed_up: u64,
+}

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    completion, config, down, drop, explain, flow, forward, generate, group, guard, metrics, nat, network,
-    policy, port, set, status, up, uplink, version, view::Format,
+    bench, completion, config, down, drop, explain, flow, forward, generate, group, guard, metrics, nat,
+    network, policy, port, set, status, up, uplink, version, view::Format,
 };
 use crate::{api::request::Existing, daemon::DEFAULT_SOCKET};
 
@@ -81,6 +81,8 @@ pub enum Command {
     Config(config::Verb),
     /// Print the metrics
     Metrics(metrics::Metrics),
+    /// Measure what live traffic costs on this host
+    Bench(bench::Bench),
     /// Explain an error code
     Explain(explain::Explain),
     /// Print a completion script for a shell

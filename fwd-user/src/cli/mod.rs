@@ -3,6 +3,7 @@
 //! The CLI is a client of the API and decides nothing: but for `up` and `down`, a command is one request.
 
 mod args;
+mod bench;
 mod completion;
 mod config;
 mod down;
@@ -68,6 +69,7 @@ async fn run(command: Command, session: &Session) -> Answered {
         Command::Drop(verb) => verb.run(session).await,
         Command::Config(verb) => verb.run(session).await,
         Command::Metrics(metrics) => metrics.run(session).await,
+        Command::Bench(bench) => bench.run(session).await,
         Command::Explain(explain) => explain.run(session),
         Command::Completion(completion) => completion.run(session),
         Command::Version(version) => version.run(session).await,

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use fwd_common::sweep::Command;
@@ -28,15 +28,16 @@ use crate::{
         answer::{DaemonStatus, Revision, RevisionState, Written},
         error::{ApiError, Code},
         object::Noun,
-        query::{DropQuery, FlowQuery},
+        query::{BenchQuery, DropQuery, FlowQuery},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         server::{Answer, Service},
         spec::{API, Document},
-        status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
+        status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
         version::{COMMIT, VERSION},
     },
     observe::{
         Observer, QueryError, View,
+        bench::Sample,
         devices::{self, DeviceCounters},
         drops,
         flows::{self, Which},
@@ -204,6 +205,15 @@ impl Service for Handle {
     async fn check(&self) -> Answer<Check> {
         let devices = self.devices().await;
         self.query(move |view| Ok(ledger::check(view, &devices)?)).await
+    }
+
+    async fn bench(&self, query: BenchQuery) -> Answer<Bench> {
+        // The kernel times programs for as long as this is held.
+        let _timing = self.query(|view| Ok(view.maps.time_programs()?)).await?;
+        let (first, last) = (query.clone(), query.clone());
+        let before = self.query(move |view| Sample::take(view, &first)).await?;
+        tokio::time::sleep(Duration::from_secs(query.secs)).await;
+        self.query(move |view| Ok(Sample::take(view, &last)?.since(&before))).await
     }
 
     async fn flows(&self, query: FlowQuery) -> Answer<Vec<FlowRow>> {

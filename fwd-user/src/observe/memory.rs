@@ -1,6 +1,6 @@
 //! The maps in memory: exact numbers for tests, and a daemon without a kernel side.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::OwnedFd};
 
 use fwd_common::{
     addr::{V4, V6},
@@ -12,7 +12,7 @@ use fwd_common::{
     settings::Settings,
 };
 
-use super::reader::{FlowCounters, Maps, ReadError, Visit, VisitRows};
+use super::reader::{FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows};
 
 /// Map contents as plain collections, summed over CPUs already.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,7 @@ pub struct MemoryMaps {
     pub rule_totals: BTreeMap<RuleId, Totals>,
     pub forward_totals: BTreeMap<ForwardId, Totals>,
     pub table_use: [TableUse; 2],
+    pub program_runs: Vec<ProgramRuns>,
     pub capacities: Vec<(&'static str, u32)>,
     pub flows4: BTreeMap<FlowKey<V4>, FlowEntry<V4>>,
     pub flows6: BTreeMap<FlowKey<V6>, FlowEntry<V6>>,
@@ -86,6 +87,12 @@ impl Maps for MemoryMaps {
     }
     fn table_use(&self) -> Result<[TableUse; 2], ReadError> {
         Ok(self.table_use)
+    }
+    fn program_runs(&self) -> Result<Vec<ProgramRuns>, ReadError> {
+        Ok(self.program_runs.clone())
+    }
+    fn time_programs(&self) -> Result<Option<OwnedFd>, ReadError> {
+        Ok(None)
     }
     fn capacities(&self) -> &[(&'static str, u32)] {
         &self.capacities

@@ -4,6 +4,7 @@
 //! [`Observer`] is what the daemon holds; the modules below it are pure functions over a [`View`].
 
 mod batch;
+pub mod bench;
 mod clock;
 mod cuts;
 pub mod devices;
@@ -32,7 +33,7 @@ pub use memory::MemoryMaps;
 pub use names::{NamedPort, NamedRule, Names, PortRole};
 pub use observer::Observer;
 pub use pinned::{EventRing, PinnedMaps, open_events};
-pub use reader::{Family, FlowCounters, Maps, ReadError, Visit, VisitRows};
+pub use reader::{Family, FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows};
 pub use usage::Usage;
 pub use view::View;
 

@@ -2,15 +2,17 @@
 //! before it started. It opens maps for reading only what `observe` needs and writes none of them.
 
 use std::{
-    io,
+    fs, io,
     ops::{AddAssign, ControlFlow},
-    os::fd::AsFd,
-    path::Path,
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use aya::{
     Pod,
     maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+    programs::ProgramInfo,
+    sys::{Stats, enable_stats},
 };
 use fwd_common::{
     addr::{V4, V6},
@@ -18,14 +20,14 @@ use fwd_common::{
     drop::DropReason,
     flow::{FlowEntry, FlowKey},
     id::{ForwardId, PortId, RuleId},
-    map,
+    map::{self, program},
     port::{Port, PortUse},
     settings::Settings,
 };
 
 use super::{
     batch::{self, Walked},
-    reader::{FlowCounters, Maps, ReadError, Visit, VisitRows},
+    reader::{FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows},
 };
 
 /// The pinned maps, open.
@@ -44,6 +46,7 @@ pub struct PinnedMaps {
     flows6: HashMap<MapData, FlowKey<V6>, FlowEntry<V6>>,
     capacities: Vec<(&'static str, u32)>,
     cpus: usize,
+    programs: PathBuf,
 }
 
 impl PinnedMaps {
@@ -67,7 +70,22 @@ impl PinnedMaps {
             flows6: open(dir, map::FLOWS6)?,
             capacities: capacities(dir)?,
             cpus: aya::util::nr_cpus().map_err(|(_, source)| ReadError { map: map::LEDGERS, source })?,
+            programs: dir.with_file_name("programs"),
         })
+    }
+
+    fn runs_of(&self, name: &'static str) -> Result<ProgramRuns, ReadError> {
+        let failed = |source| ReadError { map: name, source };
+        let info =
+            ProgramInfo::from_pin(self.programs.join(name)).map_err(|e| failed(io::Error::other(e)))?;
+        let fd = info.fd().map_err(|e| failed(io::Error::other(e)))?;
+        let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd()));
+        let text = text.map_err(failed)?;
+        let field = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+        };
+        Ok(ProgramRuns { name, id: info.id(), runs: field("run_cnt:"), spent_ns: field("run_time_ns:") })
     }
 }
 
@@ -218,6 +236,14 @@ impl Maps for PinnedMaps {
     fn table_use(&self) -> Result<[TableUse; 2], ReadError> {
         let family = |index| self.table_use.get(&index, 0).map_err(of(map::TABLE_USE));
         Ok([family(0)?, family(1)?])
+    }
+    fn program_runs(&self) -> Result<Vec<ProgramRuns>, ReadError> {
+        [program::XDP, program::INGRESS, program::EGRESS].map(|name| self.runs_of(name)).into_iter().collect()
+    }
+    fn time_programs(&self) -> Result<Option<OwnedFd>, ReadError> {
+        let counting = enable_stats(Stats::RunTime);
+        let failed = |e| ReadError { map: "(run-time statistics)", source: io::Error::other(e) };
+        counting.map(Some).map_err(failed)
     }
     fn capacities(&self) -> &[(&'static str, u32)] {
         &self.capacities

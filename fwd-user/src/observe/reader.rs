@@ -4,7 +4,7 @@
 //! Reads are not one moment's picture: counters move while they are read. Sums over CPUs are made here, so
 //! nothing above this trait knows of CPUs.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, os::fd::OwnedFd};
 
 use fwd_common::{
     addr::{Address, V4, V6},
@@ -30,6 +30,16 @@ pub type VisitRows<'a, K, V> = &'a mut dyn FnMut(&[(K, V)]) -> ControlFlow<()>;
 /// Takes a batch of flow entries.
 pub type Visit<'a, A> = VisitRows<'a, FlowKey<A>, FlowEntry<A>>;
 
+/// How often a program ran, and for how long, while the kernel timed programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramRuns {
+    pub name: &'static str,
+    /// The kernel's: another one is another program.
+    pub id: u32,
+    pub runs: u64,
+    pub spent_ns: u64,
+}
+
 /// Counters of `FLOW_COUNTERS`, by [`FlowCounter`].
 pub type FlowCounters = [u64; FlowCounter::SLOTS as usize];
 
@@ -48,6 +58,10 @@ pub trait Maps: Send + Sync {
     fn forward_totals(&self) -> Result<Vec<(ForwardId, Totals)>, ReadError>;
     /// By family: IPv4, IPv6.
     fn table_use(&self) -> Result<[TableUse; 2], ReadError>;
+    /// Of the programs that see packets.
+    fn program_runs(&self) -> Result<Vec<ProgramRuns>, ReadError>;
+    /// Has the kernel time programs, all that there are, as long as what is returned is held; none: there is no kernel.
+    fn time_programs(&self) -> Result<Option<OwnedFd>, ReadError>;
     /// The most rows of each map.
     fn capacities(&self) -> &[(&'static str, u32)];
 

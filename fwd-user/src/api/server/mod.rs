@@ -26,7 +26,7 @@ use super::{
     document::{self, MAX_BYTES},
     error::{ApiError, Code, Kind},
     object::{Noun, Object},
-    query::{DropQuery, FlowQuery, ListQuery},
+    query::{BenchQuery, DropQuery, FlowQuery, ListQuery},
     request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
     spec::API,
     version::{COMMIT, VERSION},
@@ -43,6 +43,7 @@ pub fn router<S: Service>(service: S) -> Router {
         .route("/v1/revisions", get(revisions::<S>))
         .route("/v1/status", get(status::<S>))
         .route("/v1/status/check", get(check::<S>))
+        .route("/v1/bench", get(bench::<S>))
         .route("/v1/version", get(version))
         .route("/v1/flows", get(flows::<S>).delete(end_flows::<S>))
         .route("/v1/flows/count", get(flow_count::<S>))
@@ -284,6 +285,18 @@ async fn status<S: Service>(State(s): State<S>) -> Result<Response, ApiError> {
 async fn check<S: Service>(State(s): State<S>) -> Result<Response, ApiError> {
     let check = serde_json::to_value(s.check().await?).expect("answers are plain data");
     Ok(object("check", check))
+}
+
+async fn bench<S: Service>(
+    State(s): State<S>,
+    Asked(query): Asked<BenchQuery>,
+) -> Result<Response, ApiError> {
+    if !(1..=3600).contains(&query.secs) {
+        let refused = ApiError::new(Code::BadRequest, format!("{} is not a time from 1s to 1h.", query.secs));
+        return Err(refused.hint("Say how long to look, as 5s."));
+    }
+    let bench = serde_json::to_value(s.bench(query).await?).expect("answers are plain data");
+    Ok(object("bench", bench))
 }
 
 async fn version() -> Response {

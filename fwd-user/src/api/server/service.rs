@@ -10,10 +10,10 @@ use crate::{
         answer::{DaemonStatus, Revision, Written},
         error::ApiError,
         object::Noun,
-        query::{DropQuery, FlowQuery},
+        query::{BenchQuery, DropQuery, FlowQuery},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::Document,
-        status::{Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
+        status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
     },
     observe::metrics::Format,
     state::Edit,
@@ -51,6 +51,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     -> impl Future<Output = Answer<Written>> + Send;
     fn status(&self) -> impl Future<Output = Answer<DaemonStatus>> + Send;
     fn check(&self) -> impl Future<Output = Answer<Check>> + Send;
+    /// Looks at live traffic for as long as asked.
+    fn bench(&self, query: BenchQuery) -> impl Future<Output = Answer<Bench>> + Send;
     fn flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
     fn flow(&self, name: &str) -> impl Future<Output = Answer<FlowRow>> + Send;
     /// Ends flows.

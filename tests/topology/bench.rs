@@ -1,0 +1,42 @@
+//! `fwd bench` tells what live traffic costs.
+
+use fwd_tests::lab::{Hook, Lab, OUTSIDE_V4, RED, number};
+use fwd_tests::on_both_hooks;
+use fwd_tests::traffic::{Probe, ask_udp, udp_whoami};
+use serde_json::Value;
+
+on_both_hooks!(live_traffic_is_measured_by_port_and_by_program);
+
+const RATE: u64 = 20_000;
+
+fn live_traffic_is_measured_by_port_and_by_program(hook: Hook) {
+    let mut lab = Lab::empty(hook);
+    lab.network(&RED, "");
+    lab.vm("red1", &RED, 11);
+    let server = format!("{OUTSIDE_V4}:4000");
+    let vm = lab.get("red1");
+    let client = format!("{}:4000", vm.v4);
+    {
+        let _udp = udp_whoami(&lab.outside, &server);
+        ask_udp(&vm.netns, &client, &server, "x").expect("the flow is established");
+    }
+    let probe = Probe::start((&vm.netns, &client), &server, (&lab.outside, &server), RATE);
+    let bench: Value = serde_json::from_str(&lab.ok("bench red1 --for 2s -o json")).expect("it prints JSON");
+    let report = probe.stop();
+    let (path, program) = match hook {
+        Hook::Xdp => ("xdp", "fwd_xdp"),
+        Hook::Tcx => ("skb", "fwd_ingress"),
+    };
+    let ports = bench["ports"].as_array().expect("a list");
+    let red1: Vec<&Value> = ports.iter().filter(|row| row["port"] == "red1" && row["path"] == path).collect();
+    let [red1] = red1[..] else { panic!("red1 has no {path} row: {bench:#}") };
+    let received = number(red1, "received");
+    assert!(received > 0 && received <= report.sent, "{received} a second of {} sent: {red1}", report.sent);
+    // A packet may be under way at either end.
+    assert!(number(red1, "forwarded").abs_diff(received) <= 2, "{red1}");
+    assert!(ports.iter().all(|row| row["port"] == "red1"), "eth0 was not asked about: {bench:#}");
+    let programs = bench["programs"].as_array().expect("a list");
+    let row = programs.iter().find(|row| row["program"] == program).expect("all programs are there");
+    assert!(number(row, "runs_per_sec") > 0, "{row}");
+    assert!(row["ns_per_run"].as_f64().expect("it ran") > 0.0, "{row}");
+}
