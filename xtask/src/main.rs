@@ -3,6 +3,7 @@
 //! Each task sets up what it needs, says in one line what each step does and how long it took, and does
 //! nothing twice. What goes wrong is one sentence with its remedy.
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -39,6 +40,8 @@ enum Task {
     Docs(docs::Args),
     /// Show the main job on a lab of network namespaces
     Demo(demo::Args),
+    /// Measure fwd side by side with what one would use instead
+    Bench(bench::Args),
     /// Put fwd on this host
     Install(install::Args),
     /// Take fwd off this host
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Task::Lint(args) => lint::run(args),
         Task::Docs(args) => docs::run(args),
         Task::Demo(args) => demo::run(args),
+        Task::Bench(args) => bench::run(args),
         Task::Install(args) => install::install(args),
         Task::Uninstall(args) => install::uninstall(args),
     };

@@ -1,0 +1,4 @@
+//! The peers that are programs.
+
+pub mod dnat;
+pub mod redirect;

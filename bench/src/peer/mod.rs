@@ -1,0 +1,63 @@
+//! What is measured side by side: fwd and what one would use instead, each set up in a rig as its own
+//! documentation recommends for the job.
+
+mod conntrack;
+mod fwd;
+mod haproxy;
+mod iptables;
+mod linux;
+mod nft;
+mod program;
+
+use std::any::Any;
+use std::io::Write as _;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use fwd_tests::frame::Mac;
+use fwd_tests::netns::Netns;
+
+pub use fwd::{Fwd, Guard, Hooks, Job, Rules};
+pub use haproxy::haproxy;
+pub use iptables::iptables;
+pub use linux::{bridge, filtered_bridge, route};
+pub use nft::{Filter, nft_forward, nft_masquerade, nft_source_nat};
+pub use program::{discard, minimal, redirect, redirect_both_ways, redirect_skb};
+
+use crate::traffic::rig::{GATEWAY_MAC, Rig};
+use crate::traffic::trip::Trip;
+
+/// An element that stands in a rig. Dropped before it.
+pub struct Standing {
+    pub trip: Trip,
+    /// Where the inside machine sends what leaves its segment.
+    pub gateway: Mac,
+    _kept: Box<dyn Any>,
+}
+
+impl Standing {
+    /// `kept` is what must live as long.
+    fn new(trip: Trip, kept: impl Any) -> Self {
+        Self { trip, gateway: GATEWAY_MAC, _kept: Box::new(kept) }
+    }
+}
+
+/// Sets an element up in a rig, with room for so many flows.
+pub type Build = fn(&Rig, u32) -> Result<Standing>;
+
+/// Runs a command inside with a text as its input.
+fn feed(netns: &Netns, program: &str, arguments: &[&str], text: &str) -> Result<()> {
+    let mut child = netns
+        .command(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{program} cannot be started"))?;
+    child.stdin.take().context("its input is a pipe")?.write_all(text.as_bytes())?;
+    let ended = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    let said: String = said.lines().take(3).collect::<Vec<_>>().join("; ");
+    ensure!(ended.status.success(), "{program} ended with {}: {said}", ended.status);
+    Ok(())
+}

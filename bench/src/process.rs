@@ -1,0 +1,47 @@
+//! Programs of others that run in a namespace for as long as they are needed.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use fwd_tests::netns::Netns;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running program; dropped, it is ended.
+pub struct Process {
+    name: String,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a server and waits until it listens on a TCP port.
+    ///
+    /// # Errors
+    /// If it is not installed, ends, or does not listen.
+    pub fn listening(netns: &Netns, program: &str, arguments: &[&str], l4_port: u16) -> Result<Self> {
+        let mut command = netns.command(program);
+        let child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("{program} cannot be started: is it installed?"))?;
+        let mut process = Self { name: program.to_owned(), child };
+        let begun = Instant::now();
+        while !netns.try_run("ss -Hltn")?.contains(&format!(":{l4_port} ")) {
+            if let Some(status) = process.child.try_wait()? {
+                bail!("{program} ended with {status}");
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("{program} does not listen after {PATIENCE:?}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(process)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("{} could not be ended: {error}", self.name);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Established flows beside a SYN flood: what a flood on one CPU costs those that another CPU forwards.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::generator::Generator;
+use super::packets::{Flows, Packets, Sample};
+use super::rig::ETH;
+use super::stream::Stream;
+use super::trip::{FLOODED, Load};
+use crate::peer::Build;
+use crate::result::{Arrangement, At, Family, Reading, Unit};
+use crate::scenario::Element;
+
+const ESTABLISHED: Load = Load { family: Family::V4, flows: 10_000, length: 64 };
+/// Room for them, and for the default share of flows that nobody has answered.
+const ROOM: u32 = 100_000;
+const TCP: u8 = 6;
+const SYN: u8 = 2;
+/// The other CPU.
+const FLOODING_CPU: usize = 1;
+
+pub struct Flood {
+    slice: Duration,
+    syns: Generator,
+    packets: Packets,
+}
+
+impl Flood {
+    /// # Errors
+    /// If the element cannot be had here.
+    pub fn new(name: &str, build: Build, slice: Duration) -> Result<Self> {
+        let packets = Packets::new(name, build, Flows::Established, ROOM)?;
+        let syns = Generator::new(&packets.rig().outside, ETH)?;
+        Ok(Self { slice, syns, packets })
+    }
+}
+
+impl Element for Flood {
+    fn name(&self) -> &str {
+        self.packets.name()
+    }
+
+    fn measure(&mut self) -> Result<Vec<Reading>> {
+        self.packets.establish(ESTABLISHED)?;
+        self.packets.rig().arrange(Arrangement::SameCpu)?;
+        let undisturbed = self.packets.sample(ESTABLISHED, self.slice)?;
+        let syn = Stream {
+            dport: FLOODED,
+            proto: TCP,
+            tcp_flags: SYN,
+            flows: u32::MAX,
+            ..self.packets.trip().forth(ESTABLISHED)
+        };
+        self.syns.set(syn)?;
+        let (packets, syns, slice) = (&mut self.packets, &mut self.syns, self.slice);
+        let (flooded, flood) = thread::scope(|scope| {
+            // Longer than what is measured beside it.
+            let flood = scope.spawn(|| syns.send_for(FLOODING_CPU, slice * 2));
+            let flooded = packets.sample(ESTABLISHED, slice);
+            (flooded, flood.join())
+        });
+        flood.map_err(|_| anyhow!("the flood panicked"))??;
+        let flooded = flooded?;
+        self.packets.check(ESTABLISHED).context("an established flow was lost in the flood")?;
+        Ok(vec![reading(&undisturbed, "undisturbed"), reading(&flooded, "under a flood")])
+    }
+}
+
+fn reading(sample: &Sample, quantity: &str) -> Reading {
+    let at = At {
+        arrangement: Some(Arrangement::SameCpu),
+        family: Some(ESTABLISHED.family),
+        flows: Some(u64::from(ESTABLISHED.flows)),
+        size: Some(u32::from(ESTABLISHED.length)),
+    };
+    // What the element's device received has the flood in it.
+    let sent = sample.sent.packets as f64;
+    let done = sample.arrived.sound() as f64;
+    Reading::new(done / sample.sent.time.as_secs_f64() / 1e6, Unit::Mpps)
+        .of(quantity)
+        .at(at)
+        .delivered(done / sent)
+}

@@ -1,0 +1,239 @@
+//! An element under the generator's packets: how many of them it delivers.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::generator::{self, Generator, Sent};
+use super::rig::{Carries, ETH, Rig};
+use super::sink::Sink;
+use super::stream::{Arrived, Expected, IMIX, L4_PORTS};
+use super::trip::{Load, Trip};
+use crate::peer::{Build, Standing};
+use crate::result::{Arrangement, At, Family, Reading, Unit};
+use crate::scenario::Element;
+
+/// Frames under way when the generator ends have arrived when nothing came for this long.
+const SETTLE: Duration = Duration::from_millis(4);
+/// Establishing stops when a part of the flows is refused again and again.
+const TRIES: u32 = 5;
+/// Room for flows that every element has.
+const LEAST_ROOM: u32 = 1 << 16;
+
+/// One measurement of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Case {
+    pub arrangement: Arrangement,
+    pub load: Load,
+}
+
+impl Case {
+    fn at(self, kind: Flows) -> At {
+        let Load { family, flows, length } = self.load;
+        At {
+            arrangement: Some(self.arrangement),
+            family: Some(family),
+            flows: (kind != Flows::New).then_some(u64::from(flows)),
+            size: (length != IMIX).then_some(u32::from(length)),
+        }
+    }
+}
+
+/// Which flows the generator's packets belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flows {
+    /// Those that both sides have talked in.
+    Established,
+    /// Each packet opens one.
+    New,
+    /// None: what the element does with the packets is to drop them.
+    Refused,
+    /// The element knows no flows.
+    Unknown,
+}
+
+/// An element in a rig with generators and sinks on both ends.
+pub struct Packets {
+    name: String,
+    flows: Flows,
+    slice: Duration,
+    cases: Vec<Case>,
+    turn: usize,
+    /// IPv4 and IPv6 flows that were established.
+    established: [u32; 2],
+    /// Flows that were opened by [`Flows::New`].
+    opened: u32,
+    forth: Generator,
+    back: Generator,
+    arrived: Sink,
+    returned: Sink,
+    standing: Standing,
+    rig: Rig,
+}
+
+/// What became of the packets of one slice.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub sent: Sent,
+    /// By the element's device.
+    pub received: u64,
+    pub arrived: Arrived,
+}
+
+impl Packets {
+    /// Sets the element up, with room for so many flows.
+    ///
+    /// # Errors
+    /// If it cannot be had here.
+    pub fn new(name: &str, build: Build, flows: Flows, room: u32) -> Result<Self> {
+        let rig = Rig::new(Carries::Frames)?;
+        let standing = build(&rig, room.max(LEAST_ROOM))?;
+        Ok(Self {
+            name: name.to_owned(),
+            flows,
+            slice: Duration::ZERO,
+            cases: vec![],
+            turn: 0,
+            established: [0; 2],
+            opened: 0,
+            arrived: Sink::new(&rig.inside, ETH)?,
+            returned: Sink::new(&rig.outside, ETH)?,
+            forth: Generator::new(&rig.outside, ETH)?,
+            back: Generator::new(&rig.inside, ETH)?,
+            standing,
+            rig,
+        })
+    }
+
+    /// Of what its rounds consist.
+    pub fn measures(&mut self, cases: Vec<Case>, slice: Duration) {
+        (self.cases, self.slice) = (cases, slice);
+    }
+
+    #[must_use]
+    pub const fn rig(&self) -> &Rig {
+        &self.rig
+    }
+
+    #[must_use]
+    pub const fn trip(&self) -> Trip {
+        self.standing.trip
+    }
+
+    /// Sends each flow's first packet and its answer, where that was not done yet.
+    ///
+    /// # Errors
+    /// If one of them does not arrive, or not whole.
+    pub fn establish(&mut self, load: Load) -> Result<()> {
+        let known = usize::from(load.family == Family::V6);
+        if self.established[known] >= load.flows {
+            return Ok(());
+        }
+        self.rig.arrange(Arrangement::SameCpu)?;
+        self.check(load).context("not all flows could be opened")?;
+        self.back.set(self.trip().back(load, self.standing.gateway))?;
+        self.returned.expect(self.trip().returning(load.family))?;
+        send_all(&mut self.back, &mut self.returned, load.flows)
+            .context("not all flows could be answered")?;
+        self.established[known] = load.flows;
+        Ok(())
+    }
+
+    /// Sends a packet of each flow.
+    ///
+    /// # Errors
+    /// If one of them does not arrive, or not whole.
+    pub fn check(&mut self, load: Load) -> Result<()> {
+        self.forth.set(self.trip().forth(load))?;
+        self.arrived.expect(self.trip().arriving(load.family))?;
+        send_all(&mut self.forth, &mut self.arrived, load.flows)
+    }
+
+    /// Sends packets for a time; or, where each opens a flow, as many as the load has flows.
+    ///
+    /// # Errors
+    /// If nothing comes to the element.
+    pub fn sample(&mut self, load: Load, slice: Duration) -> Result<Sample> {
+        let expected = self.trip().arriving(load.family);
+        self.arrived.expect(Expected { is_strict: 0, ..expected })?;
+        let mut stream = self.trip().forth(load);
+        if self.flows == Flows::New {
+            let [.., source] = &mut stream.src;
+            *source += self.opened.div_ceil(L4_PORTS);
+            stream.flows = u32::MAX;
+            self.opened += load.flows.next_multiple_of(L4_PORTS);
+        }
+        self.forth.set(stream)?;
+        let (received, before) = (self.rig.received(), self.arrived.arrived()?);
+        let sent = match self.flows {
+            Flows::New => self.forth.send(load.flows)?,
+            _ => self.forth.send_for(generator::CPU, slice)?,
+        };
+        let arrived = settled(&mut self.arrived)?.since(before);
+        let received = self.rig.received() - received;
+        ensure!(received > 0, "none of {} packets came to the element", sent.packets);
+        Ok(Sample { sent, received, arrived })
+    }
+
+    fn reading(&self, case: Case, sample: &Sample) -> Result<Reading> {
+        let Sample { sent, received, arrived } = *sample;
+        let done = if self.flows == Flows::Refused {
+            ensure!(arrived.packets == 0, "{} of {received} packets came through", arrived.packets);
+            received
+        } else {
+            ensure!(arrived.sound() > 0, "none of {received} packets was delivered: {arrived:?}");
+            arrived.sound()
+        };
+        let rate = done as f64 / sent.time.as_secs_f64() / 1e6;
+        let share = (done as f64 / received as f64).min(1.0);
+        let reading = Reading::new(rate, Unit::Mpps).at(case.at(self.flows)).delivered(share);
+        Ok(if case.load.length == IMIX { reading.of("mix of sizes") } else { reading })
+    }
+}
+
+impl Element for Packets {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn measure(&mut self) -> Result<Vec<Reading>> {
+        let case = self.cases[self.turn % self.cases.len()];
+        self.turn += 1;
+        if self.flows == Flows::Established {
+            self.establish(case.load)?;
+        }
+        self.rig.arrange(case.arrangement)?;
+        let sample = self.sample(case.load, self.slice)?;
+        Ok(vec![self.reading(case, &sample)?])
+    }
+}
+
+/// Sends one packet of each flow; where some got lost on the way, once more.
+fn send_all(generator: &mut Generator, sink: &mut Sink, flows: u32) -> Result<()> {
+    let mut arrived = Arrived::default();
+    for _ in 0..TRIES {
+        let before = sink.arrived()?;
+        generator.send(flows)?;
+        arrived = settled(sink)?.since(before);
+        ensure!(arrived.corrupt == 0, "{} of {flows} packets arrived with a wrong checksum", arrived.corrupt);
+        if arrived.sound() == u64::from(flows) {
+            return Ok(());
+        }
+    }
+    bail!("of {flows} packets came {arrived:?}")
+}
+
+/// What has arrived when no more comes.
+fn settled(sink: &mut Sink) -> Result<Arrived> {
+    let begun = Instant::now();
+    let mut last = sink.arrived()?;
+    loop {
+        thread::sleep(SETTLE);
+        let now = sink.arrived()?;
+        if now == last || begun.elapsed() > Duration::from_secs(1) {
+            return Ok(now);
+        }
+        last = now;
+    }
+}

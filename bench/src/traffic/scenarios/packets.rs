@@ -1,0 +1,202 @@
+//! Scenarios of the generator's packets.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{
+    FWD_DENIED, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP, FWD_SPOOFED, FWD_TCX, FWD_XDP, NFT, NFT_LINEAR,
+    NFT_MAP, seat,
+};
+use crate::peer::{self, Build};
+use crate::result::{Arrangement, Family};
+use crate::scenario::{Effort, Scenario, Seat};
+use crate::traffic::flood::Flood;
+use crate::traffic::packets::{Case, Flows, Packets};
+use crate::traffic::stream::IMIX;
+use crate::traffic::trip::Load;
+
+/// One scenario.
+struct Table {
+    name: &'static str,
+    about: &'static str,
+    loads: fn(Effort) -> Vec<Load>,
+    elements: &'static [(&'static str, Build, Flows)],
+}
+
+pub fn scenarios() -> Vec<Box<dyn Scenario>> {
+    let mut all: Vec<Box<dyn Scenario>> =
+        TABLES.iter().map(|table| Box::new(table) as Box<dyn Scenario>).collect();
+    all.push(Box::new(SynFlood));
+    all
+}
+
+const TABLES: [Table; 8] = [
+    Table {
+        name: "forward",
+        about: "Packets of established flows from outside to a published service, translated, policy on; 64 bytes.",
+        loads: |effort| {
+            let flows = effort.flows().iter();
+            flows.map(|flows| v4(u32::try_from(*flows).unwrap_or(u32::MAX), 64)).collect()
+        },
+        elements: &[
+            ("xdp-redirect", peer::redirect, Flows::Unknown),
+            ("minimal", peer::minimal, Flows::Established),
+            ("fwd-xdp", FWD_XDP, Flows::Established),
+            ("fwd-tcx", FWD_TCX, Flows::Established),
+            ("tc-redirect", peer::redirect_skb, Flows::Unknown),
+            ("linux-route", peer::route, Flows::Unknown),
+            ("nft-dnat", NFT, Flows::Established),
+            ("iptables-dnat", peer::iptables, Flows::Established),
+        ],
+    },
+    Table {
+        name: "forward-sizes",
+        about: "The same with larger packets, and the usual mix of sizes (7 of 64, 4 of 576, 1 of 1500 bytes).",
+        loads: |effort| {
+            let sizes: &[u16] = if effort.quick { &[IMIX] } else { &[512, 1500, IMIX] };
+            sizes.iter().map(|length| v4(1_000, *length)).collect()
+        },
+        elements: &[
+            ("xdp-redirect", peer::redirect, Flows::Unknown),
+            ("minimal", peer::minimal, Flows::Established),
+            ("fwd-xdp", FWD_XDP, Flows::Established),
+            ("fwd-tcx", FWD_TCX, Flows::Established),
+            ("nft-dnat", NFT, Flows::Established),
+            // Its answers would go to the host: a masqueraded flow stays one-way here.
+            ("nft-masquerade", peer::nft_masquerade, Flows::Unknown),
+        ],
+    },
+    Table {
+        name: "forward-ipv6",
+        about: "The same over IPv6.",
+        loads: |_| vec![Load { family: Family::V6, flows: 1_000, length: 64 }],
+        elements: &[
+            ("xdp-redirect", peer::redirect, Flows::Unknown),
+            ("fwd-xdp", FWD_XDP, Flows::Established),
+            ("fwd-tcx", FWD_TCX, Flows::Established),
+            ("linux-route", peer::route, Flows::Unknown),
+            ("nft-dnat", NFT, Flows::Established),
+        ],
+    },
+    Table {
+        name: "new-flows",
+        about: "Each packet opens a flow to a published service.",
+        loads: |effort| vec![v4(if effort.quick { 50_000 } else { 100_000 }, 64)],
+        elements: &[
+            ("minimal", peer::minimal, Flows::New),
+            ("fwd-xdp", FWD_XDP, Flows::New),
+            ("fwd-tcx", FWD_TCX, Flows::New),
+            ("nft-dnat", NFT, Flows::New),
+        ],
+    },
+    Table {
+        name: "rules",
+        about: "Established flows among many rules. nft holds each packet against them, as it takes for a rule to \
+                bind running connections: 1000 in a chain, or 10,000 in a verdict map.",
+        loads: |_| vec![v4(1_000, 64)],
+        elements: &[
+            ("fwd-xdp", FWD_XDP, Flows::Established),
+            ("fwd-xdp-10k-rules", FWD_RULES, Flows::Established),
+            ("nft-1k-linear", NFT_LINEAR, Flows::Established),
+            ("nft-10k-map", NFT_MAP, Flows::Established),
+        ],
+    },
+    Table {
+        name: "rules-new-flows",
+        about: "New flows among many rules.",
+        loads: |effort| vec![v4(if effort.quick { 20_000 } else { 50_000 }, 64)],
+        elements: &[
+            ("fwd-xdp", FWD_XDP, Flows::New),
+            ("fwd-xdp-10k-rules", FWD_RULES, Flows::New),
+            ("nft-1k-linear", NFT_LINEAR, Flows::New),
+            ("nft-10k-map", NFT_MAP, Flows::New),
+        ],
+    },
+    Table {
+        name: "segment",
+        about: "Packets from one VM to another of the same network.",
+        loads: |_| vec![v4(1, 64), v4(1_000, 64)],
+        elements: &[
+            ("xdp-redirect", peer::redirect, Flows::Unknown),
+            ("fwd-xdp", FWD_SEGMENT_XDP, Flows::Established),
+            ("fwd-tcx", FWD_SEGMENT_TCX, Flows::Established),
+            ("linux-bridge", peer::bridge, Flows::Unknown),
+            ("linux-bridge-nft", peer::filtered_bridge, Flows::Unknown),
+        ],
+    },
+    Table {
+        name: "drop",
+        about: "Packets that are dropped: all of them, those that a rule denies, those with a source that is not \
+                the VM's.",
+        loads: |_| vec![v4(1_000, 64)],
+        elements: &[
+            ("xdp-drop", peer::discard, Flows::Refused),
+            ("fwd-denied", FWD_DENIED, Flows::Refused),
+            ("fwd-spoofed", FWD_SPOOFED, Flows::Refused),
+        ],
+    },
+];
+
+const fn v4(flows: u32, length: u16) -> Load {
+    Load { family: Family::V4, flows, length }
+}
+
+fn slice(effort: Effort) -> Duration {
+    Duration::from_millis(if effort.quick { 60 } else { 250 })
+}
+
+impl Table {
+    fn cases(&self, effort: Effort) -> Vec<Case> {
+        let arrangements = [Arrangement::SameCpu, Arrangement::Split];
+        let of = |load| arrangements.map(|arrangement| Case { arrangement, load });
+        (self.loads)(effort).into_iter().flat_map(of).collect()
+    }
+}
+
+impl Scenario for &Table {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn about(&self) -> &'static str {
+        self.about
+    }
+    fn turns(&self, effort: Effort) -> usize {
+        self.cases(effort).len()
+    }
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        let cases = self.cases(effort);
+        let seats = self.elements.iter().map(|(name, build, flows)| {
+            let most: u32 = cases.iter().map(|case| case.load.flows).max().unwrap_or(1);
+            let room = match flows {
+                Flows::New => most * u32::try_from(effort.rounds * cases.len()).unwrap_or(u32::MAX),
+                _ => most,
+            };
+            let cases = cases.clone();
+            seat(name, || {
+                let mut element = Packets::new(name, *build, *flows, room)?;
+                element.measures(cases, slice(effort));
+                Ok(element)
+            })
+        });
+        Ok(seats.collect())
+    }
+}
+
+/// Established flows while another CPU floods.
+struct SynFlood;
+
+impl Scenario for SynFlood {
+    fn name(&self) -> &'static str {
+        "syn-flood"
+    }
+    fn about(&self) -> &'static str {
+        "10,000 established flows on one CPU, undisturbed and while another CPU floods a published service with SYNs \
+         from ever new sources, each CPU with a receive queue of its own."
+    }
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        let elements: [(&str, Build); 3] = [("fwd-xdp", FWD_XDP), ("fwd-tcx", FWD_TCX), ("nft-dnat", NFT)];
+        let seats = elements.map(|(name, build)| seat(name, || Flood::new(name, build, slice(effort))));
+        Ok(seats.into_iter().collect())
+    }
+}

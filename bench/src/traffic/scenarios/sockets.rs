@@ -1,0 +1,109 @@
+//! Scenarios of real sockets.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{FWD_SEGMENT_TCX, FWD_TCX, FWD_UPLINK, NFT, seat};
+use crate::peer::{self, Build};
+use crate::scenario::{Effort, Scenario, Seat};
+use crate::traffic::sockets::{Client, Sockets, Talk};
+
+/// One scenario.
+struct Table {
+    name: &'static str,
+    about: &'static str,
+    talk: Talk,
+    client: Client,
+    elements: &'static [(&'static str, Build)],
+}
+
+pub fn scenarios() -> Vec<Box<dyn Scenario>> {
+    TABLES.iter().map(|table| Box::new(table) as Box<dyn Scenario>).collect()
+}
+
+/// To a published service.
+const FORWARDERS: &[(&str, Build)] = &[
+    ("fwd-tcx", FWD_TCX),
+    ("linux-route", peer::route),
+    ("nft-dnat", NFT),
+    ("iptables-dnat", peer::iptables),
+    ("haproxy", peer::haproxy),
+];
+/// Between two VMs.
+const SWITCHES: &[(&str, Build)] = &[
+    ("fwd-tcx", FWD_SEGMENT_TCX),
+    ("tc-redirect", peer::redirect_both_ways),
+    ("linux-bridge", peer::bridge),
+    ("linux-bridge-nft", peer::filtered_bridge),
+];
+
+const TABLES: [Table; 7] = [
+    Table {
+        name: "bulk-segment",
+        about: "One bulk TCP connection between two VMs, offloads on (iperf3).",
+        talk: Talk::Bulk,
+        client: Client::Outside,
+        elements: SWITCHES,
+    },
+    Table {
+        name: "bulk-forward",
+        about: "One bulk TCP connection from outside to a published service, offloads on (iperf3).",
+        talk: Talk::Bulk,
+        client: Client::Outside,
+        elements: FORWARDERS,
+    },
+    Table {
+        name: "bulk-nat",
+        about: "One bulk TCP connection from a VM to outside, its source translated, offloads on (iperf3).",
+        talk: Talk::Bulk,
+        client: Client::Inside,
+        elements: &[("fwd-tcx", FWD_TCX), ("nft-masquerade", peer::nft_source_nat)],
+    },
+    Table {
+        name: "bulk-uplink",
+        about: "One bulk TCP connection that arrives in frames of wire size for a VM with offloads: by an XDP uplink, \
+                and by a TCX one (iperf3).",
+        talk: Talk::Bulk,
+        client: Client::OutsideOnAWire,
+        elements: &[("fwd-xdp-uplink", FWD_UPLINK), ("fwd-tcx", FWD_TCX), ("nft-dnat", NFT)],
+    },
+    Table {
+        name: "connections",
+        about: "TCP connections to a published service, opened, asked once and closed, one after the other.",
+        talk: Talk::Connections,
+        client: Client::Outside,
+        elements: FORWARDERS,
+    },
+    Table {
+        name: "round-trips",
+        about: "Requests of 64 bytes over one TCP connection to a published service, each after the last answer.",
+        talk: Talk::RoundTrips,
+        client: Client::Outside,
+        elements: FORWARDERS,
+    },
+    Table {
+        name: "datagrams",
+        about: "300 Mbit/s of UDP between two VMs: what is lost, and jitter (iperf3).",
+        talk: Talk::Datagrams,
+        client: Client::Outside,
+        elements: SWITCHES,
+    },
+];
+
+impl Scenario for &Table {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+    fn about(&self) -> &'static str {
+        self.about
+    }
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        let slice = Duration::from_millis(if effort.quick { 200 } else { 1000 });
+        let seats = self
+            .elements
+            .iter()
+            .map(|(name, build)| seat(name, || Sockets::new(name, *build, self.talk, self.client, slice)));
+        Ok(seats.collect())
+    }
+}
