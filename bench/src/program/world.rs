@@ -325,5 +325,7 @@ fn inventory() -> Inventory {
             .map(|(name, index)| ("vmnat".to_owned(), device(name, *index)))
             .collect(),
         learnt: Vec::new(),
+        clock_began: 0,
+        served: Default::default(),
     }
 }

@@ -103,7 +103,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 type Read = (&'static str, &'static str, Vec<Parameter>, Shape);
 
-fn reads() -> [Read; 14] {
+fn reads() -> [Read; 15] {
     use Shape::{Lines, List, One, Text};
     let flows = parameters::<FlowQuery>;
     let drops = parameters::<DropQuery>;
