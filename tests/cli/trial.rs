@@ -1,11 +1,12 @@
 //! `fwd config apply --confirm`, `confirm`, `rollback`, `history`: a change can be taken back, by hand or because
 //! nobody confirmed it, also where the daemon died.
 
-use std::fs;
+use std::fs::{self, File};
 
 use expect_test::expect;
 use fwd_tests::lab::eventually;
 use nix::{
+    fcntl::{Flock, FlockArg},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -113,6 +114,27 @@ fn a_start_comes_up_with_what_was_confirmed() {
     assert!(instance.run(crate::instance::UP).status.success());
     assert_eq!(networks(&instance), ["good"]);
     assert_eq!(revisions(&instance)["confirm_until"], false);
+}
+
+/// Whether a guard waits: it holds a lock.
+fn is_guarded(instance: &Instance) -> bool {
+    let file = File::open(instance.folder().join("state/guard")).expect("a guard has been there");
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+}
+
+#[test]
+fn a_guard_ends_with_what_it_waits_for() {
+    let instance = instance();
+    let guard = instance.folder().join("state/guard");
+    for after in [crate::instance::UP, "down"] {
+        assert!(instance.run(crate::instance::UP).status.success());
+        assert!(instance.run("config apply -f DIR/bad.yaml --confirm 1h").status.success());
+        assert!(eventually(|| guard.exists() && is_guarded(&instance)));
+        kill_daemon(&instance);
+        assert!(is_guarded(&instance), "the daemon died");
+        assert!(instance.run(after).status.success());
+        assert!(eventually(|| !is_guarded(&instance)), "{after}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `fwd up` and `fwd down`.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
@@ -10,6 +10,7 @@ use std::{
 
 use expect_test::expect;
 use fwd_tests::{lab::binary, need, skip};
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::instance::{Instance, UP};
 
@@ -133,6 +134,23 @@ fn down_leaves_the_state_and_purge_does_not() {
     assert_eq!(instance.transcript(&["network list -o name"]), "$ fwd network list -o name\na\n");
     assert_eq!(instance.transcript(&["down --purge"]), "$ fwd down --purge\nfwd is down.\n");
     assert!(!instance.folder().join("state").exists());
+}
+
+#[test]
+fn a_lock_of_whoever_starts_the_daemon_is_not_held_by_it() {
+    let instance = Instance::new();
+    let up = instance.command(UP);
+    let job = instance.folder().join("job");
+    let mut script = Command::new("sh");
+    script
+        .args(["-c", r#"exec 9>"$0" && flock 9 && "$@""#])
+        .arg(&job)
+        .arg(up.get_program())
+        .args(up.get_args());
+    script.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    assert!(script.output().expect("sh is there").status.success());
+    let file = File::open(&job).expect("the script made it");
+    assert!(Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok());
 }
 
 #[test]

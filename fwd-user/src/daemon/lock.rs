@@ -1,4 +1,4 @@
-//! One daemon for one state directory: a lock that the kernel takes back when its process ends.
+//! One daemon for one state directory, and one guard: locks that the kernel takes back when their process ends.
 
 use std::{
     fs::{self, File},
@@ -10,13 +10,18 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use crate::api::error::{ApiError, Code};
 
+/// Of the daemon.
 const FILE: &str = "lock";
+/// Of the guard of a change on trial.
+const GUARD: &str = "guard";
 
-/// The lock on a state directory, held until it is dropped.
+/// A lock in a state directory, held until it is dropped. Its file names the process, for people.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
 
@@ -26,37 +31,53 @@ impl Lock {
     /// # Errors
     /// Another daemon holds it, or it cannot be made.
     pub fn take(state_dir: &Path) -> Result<Self, ApiError> {
-        let fail = |e: &dyn std::fmt::Display| {
-            ApiError::new(
-                Code::IoFailed,
-                format!("State directory {} cannot be used: {e}.", state_dir.display()),
-            )
-        };
         fs::DirBuilder::new().recursive(true).mode(0o755).create(state_dir).map_err(|e| match e.kind() {
             std::io::ErrorKind::PermissionDenied => denied(state_dir),
-            _ => fail(&e),
+            _ => fail(state_dir, &e),
         })?;
-        let path = state_dir.join(FILE);
-        let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        Self::hold(&state_dir.join(FILE), FlockArg::LockExclusiveNonblock)
+    }
+
+    /// Takes the guard's lock, once the guard before has ended.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn take_guards(state_dir: &Path) -> Result<Self, ApiError> {
+        Self::hold(&state_dir.join(GUARD), FlockArg::LockExclusive)
+    }
+
+    /// Ends the guard that a daemon left, if there is one.
+    pub fn end_guard(state_dir: &Path) {
+        let path = state_dir.join(GUARD);
+        // Who holds the lock lives, so the number in the file is still its own.
+        if let Ok(file) = File::open(&path)
+            && let Err((_, Errno::EWOULDBLOCK)) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            && let Some(guard) = holder(&path).parse().ok().map(Pid::from_raw)
+        {
+            // It may have ended meanwhile.
+            _ = kill(guard, Signal::SIGTERM);
+        }
+    }
+
+    fn hold(path: &Path, how: FlockArg) -> Result<Self, ApiError> {
+        let state_dir = path.parent().unwrap_or(path);
+        let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
         let file = open.map_err(|e| match e.kind() {
             std::io::ErrorKind::PermissionDenied => denied(state_dir),
-            _ => fail(&e),
+            _ => fail(state_dir, &e),
         })?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file, how) {
             Ok(mut lock) => {
-                // For people only: the lock itself is the kernel's.
+                // A note: the lock itself is the kernel's.
                 let note = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-                note.map_err(|e| fail(&e))?;
+                note.map_err(|e| fail(state_dir, &e))?;
                 Ok(Self(lock))
             }
-            Err((_, Errno::EWOULDBLOCK)) => {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
-                Err(ApiError::new(
-                    Code::DaemonRuns,
-                    format!("State directory {} is held by process {}.", state_dir.display(), holder.trim()),
-                ))
-            }
-            Err((_, errno)) => Err(fail(&errno)),
+            Err((_, Errno::EWOULDBLOCK)) => Err(ApiError::new(
+                Code::DaemonRuns,
+                format!("State directory {} is held by process {}.", state_dir.display(), holder(path)),
+            )),
+            Err((_, errno)) => Err(fail(state_dir, &errno)),
         }
     }
 
@@ -67,6 +88,15 @@ impl Lock {
             drop(Flock::lock(file, FlockArg::LockShared));
         }
     }
+}
+
+/// The process that a lock's file names.
+fn holder(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+fn fail(state_dir: &Path, error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(Code::IoFailed, format!("State directory {} cannot be used: {error}.", state_dir.display()))
 }
 
 fn denied(state_dir: &Path) -> ApiError {

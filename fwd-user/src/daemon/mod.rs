@@ -84,6 +84,7 @@ pub fn wait_for_end(state_dir: &str) {
 /// A daemon holds the directory, or something could not be undone.
 pub async fn tear_down(state_dir: &Path, bpffs: &Path) -> Result<(), ApiError> {
     let _lock = if state_dir.exists() { Some(Lock::take(state_dir)?) } else { None };
+    Lock::end_guard(state_dir);
     ground::tear_down(state_dir, bpffs).await
 }
 

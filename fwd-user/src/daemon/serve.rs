@@ -63,6 +63,7 @@ struct KernelSide {
 /// Runs until a signal or a request ends it.
 pub async fn serve(options: Options, detached: bool) -> Result<(), ApiError> {
     let _lock = Lock::take(&options.state_dir)?;
+    Lock::end_guard(&options.state_dir);
     let metrics = bind_metrics(options.metrics).await?;
     let open = options.clone();
     let (jobs, queue) = mpsc::unbounded_channel();

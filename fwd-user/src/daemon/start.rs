@@ -47,6 +47,7 @@ pub fn start(options: &Options, verbose: u8) -> Result<(), ApiError> {
         _ => fail("its log", &e),
     })?;
     let binary = std::env::current_exe().map_err(|e| fail("its binary", &e))?;
+    keep_files();
     let mut child = Command::new(binary)
         .args(options.arguments())
         .args(std::iter::repeat_n("--verbose", verbose.into()))
@@ -67,6 +68,14 @@ pub fn start(options: &Options, verbose: u8) -> Result<(), ApiError> {
             format!("The daemon ended before it was ready; its log is {}.", log_path.display()),
         )),
     }
+}
+
+/// Keeps files of whoever runs this from the daemon: a lock among them would be held as long as it lives.
+fn keep_files() {
+    let first_after_standard_error = 3;
+    // SAFETY: no memory is passed, and a descriptor's flag at exec changes nothing in this process.
+    // An older kernel (before 5.11) refuses, and all is as without this.
+    unsafe { libc::close_range(first_after_standard_error, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
 }
 
 /// In the daemon: leaves the terminal of whoever started it.

@@ -2,7 +2,8 @@
 //!
 //! The store says which revision is the confirmed one, and every start comes up with that one. So two watch a
 //! trial: the daemon's own timer, and, should the daemon die, a guard: a process of its own that waits for
-//! the daemon's end and the deadline, and then starts the daemon again.
+//! the daemon's end and the deadline, and then starts the daemon again. Whoever starts a daemon before, or takes
+//! fwd down, ends the guard.
 
 use std::{
     io,
@@ -104,6 +105,7 @@ impl Trial {
 pub fn guard(options: &Options, verbose: u8, after: Duration) -> Result<(), ApiError> {
     let deadline = Instant::now() + after;
     start::detach()?;
+    let watching = Lock::take_guards(&options.state_dir)?;
     io::copy(&mut io::stdin().lock(), &mut io::sink()).map_err(|e| {
         ApiError::new(Code::Internal, format!("The guard cannot wait for the daemon's end: {e}."))
     })?;
@@ -121,6 +123,8 @@ pub fn guard(options: &Options, verbose: u8, after: Duration) -> Result<(), ApiE
         Err(error) if error.code == Code::DaemonRuns => return Ok(()),
         Err(error) => return Err(error),
     }
+    // The daemon ends the guard that it finds.
+    drop(watching);
     start(options, verbose)
 }
 
