@@ -10,6 +10,7 @@ use super::{
 use crate::api::{
     answer::DaemonStatus,
     error::{ApiError, Code},
+    object::Noun,
 };
 
 const INTERFACES: &[Column] = &[
@@ -56,8 +57,12 @@ pub fn text(answer: &Value) -> Result<String, ApiError> {
     let status: DaemonStatus = serde_json::from_value(answer.clone()).map_err(|e| {
         ApiError::new(Code::AnswerUnreadable, format!("The daemon's answer is no status: {e}."))
     })?;
-    let objects: Vec<_> =
-        status.objects.iter().filter(|(_, n)| **n > 0).map(|(k, n)| format!("{n} {k}")).collect();
+    let count = |(list, n): (&String, &u64)| match (n, Noun::of_list(list)) {
+        (0, _) => None,
+        (1, Some(noun)) => Some(format!("1 {noun}")),
+        _ => Some(format!("{n} {list}")),
+    };
+    let objects: Vec<_> = status.objects.iter().filter_map(count).collect();
     let objects = if objects.is_empty() { "nothing configured".to_owned() } else { objects.join(", ") };
     let revision = status.revision;
     let mut out = format!(
