@@ -1,11 +1,15 @@
-//! The host's own listening sockets, out of /proc/net (proc_net_tcp(5)), and whose they are.
+//! The host's own listening sockets, by sock_diag(7), and whose they are.
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::{fs, io, net::SocketAddr};
 
 use fwd_common::proto::IpProto;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6},
+    inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags},
+};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 /// A socket that takes whatever comes to its address and L4 port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,19 +27,18 @@ impl Socket {
     }
 }
 
-/// All of this network namespace. A table that cannot be read counts as empty.
+/// All of this network namespace; none where the kernel does not tell (`CONFIG_INET_DIAG`), which is logged.
 pub fn listening() -> Vec<Socket> {
-    let tables = [
-        (IpProto::TCP, "tcp", "0A"),
-        (IpProto::TCP, "tcp6", "0A"),
-        (IpProto::UDP, "udp", "07"),
-        (IpProto::UDP, "udp6", "07"),
-    ];
-    let read = |(proto, file, state): (IpProto, &str, &str)| {
-        let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
-        parse(&text, proto, state)
-    };
-    tables.into_iter().flat_map(read).collect()
+    let mut found = Vec::new();
+    for (proto, states) in [(IpProto::TCP, StateFlags::LISTEN), (IpProto::UDP, StateFlags::CLOSE)] {
+        for any in [SocketId::new_v4(), SocketId::new_v6()] {
+            match ask(any, proto, states.clone()) {
+                Ok(sockets) => found.extend(sockets),
+                Err(error) => tracing::warn!("the kernel does not tell who listens on this host: {error}"),
+            }
+        }
+    }
+    found
 }
 
 /// `sshd (process 812)`, where /proc tells.
@@ -51,56 +54,71 @@ pub fn process_of(socket: &Socket) -> Option<String> {
     Some(format!("{} (process {})", name.trim(), process.file_name().to_string_lossy()))
 }
 
-fn parse(text: &str, proto: IpProto, state: &str) -> Vec<Socket> {
-    let socket = |line: &str| {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let (local, inode) = (words.get(1)?, words.get(9)?);
-        if *words.get(3)? != state {
-            return None;
-        }
-        let (addr, l4_port) = local.split_once(':')?;
-        let l4_port = u16::from_str_radix(l4_port, 16).ok()?;
-        Some(Socket { proto, addr: SocketAddr::new(address(addr)?, l4_port), inode: inode.parse().ok()? })
+/// Sockets of a protocol that are in one of these states. The kernel picks them: a reader of /proc/net would walk
+/// every connection of the host.
+fn ask(any: SocketId, proto: IpProto, states: StateFlags) -> io::Result<Vec<Socket>> {
+    let request = InetRequest {
+        family: if any.source_address.is_ipv4() { AF_INET } else { AF_INET6 },
+        protocol: proto.0,
+        extensions: ExtensionFlags::empty(),
+        states,
+        socket_id: any,
     };
-    text.lines().skip(1).filter_map(socket).collect()
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    let kernel = netlink_sys::Socket::new(NETLINK_SOCK_DIAG)?;
+    kernel.connect(&netlink_sys::SocketAddr::new(0, 0))?;
+    kernel.send(&bytes, 0)?;
+    let mut found = Vec::new();
+    loop {
+        let (datagram, _) = kernel.recv_from_full()?;
+        let mut rest = datagram.as_slice();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(told)) => {
+                    found.push(socket(proto, &told.header));
+                }
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                // The end of the dump.
+                _ => return Ok(found),
+            }
+            // Messages begin at multiples of four bytes (netlink(7)).
+            let length = message.header.length.next_multiple_of(4) as usize;
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
 }
 
-/// Words of four bytes, each as the machine reads it.
-fn address(hex: &str) -> Option<IpAddr> {
-    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
-    match hex.len() {
-        8 => Some(Ipv4Addr::from(word(0)?).into()),
-        32 => {
-            let bytes = [word(0)?, word(8)?, word(16)?, word(24)?].concat();
-            Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical())
-        }
-        _ => None,
-    }
+fn socket(proto: IpProto, told: &InetResponseHeader) -> Socket {
+    let id = &told.socket_id;
+    let addr = SocketAddr::new(id.source_address.to_canonical(), id.source_port);
+    Socket { proto, addr, inode: told.inode.into() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
 
     #[test]
-    fn an_open_socket_is_found_with_its_process() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has L4 ports");
-        let addr = listener.local_addr().expect("it is bound");
-        let socket = listening().into_iter().find(|s| s.addr == addr).expect("it listens");
-        assert_eq!(socket.proto, IpProto::TCP);
-        let process = process_of(&socket).expect("it is ours");
-        assert!(process.ends_with(&format!("(process {})", std::process::id())), "{process}");
-    }
-
-    #[test]
-    fn addresses_are_read_as_the_kernel_writes_them() {
-        let text = "head\n 0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 77 1\n\
-                     1: 00000000000000000000000000000000:0016 0:0 0A 0:0 0:0 0 0 0 78 1\n\
-                     2: 0100007F:1F91 00000000:0000 01 0:0 0:0 0 0 0 79 1\n";
-        let found: Vec<_> = parse(text, IpProto::TCP, "0A").iter().map(|s| s.addr.to_string()).collect();
-        if cfg!(target_endian = "little") {
-            assert_eq!(found, ["127.0.0.1:8080", "[::]:22"]);
+    fn open_sockets_are_found_with_their_process() {
+        let (tcp, udp) = (TcpListener::bind("127.0.0.1:0"), UdpSocket::bind("[::1]:0"));
+        let (tcp, udp) = (tcp.expect("loopback has L4 ports"), udp.expect("loopback has L4 ports"));
+        let (tcp_addr, udp_addr) = (tcp.local_addr().expect("bound"), udp.local_addr().expect("bound"));
+        let client = TcpStream::connect(tcp_addr).expect("it listens");
+        let found = listening();
+        for (proto, addr) in [(IpProto::TCP, tcp_addr), (IpProto::UDP, udp_addr)] {
+            let is_it = |s: &&Socket| s.proto == proto && s.addr == addr;
+            let socket = found.iter().find(is_it).expect("it takes what comes");
+            let process = process_of(socket).expect("it is ours");
+            assert!(process.ends_with(&format!("(process {})", std::process::id())), "{process}");
         }
+        let taken = client.local_addr().expect("it is connected");
+        assert!(!found.iter().any(|s| s.addr == taken), "a connection does not listen");
     }
 }
