@@ -5,13 +5,11 @@
 //! instructions (6.18). A global function takes a context, numbers, and pointers to plain structures, and
 //! returns a number; what else it needs it looks up again. Stacks of callers and callees still add up.
 
-use core::ptr;
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use fwd_common::{
     addr::{V4, V6},
     drop::DropReason,
-    flow::FlowKey,
     id::PortId,
     table::Inserted,
     verdict::{Outcome, Payload, Verdict},
@@ -29,7 +27,6 @@ use crate::{
         flow::Revisited,
         recheck::{self, Kept},
         reclaim,
-        table::{self, End},
     },
 };
 
@@ -169,25 +166,6 @@ global!(Outgoing(__sk_buff): egress_other egress_tell
 global!(Swept(__sk_buff): sweep_other sweep_tell
     sweep_group4 sweep_revisit4 sweep_guard4 sweep_related4 sweep_first4 sweep_admit4 sweep_answer4 sweep_recheck4 sweep_try_l4_port4
     sweep_group6 sweep_revisit6 sweep_guard6 sweep_related6 sweep_first6 sweep_admit6 sweep_answer6 sweep_recheck6 sweep_try_l4_port6);
-
-#[unsafe(no_mangle)]
-extern "C" fn end4(key: *const FlowKey<V4>, end: u32) -> u32 {
-    // SAFETY: null, or a key that the verifier has seen at every caller.
-    unsafe { key.as_ref() }.is_some_and(|key| table::end_flow(key, End::from_word(end))) as u32
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn end6(key: *const FlowKey<V6>, end: u32) -> u32 {
-    // SAFETY: null, or a key that the verifier has seen at every caller.
-    unsafe { key.as_ref() }.is_some_and(|key| table::end_flow(key, End::from_word(end))) as u32
-}
-
-/// Ends a flow by its original direction's key; whether it was this caller that did.
-#[inline(always)]
-pub fn end<A: Family>(key: &FlowKey<A>, end: End) -> bool {
-    let key = ptr::from_ref(key);
-    (if A::IS_V6 { end6(key.cast(), end.to_word()) } else { end4(key.cast(), end.to_word()) }) != 0
-}
 
 #[unsafe(no_mangle)]
 extern "C" fn slot4() -> u32 {

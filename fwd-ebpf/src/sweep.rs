@@ -12,12 +12,11 @@ use fwd_common::{
 
 use crate::{
     frame::Deliver,
-    global,
     maps::{self, Family},
     report,
     stage::{
         reclaim,
-        table::{End, Flows},
+        table::{self, End, Flows},
     },
 };
 
@@ -63,7 +62,7 @@ fn sweep<F: Deliver, A: Family>(frame: F, command: &mut Command) {
                 proto: command.proto,
                 _pad: 0,
             };
-            command.cut = global::end(&key, End::CutByDelete) as u32;
+            command.cut = table::end_flow(&key, End::CutByDelete) as u32;
         }
         _ => {}
     }
@@ -112,7 +111,7 @@ extern "C" fn cut_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>
     let Some((key, entry)) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
     command.inspected += 1;
     if is_meant(command, key, entry) {
-        command.cut += global::end(key, End::CutByPolicy) as u32;
+        command.cut += table::end_flow(key, End::CutByPolicy) as u32;
     }
     0
 }

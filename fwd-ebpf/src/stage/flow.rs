@@ -13,7 +13,6 @@ use super::table::{self, End, Flows};
 use crate::{
     atomic::shared,
     frame::Deliver,
-    global,
     maps::{self, Family},
     parse::{Ether, Kind, Packet},
     report::{self, Ingress},
@@ -78,11 +77,11 @@ pub fn revisit<F: Deliver, A: Family>(
         return NOTHING;
     }
     if is_expired(settings, packet.key.proto, (hit.entry, partner), now) {
-        global::end(original_key, End::Expired);
+        table::end_flow(original_key, End::Expired);
         return NOTHING;
     }
     if conntrack::reopens(hit.entry.life, packet.key.proto, packet.tcp_flags) {
-        global::end(original_key, End::Reopened);
+        table::end_flow(original_key, End::Reopened);
         return NOTHING;
     }
     step(packet, hit.entry, partner);

@@ -11,11 +11,10 @@ use fwd_common::{
 
 use super::{
     fdb,
-    table::{End, Flows},
+    table::{self, End, Flows},
 };
 use crate::{
     frame::{Deliver, Frame},
-    global,
     maps::{self, Family},
     parse, pipeline,
     report::Ingress,
@@ -60,5 +59,5 @@ fn end_flow_of_host<F: Frame, A: Family>(frame: F, uplink: &Ingress) -> u32 {
     if !reply.has(flag::SOURCE_TRANSLATED) || reply.has(flag::ORIGINAL) {
         return 0;
     }
-    global::end(&Flows::partner(&reply_key, reply), End::CutByHostSocket) as u32
+    table::end_flow(&Flows::partner(&reply_key, reply), End::CutByHostSocket) as u32
 }

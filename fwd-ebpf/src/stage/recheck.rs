@@ -17,11 +17,10 @@ use fwd_common::{
 
 use super::{
     fdb, forward, nat, policy, route,
-    table::{End, Flows},
+    table::{self, End, Flows},
 };
 use crate::{
     frame::Frame,
-    global,
     maps::{self, Family, Pair},
     report,
 };
@@ -68,7 +67,7 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     // Read before anything it stands for: an edit in between leaves the flow stale.
     let generation = from.generation.wrapping_add(to.generation);
     if !forward::still_leads(key, entry) && !is_kept_from_forward(entry) {
-        global::end(key, End::CutByRoute);
+        table::end_flow(key, End::CutByRoute);
         return Outcome::dropped(DropReason::ForwardRemoved);
     }
     let asked = policy::ask((from, to), (key.src.ip(), entry.dst.ip()), (key.proto, service(key, entry)));
@@ -76,7 +75,7 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
         entry.rule = asked.value();
         entry.flags &= !flag::KEPT_FROM_RULE;
     } else if !is_kept_from_rule(entry, reply, asked.drop().rule) {
-        global::end(key, End::CutByPolicy);
+        table::end_flow(key, End::CutByPolicy);
         return Outcome::dropped(asked.drop());
     }
     if !reroute(frame, key, entry, (from, to)) {
@@ -90,7 +89,7 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
 
 #[inline(always)]
 fn as_new<A: Family>(key: &FlowKey<A>) -> Outcome<Kept> {
-    global::end(key, End::CutByRoute);
+    table::end_flow(key, End::CutByRoute);
     Outcome::ok(Kept::DecideAsNew)
 }
 

@@ -12,11 +12,10 @@ use fwd_common::{
 
 use super::{
     flow,
-    table::{End, Flows},
+    table::{self, End, Flows},
 };
 use crate::{
     atomic::shared,
-    global,
     maps::{self, Family},
     report,
 };
@@ -119,5 +118,5 @@ pub fn end_if_expired<A: Family>(
         Some(partner) => flow::is_expired(settings, key.proto, (entry, partner), now),
         None => flow::is_expired(settings, key.proto, (entry, entry), now),
     };
-    is_expired && global::end(key, End::Expired)
+    is_expired && table::end_flow(key, End::Expired)
 }
