@@ -52,7 +52,8 @@ pub struct FlowEntry<A> {
     /// Ones'-complement differences of addresses, and of L4 ports, for checksums.
     pub l3_delta: u16,
     pub l4_delta: u16,
-    /// The rule that permitted it; 0: the default did.
+    /// The original direction's: the rule that permitted it; 0: the default did. The reply's: the staged rule
+    /// that would decide it; 0: none.
     pub rule: RuleId,
     /// The original direction's: index of its key in the table's ring. The reply's: the rule from which
     /// [`flag::KEPT_FROM_RULE`] keeps the flow.

@@ -3,7 +3,7 @@
 use crate::{addr, counter, event, fdb, flow, forward, neighbor, network, policy, port, settings, sweep};
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 const fn size<T>(bytes: usize) {
     assert!(size_of::<T>() == bytes);
@@ -27,7 +27,7 @@ const _: () = {
     size::<policy::ClassKey>(20);
     size::<policy::PolicyKey>(12);
     size::<policy::RowKey>(8);
-    size::<policy::RowVerdict>(8);
+    size::<policy::RowVerdict>(12);
     size::<fdb::FdbKey>(8);
     size::<fdb::FdbEntry>(8);
     size::<counter::HookLedger>(96);

@@ -85,15 +85,24 @@ impl RowKey {
 pub struct RowVerdict {
     /// 0: the network's default decided.
     pub rule: RuleId,
+    /// The staged rule that would decide if it were in force; 0: none.
+    pub staged: RuleId,
     /// [`RowVerdict::DENY`], [`RowVerdict::PERMIT`] or [`RowVerdict::REJECT`].
-    pub action: u32,
+    pub action: u16,
+    /// What the staged rule would do; 0 where there is none.
+    pub staged_action: u16,
 }
 
 impl RowVerdict {
-    pub const DENY: u32 = 0;
-    pub const PERMIT: u32 = 1;
+    pub const DENY: u16 = 0;
+    pub const PERMIT: u16 = 1;
     /// Denied, and the sender is told so.
-    pub const REJECT: u32 = 2;
+    pub const REJECT: u16 = 2;
+
+    /// Of a rule, or of a default (0), without a staged one.
+    pub const fn new(rule: RuleId, action: u16) -> Self {
+        Self { rule, action, staged: RuleId(0), staged_action: 0 }
+    }
 
     #[inline(always)]
     pub const fn permits(self) -> bool {
@@ -130,27 +139,48 @@ pub struct Denied {
     pub rule: RuleId,
 }
 
-/// Asks one port's policy about a peer. `l4_port` in network byte order.
+/// What staged rules would do to a packet that both ends are asked about.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Staged {
+    /// 0: no staged rule would decide.
+    pub rule: RuleId,
+    /// As [`RowVerdict::staged_action`].
+    pub action: u32,
+}
+
+impl Staged {
+    /// One end said this. As of rules in force, the receiver's counts, unless the sender's refuses.
+    #[inline(always)]
+    pub const fn note(&mut self, verdict: RowVerdict) {
+        let is_open = self.rule.0 == 0 || self.action == RowVerdict::PERMIT as u32;
+        if verdict.staged.0 != 0 && is_open {
+            *self = Self { rule: verdict.staged, action: verdict.staged_action as u32 };
+        }
+    }
+}
+
+/// Asks one port's policy about a peer. `l4_port` in network byte order. What staged rules would do is noted.
 ///
 /// # Errors
 /// [`Denied`] names the rule; also where a row is missing, which cannot happen (fails closed).
 #[inline(always)]
 pub fn decide<P: Policies>(
     policies: &P,
-    policy: PolicyId,
-    direction: Direction,
-    peer: Identity,
+    asked: PolicyKey,
     service: (IpProto, u16),
+    staged: &mut Staged,
 ) -> Result<RuleId, Denied> {
     const MISSING: Denied = Denied { reason: DropReason::PolicyRowMissing, rule: RuleId(0) };
-    if policy == PolicyId::OPEN {
+    if asked.policy == PolicyId::OPEN {
         return Ok(RuleId(0));
     }
-    let row = match policies.row(&PolicyKey::new(policy, direction, peer)) {
+    let row = match policies.row(&asked) {
         Some(row) => row,
-        None => policies.row(&PolicyKey::new(policy, direction, Identity::ANY)).ok_or(MISSING)?,
+        None => policies.row(&PolicyKey { peer: Identity::ANY, ..asked }).ok_or(MISSING)?,
     };
     let verdict = policies.verdict(&RowKey::new(row, service.0, service.1)).ok_or(MISSING)?;
+    staged.note(verdict);
     if verdict.permits() {
         return Ok(verdict.rule);
     }
@@ -187,24 +217,42 @@ mod tests {
         let (policy, peer) = (PolicyId(1), Identity::vm(9));
         t.0.insert(PolicyKey::new(policy, Direction::Ingress, peer), RowId(1));
         t.0.insert(PolicyKey::new(policy, Direction::Ingress, Identity::ANY), RowId(2));
-        t.1.insert(
-            RowKey::new(RowId(1), HTTP.0, HTTP.1),
-            RowVerdict { rule: RuleId(5), action: RowVerdict::PERMIT },
-        );
-        t.1.insert(
-            RowKey::new(RowId(2), HTTP.0, HTTP.1),
-            RowVerdict { rule: RuleId(0), action: RowVerdict::DENY },
-        );
-        assert_eq!(decide(&t, policy, Direction::Ingress, peer, HTTP), Ok(RuleId(5)));
-        let other = decide(&t, policy, Direction::Ingress, Identity::vm(8), HTTP);
+        t.1.insert(RowKey::new(RowId(1), HTTP.0, HTTP.1), RowVerdict::new(RuleId(5), RowVerdict::PERMIT));
+        t.1.insert(RowKey::new(RowId(2), HTTP.0, HTTP.1), RowVerdict::new(RuleId(0), RowVerdict::DENY));
+        let ask =
+            |peer| decide(&t, PolicyKey::new(policy, Direction::Ingress, peer), HTTP, &mut Staged::default());
+        assert_eq!(ask(peer), Ok(RuleId(5)));
+        let other = ask(Identity::vm(8));
         assert_eq!(other, Err(Denied { reason: DropReason::PolicyDefaultDeny, rule: RuleId(0) }));
     }
 
     #[test]
     fn open_asks_nothing_and_a_missing_row_denies() {
         let t = Tables::default();
-        assert_eq!(decide(&t, PolicyId::OPEN, Direction::Egress, Identity::vm(1), HTTP), Ok(RuleId(0)));
-        let missing = decide(&t, PolicyId(3), Direction::Egress, Identity::vm(1), HTTP);
-        assert_eq!(missing.map_err(|d| d.reason), Err(DropReason::PolicyRowMissing));
+        let key = |id| PolicyKey::new(id, Direction::Egress, Identity::vm(1));
+        let ask = |id| decide(&t, key(id), HTTP, &mut Staged::default());
+        assert_eq!(ask(PolicyId::OPEN), Ok(RuleId(0)));
+        assert_eq!(ask(PolicyId(3)).map_err(|d| d.reason), Err(DropReason::PolicyRowMissing));
+    }
+
+    #[test]
+    fn of_staged_rules_the_senders_counts_if_it_refuses_else_the_receivers() {
+        let says = |rule, staged_action| RowVerdict {
+            staged: RuleId(rule),
+            staged_action,
+            ..RowVerdict::new(RuleId(9), RowVerdict::PERMIT)
+        };
+        let both = |sender: RowVerdict, receiver: RowVerdict| {
+            let mut staged = Staged::default();
+            staged.note(sender);
+            staged.note(receiver);
+            staged.rule.0
+        };
+        let (permit, deny) = (RowVerdict::PERMIT, RowVerdict::DENY);
+        assert_eq!(both(says(0, deny), says(0, deny)), 0);
+        assert_eq!(both(says(1, permit), says(0, deny)), 1);
+        assert_eq!(both(says(1, permit), says(2, permit)), 2);
+        assert_eq!(both(says(1, deny), says(2, permit)), 1);
+        assert_eq!(both(says(0, deny), says(2, deny)), 2);
     }
 }

@@ -16,7 +16,7 @@ use fwd_common::{
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MAX_NETWORKS, MemberKey, Network},
-    policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
+    policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict, Staged},
     port::{MAX_PORTS, Port, PortKind, PortUse},
     settings::Settings,
 };
@@ -119,6 +119,8 @@ pub struct Pair<A> {
     pub _pad: u16,
     /// 1: the first packet is one of TCP without SYN.
     pub is_midstream: u32,
+    /// What staged rules would do, of the decision made last.
+    pub staged: Staged,
 }
 
 /// An address family with its tables.

@@ -206,7 +206,7 @@ pub fn first<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
         fdb::find(frame, ingress, &ether, &packet, to)?
     };
     if verdict.action == Action::Next {
-        to.rule = policy::check(ingress, &packet, to)?;
+        to.rule = policy::check(frame, ingress, &packet, to)?;
     }
     Outcome::ok(verdict)
 }

@@ -250,17 +250,36 @@ pub fn began<A>(entry: &FlowEntry<A>) -> u32 {
     0
 }
 
+/// Counts a flow that a staged rule would decide.
+#[inline(never)]
+pub fn staged(id: RuleId) -> u32 {
+    if let Some(totals) = rule(id) {
+        shared(&mut totals.flows).add(1);
+        // SAFETY: reads a clock. A race leaves one of two times a moment apart.
+        totals.last_hit_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    }
+    0
+}
+
+/// Counts packets that were dropped, and that a staged rule would decide.
+#[inline(always)]
+pub fn would_pass(id: RuleId, count: Count) {
+    if let Some(totals) = rule(id) {
+        shared(&mut totals.out.packets).add(count.packets);
+        shared(&mut totals.out.bytes).add(count.bytes);
+        // SAFETY: reads a clock. A race leaves one of two times a moment apart.
+        totals.last_hit_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    }
+}
+
 /// Counts a flow that ends, by its original direction's entry.
 #[inline(never)]
 pub fn ended<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>, is_cut: bool) -> u32 {
-    if entry.rule == RuleId(0) && entry.forward == ForwardId(0) {
-        return 0;
-    }
-    let back = match Flows::get(&Flows::partner(key, entry)) {
-        Some(reply) => Count { packets: reply.packets, bytes: reply.bytes },
-        None => Count::default(),
+    let (back, staged) = match Flows::get(&Flows::partner(key, entry)) {
+        Some(reply) => (Count { packets: reply.packets, bytes: reply.bytes }, reply.rule),
+        None => (Count::default(), RuleId(0)),
     };
-    for totals in [rule(entry.rule), forward(entry.forward)].into_iter().flatten() {
+    for totals in [rule(entry.rule), forward(entry.forward), rule(staged)].into_iter().flatten() {
         shared(&mut totals.cut).add(is_cut as u64);
         shared(&mut totals.out.packets).add(entry.packets);
         shared(&mut totals.out.bytes).add(entry.bytes);

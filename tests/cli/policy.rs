@@ -34,10 +34,10 @@ fn a_rule_is_added_in_both_forms() {
             $ fwd policy add deny any any
             Added policy policy-2 (revision 5).
             $ fwd policy list
-            NAME      ACTION  FROM       TO         SERVICES  PRIORITY  ENABLED
-            policy-1  allow   group:web  group:db   tcp/5432  1000      yes
-            no-ssh    deny    outside    group:web  tcp/22    2000      yes
-            policy-2  deny    any        any        -         1000      yes
+            NAME      ACTION  FROM       TO         SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS
+            policy-1  allow   group:web  group:db   tcp/5432  1000      yes      no     0      0
+            no-ssh    deny    outside    group:web  tcp/22    2000      yes      no     0      0
+            policy-2  deny    any        any        -         1000      yes      no     0      0
             $ fwd policy disable policy-1
             Changed policy policy-1 (revision 6).
             $ fwd policy show policy-1
@@ -47,9 +47,14 @@ fn a_rule_is_added_in_both_forms() {
             to:       group:db
             services: tcp/5432
             priority: 1000
+            stage:    no
+            log:      no
             enabled:  no
             expires:  -
             reason:   -
+            flows:    0
+            packets:  0
+            last_hit: -
             $ fwd policy enable policy-1
             Changed policy policy-1 (revision 7).
             $ fwd policy set no-ssh --service ssh --service icmp/echo-request
@@ -67,9 +72,14 @@ fn a_rule_is_added_in_both_forms() {
               - tcp/22
               - icmp/echo-request
             priority: 2000
+            stage: false
+            log: false
             enabled: true
             expires: ~
             reason: use the bastion
+            flows: 0
+            packets: 0
+            last_hit: ~
             $ fwd policy delete policy-1
             Deleted policy policy-1 (revision 9).
             $ fwd policy add deny any any
@@ -83,9 +93,74 @@ fn a_rule_is_added_in_both_forms() {
 }
 
 #[test]
+fn a_rule_is_staged_and_enforced() {
+    check(
+        &[
+            "policy add --deny --to host --service ssh --stage --log",
+            "policy add no-mail --deny --service tcp/25",
+            "policy show policy-1 -o yaml",
+            "policy list -o wide",
+            "policy enforce policy-1",
+            "policy set no-mail --stage on --log on",
+            "policy list",
+            "policy enforce nobody",
+            "policy set no-mail --stage perhaps",
+        ],
+        expect![[r#"
+            $ fwd policy add --deny --to host --service ssh --stage --log
+            Added policy policy-1 (revision 1).
+            $ fwd policy add no-mail --deny --service tcp/25
+            Added policy no-mail (revision 2).
+            $ fwd policy show policy-1 -o yaml
+            api: fwd/v1
+            kind: policy
+            name: policy-1
+            action: deny
+            from: []
+            to:
+              - host
+            services:
+              - tcp/22
+            priority: 1000
+            stage: true
+            log: true
+            enabled: true
+            expires: ~
+            reason: ""
+            flows: 0
+            packets: 0
+            last_hit: ~
+            $ fwd policy list -o wide
+            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  LOG  LAST_HIT  EXPIRES  REASON
+            policy-1  deny    -     host  tcp/22    1000      yes      yes    0      0        yes  -         -        -
+            no-mail   deny    -     -     tcp/25    1000      yes      no     0      0        no   -         -        -
+            $ fwd policy enforce policy-1
+            Changed policy policy-1 (revision 3).
+            $ fwd policy set no-mail --stage on --log on
+            Changed policy no-mail (revision 4).
+            $ fwd policy list
+            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS
+            policy-1  deny    -     host  tcp/22    1000      yes      no     0      0
+            no-mail   deny    -     -     tcp/25    1000      yes      yes    0      0
+            $ fwd policy enforce nobody
+            error: There is no policy nobody.
+              List them: fwd policy list.
+              (FWD-E301; fwd explain FWD-E301)
+            [exit code 3]
+            $ fwd policy set no-mail --stage perhaps
+            error: invalid value 'perhaps' for '--stage <on|off>': write on or off
+
+            For more information, try '--help'.
+            [exit code 2]
+        "#]],
+    );
+}
+
+#[test]
 fn bad_rules_are_refused_with_what_to_do() {
     check(
         &[
+            "policy add",
             "policy add x",
             "policy add x --allow --deny",
             "policy add permit any any",
@@ -95,21 +170,26 @@ fn bad_rules_are_refused_with_what_to_do() {
             "policy add allow any any nonsense",
         ],
         expect![[r#"
+            $ fwd policy add
+            error: Give --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.
+              For example: fwd policy add allow group:web group:db tcp/5432
+              (FWD-E201; fwd explain FWD-E201)
+            [exit code 2]
             $ fwd policy add x
-            error: Give NAME with --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.
+            error: Give --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.
               For example: fwd policy add allow group:web group:db tcp/5432
               (FWD-E201; fwd explain FWD-E201)
             [exit code 2]
             $ fwd policy add x --allow --deny
             error: the argument '--allow' cannot be used with '--deny'
 
-            Usage: fwd policy add [OPTIONS] NAME --allow|--deny|--reject [--from END]... [--to END]... [--service S]...
+            Usage: fwd policy add [OPTIONS] [NAME] --allow|--deny|--reject [--from END]... [--to END]... [--service S]...
                    fwd policy add [OPTIONS] allow|deny|reject FROM TO [SERVICE]...
 
             For more information, try '--help'.
             [exit code 2]
             $ fwd policy add permit any any
-            error: Give NAME with --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.
+            error: Give --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.
               For example: fwd policy add allow group:web group:db tcp/5432
               (FWD-E201; fwd explain FWD-E201)
             [exit code 2]
@@ -154,11 +234,11 @@ fn what_passes_in_closed_networks_without_a_rule_is_listed() {
             $ fwd network add open --mode nat --subnet 10.20.0.0/24 -q
             $ fwd policy add allow any any tcp/80 -q
             $ fwd policy list --implicit
-            NAME                     ACTION  FROM          TO            SERVICES                      PRIORITY  ENABLED
-            policy-1                 allow   any           any           tcp/80                        1000      yes
-            implicit-neighbors-shut  allow   network:shut  network:shut  arp,nd                        -         yes
-            implicit-gateway-shut    allow   network:shut  host          udp/67,udp/547,udp/53,tcp/53  -         yes
-            implicit-neighbors-lan   allow   network:lan   network:lan   arp,nd                        -         yes
+            NAME                     ACTION  FROM          TO            SERVICES                      PRIORITY  ENABLED  STAGE  FLOWS  PACKETS
+            policy-1                 allow   any           any           tcp/80                        1000      yes      no     0      0
+            implicit-neighbors-shut  allow   network:shut  network:shut  arp,nd                        -         yes      -      -      -
+            implicit-gateway-shut    allow   network:shut  host          udp/67,udp/547,udp/53,tcp/53  -         yes      -      -      -
+            implicit-neighbors-lan   allow   network:lan   network:lan   arp,nd                        -         yes      -      -      -
             $ fwd policy list -o name
             policy-1
         "#]],

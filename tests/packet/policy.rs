@@ -1,13 +1,15 @@
 //! Policy: both ends are asked, and drops name rule and side.
 
+use fwd_common::counter::Totals;
 use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
 use fwd_tests::frame::{Packet, ip};
 use fwd_tests::{need, skip};
+use fwd_user::observe::Maps as _;
 use serde_json::json;
 
 use crate::sent::{admitted, named};
-use crate::world::{ETH0, RED1, RED2, ROUTER, on_both_hooks};
+use crate::world::{ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
 
 const VMS: [(char, &str, &str); 2] = [('4', "10.10.0.11", "10.10.0.12"), ('6', "fd00:10::11", "fd00:10::12")];
 
@@ -84,5 +86,73 @@ fn rules_on_nat_see_the_server() {
         let good = Packet::udp("10.10.0.11:4000", "192.0.2.7:53").macs(RED1, gateway);
         let left = good.clone().macs(ETH0, ROUTER).from_ip(ip("203.0.113.10")).hops(63);
         world.send("red1", &good).forwards("eth0", &left, &named(&admitted("red1", '4')));
+    });
+}
+
+/// Adds a staged rule.
+fn stage(world: &mut World, name: &str, action: &str, ends: (&str, &str), service: &str) {
+    let (from, to) = ends;
+    let rule =
+        json!({"name": name, "action": action, "from": from, "to": to, "services": service, "stage": true});
+    world.edit(|document| document["policies"].as_array_mut().expect("a list").push(rule));
+}
+
+/// What a rule has counted.
+fn totals(world: &World, name: &str) -> Totals {
+    let id = world.rule_id(name);
+    let rows = world.maps.rule_totals().expect("the map is readable");
+    rows.into_iter().find(|(rule, _)| *rule == id).map(|(_, totals)| totals).unwrap_or_default()
+}
+
+#[test]
+fn a_staged_denial_drops_nothing_and_counts_each_flow_once() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (family, red1, red2) in VMS {
+            let rule = format!("no-web{family}");
+            let web = Packet::udp((red1, 4000), (red2, 80)).macs(RED1, RED2);
+            let dns = Packet::udp((red1, 4000), (red2, 53)).macs(RED1, RED2);
+            // A flow that was there before the rule is decided by it too.
+            world.send("red1", &web).forwards("red2", &web, &named(&admitted("red1", family)));
+            stage(world, &rule, "deny", ("port:red1", "port:red2"), "udp/80");
+            let counted = (format!("rule {rule} flows"), 1);
+            let anew = ("rechecked", 1);
+            world.send("red1", &web).forwards("red2", &web, &[anew, (&counted.0, counted.1)]);
+            world.rule("other", "deny port:red1 port:red2 tcp/25");
+            world.send("red1", &web).forwards("red2", &web, &[anew]);
+            let mut moved = admitted("red1", family);
+            world.send("red1", &dns).forwards("red2", &dns, &named(&moved));
+            let next = Packet::udp((red1, 4001), (red2, 80)).macs(RED1, RED2);
+            moved.push(counted);
+            world.send("red1", &next).forwards("red2", &next, &named(&moved));
+            // Packets of both flows that it would decide, once they have ended.
+            world.end_flows();
+            assert_eq!((totals(world, &rule).flows, totals(world, &rule).out.packets), (2, 4));
+            world.remove("policies", &rule);
+            world.remove("policies", "other");
+        }
+    });
+}
+
+#[test]
+fn a_staged_permit_passes_nothing_and_counts_what_it_would_pass() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.edit(|document| document["networks"][0]["default_policy"] = json!("closed"));
+        stage(world, "web", "allow", ("port:red1", "port:red2"), "tcp/80");
+        world.rule("no-mail", "deny port:red1 - tcp/25");
+        stage(world, "mail", "allow", ("port:red1", "any"), "tcp/25");
+        for (_, red1, red2) in VMS {
+            let web = Packet::tcp((red1, 4000), (red2, 80)).macs(RED1, RED2);
+            let default = ("-", Direction::Egress);
+            world.send("red1", &web).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+            // At equal priority the denial wins over what is staged, too.
+            let mail = Packet::tcp((red1, 4000), (red2, 25)).macs(RED1, RED2);
+            let refused = ("no-mail", Direction::Egress);
+            world.send("red1", &mail).drops_by(DropReason::PolicyDenied, refused, &[]);
+        }
+        assert_eq!((totals(world, "web").flows, totals(world, "web").out.packets), (0, 2));
+        assert_eq!(totals(world, "mail"), Totals::default());
+        assert!(totals(world, "web").last_hit_ns > 0);
     });
 }

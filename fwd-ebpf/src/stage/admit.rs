@@ -161,7 +161,7 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
     reply.last_seen = now;
     reply.frame_src = known(egress, pair.entry.out_dst);
     reply.out_dst = pair.frame_src;
-    reply.rule = pair.entry.rule;
+    reply.rule = pair.staged.rule;
     (reply.slot, reply.packets, reply.bytes) = (0, 0, 0);
     finish_translation(pair, egress);
     if ingress.port.is(PortKind::Vm) || !egress.is(PortKind::Vm) {
@@ -258,6 +258,7 @@ fn admitted<A: Family>(pair: &Pair<A>, owner: PortId) {
     }
     report::add(FlowCounter::Admitted, 1);
     report::began(&pair.entry);
+    report::staged(pair.staged.rule);
     if maps::settings().is_ok_and(|s| s.flags & settings::flag::FLOW_EVENTS != 0) {
         report::event(|| Event {
             // SAFETY: reads a clock.

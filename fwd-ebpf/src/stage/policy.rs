@@ -6,16 +6,17 @@ use fwd_common::{
     drop::DropReason,
     flow::FlowEntry,
     id::{ClassId, Identity, RuleId},
-    policy::{self, Denied, Direction},
+    policy::{self, Denied, Direction, PolicyKey, Staged},
     port::{self, Port, PortKind},
     proto::IpProto,
     verdict::{Dropped, Outcome},
 };
 
 use crate::{
+    frame::{Frame, Hook},
     maps::{self, Family, PolicyMaps},
     parse::Packet,
-    report::Ingress,
+    report::{self, Ingress},
 };
 
 /// The rule that permits a new flow (0: the default).
@@ -23,12 +24,30 @@ use crate::{
 /// # Errors
 /// The drop that names the rule which does not.
 #[inline(always)]
-pub fn check<A: Family>(ingress: &Ingress, packet: &Packet<A>, to: &FlowEntry<A>) -> Outcome<RuleId> {
+pub fn check<F: Frame, A: Family>(
+    frame: F,
+    ingress: &Ingress,
+    packet: &Packet<A>,
+    to: &FlowEntry<A>,
+) -> Outcome<RuleId> {
     let egress = maps::port(to.egress).ok_or(DropReason::PortDown)?;
     let key = &packet.key;
     // A forward changes the L4 port before rules see it; of ICMP they see type and code.
     let service = if key.proto == A::ICMP { packet.service } else { to.dport };
-    ask((ingress.port, egress), (key.src.ip(), to.dst.ip()), (key.proto, service))
+    let asked = ask::<F, A>((ingress.port, egress), (key.src.ip(), to.dst.ip()), (key.proto, service));
+    // What XDP rejects is decided again by TCX.
+    if asked.is_drop() && (F::HOOK == Hook::Skb || asked.drop().reason != DropReason::PolicyRejected) {
+        report::would_pass(staged::<F, A>()?.rule, report::size_of_frame(frame));
+    }
+    asked
+}
+
+/// What staged rules would do, of the decision made last.
+#[inline(always)]
+pub fn staged<F: Frame, A: Family>() -> Result<&'static mut Staged, DropReason> {
+    let pair = A::scratch().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
+    // SAFETY: this CPU's and this program's row.
+    Ok(unsafe { &mut (*pair).staged })
 }
 
 /// Asks both ends of a flow; `service` in network byte order.
@@ -36,18 +55,29 @@ pub fn check<A: Family>(ingress: &Ingress, packet: &Packet<A>, to: &FlowEntry<A>
 /// # Errors
 /// As for [`check`].
 #[inline(never)]
-pub fn ask((from, to): (&Port, &Port), (src, dst): (Ip, Ip), service: (IpProto, u16)) -> Outcome<RuleId> {
-    ask_both((from, to), (src, dst), service)
+pub fn ask<F: Frame, A: Family>(
+    (from, to): (&Port, &Port),
+    (src, dst): (Ip, Ip),
+    service: (IpProto, u16),
+) -> Outcome<RuleId> {
+    let staged = staged::<F, A>()?;
+    *staged = Staged::default();
+    ask_both((from, to), (src, dst), service, staged)
 }
 
 #[inline(always)]
-fn ask_both((from, to): (&Port, &Port), (src, dst): (Ip, Ip), service: (IpProto, u16)) -> Outcome<RuleId> {
+fn ask_both(
+    (from, to): (&Port, &Port),
+    (src, dst): (Ip, Ip),
+    service: (IpProto, u16),
+    staged: &mut Staged,
+) -> Outcome<RuleId> {
     if from.flags & to.flags & port::flag::ISOLATED != 0 {
         return Outcome::dropped(DropReason::ModeForbids);
     }
     let epoch = maps::settings()?.epoch;
-    let sent = one_end(epoch, (from, Direction::Egress), (to, dst), service)?;
-    let received = one_end(epoch, (to, Direction::Ingress), (from, src), service)?;
+    let sent = one_end(epoch, (from, Direction::Egress), (to, dst), service, staged)?;
+    let received = one_end(epoch, (to, Direction::Ingress), (from, src), service, staged)?;
     Outcome::ok(if received == RuleId(0) { sent } else { received })
 }
 
@@ -58,7 +88,8 @@ fn ask_both((from, to): (&Port, &Port), (src, dst): (Ip, Ip), service: (IpProto,
 #[inline(always)]
 pub fn ask_sender(from: &Port, dst: Ip, service: (IpProto, u16)) -> Outcome<RuleId> {
     let epoch = maps::settings()?.epoch;
-    decide(epoch, (from, Direction::Egress), Identity::outside(class(epoch, dst)), service)
+    let peer = Identity::outside(class(epoch, dst));
+    decide(epoch, (from, Direction::Egress), peer, service, &mut Staged::default())
 }
 
 #[inline(always)]
@@ -67,6 +98,7 @@ fn one_end(
     (asked, direction): (&Port, Direction),
     (peer, peer_addr): (&Port, Ip),
     service: (IpProto, u16),
+    staged: &mut Staged,
 ) -> Outcome<RuleId> {
     if !asked.is(PortKind::Vm) || asked.view(epoch).policy == Default::default() {
         return Outcome::ok(RuleId(0));
@@ -78,7 +110,7 @@ fn one_end(
     } else {
         Identity::outside(class(epoch, peer_addr))
     };
-    decide(epoch, (asked, direction), identity, service)
+    decide(epoch, (asked, direction), identity, service, staged)
 }
 
 #[inline(always)]
@@ -87,8 +119,10 @@ fn decide(
     (asked, direction): (&Port, Direction),
     peer: Identity,
     service: (IpProto, u16),
+    staged: &mut Staged,
 ) -> Outcome<RuleId> {
-    match policy::decide(&PolicyMaps, asked.view(epoch).policy, direction, peer, service) {
+    let key = PolicyKey::new(asked.view(epoch).policy, direction, peer);
+    match policy::decide(&PolicyMaps, key, service, staged) {
         Ok(rule) => Outcome::ok(rule),
         Err(Denied { reason, rule }) => Outcome::dropped(Dropped { reason, rule, direction }),
     }

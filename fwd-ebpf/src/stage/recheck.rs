@@ -70,7 +70,8 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
         table::end_flow(key, End::CutByRoute);
         return Outcome::dropped(DropReason::ForwardRemoved);
     }
-    let asked = policy::ask((from, to), (key.src.ip(), entry.dst.ip()), (key.proto, service(key, entry)));
+    let asked =
+        policy::ask::<F, A>((from, to), (key.src.ip(), entry.dst.ip()), (key.proto, service(key, entry)));
     if !asked.is_drop() {
         entry.rule = asked.value();
         entry.flags &= !flag::KEPT_FROM_RULE;
@@ -80,6 +81,11 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     }
     if !reroute(frame, key, entry, (from, to)) {
         return as_new(key);
+    }
+    let staged = policy::staged::<F, A>()?.rule;
+    if reply.rule != staged {
+        reply.rule = staged;
+        report::staged(staged);
     }
     let stale = entry.has(flag::UNRESOLVED) as u32;
     entry.generation = generation.wrapping_sub(stale);

@@ -242,6 +242,12 @@ pub struct Policy {
     pub services: Vec<String>,
     #[serde(default = "default_priority")]
     pub priority: u16,
+    /// It decides nothing: what it would do is counted.
+    #[serde(default)]
+    pub stage: bool,
+    /// What it decides is told in the daemon's log.
+    #[serde(default)]
+    pub log: bool,
     #[serde(default = "yes")]
     pub enabled: bool,
     /// When it ends, RFC 3339; null: never.

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::{
     args::{Delete, Name, WriteArgs},
     session::{Answered, Session},
+    value,
     verbs::{Added, Patch, Verbs},
     view::{self, Column, column, wide},
 };
@@ -76,7 +77,7 @@ pub struct Add {
     dhcp: Option<String>,
     /// Whether names of its ports, and those outside, are answered [default: on where this host is the
     /// gateway]
-    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    #[arg(long, value_name = "on|off", value_parser = value::switch)]
     dns: Option<bool>,
     /// The largest packet
     #[arg(long, value_name = "BYTES", default_value_t = 1500)]
@@ -113,7 +114,7 @@ pub struct Set {
     #[arg(long, value_name = "RANGE|off|on")]
     dhcp: Option<String>,
     /// Whether names of its ports, and those outside, are answered
-    #[arg(long, value_name = "on|off", value_parser = parse_switch)]
+    #[arg(long, value_name = "on|off", value_parser = value::switch)]
     dns: Option<bool>,
     /// The largest packet
     #[arg(long, value_name = "BYTES")]
@@ -145,15 +146,6 @@ async fn leases(session: &Session, name: &str) -> Answered {
     let path = format!("/v1/networks/{}/leases", escape(name));
     let answer = session.client.get(&path, &()).await?;
     session.print(&view::list(&answer, LEASES, session.format))
-}
-
-/// `on` or `off`.
-fn parse_switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("write on or off".to_owned()),
-    }
 }
 
 impl Add {

@@ -24,6 +24,11 @@ const COLUMNS: &[Column] = &[
     column("SERVICES", "/services"),
     column("PRIORITY", "/priority"),
     column("ENABLED", "/enabled"),
+    column("STAGE", "/stage"),
+    column("FLOWS", "/flows"),
+    column("PACKETS", "/packets"),
+    wide("LOG", "/log"),
+    wide("LAST_HIT", "/last_hit"),
     wide("EXPIRES", "/expires"),
     wide("REASON", "/reason"),
 ];
@@ -45,6 +50,8 @@ pub enum Verb {
     Enable(Switch),
     /// Keep a rule, but do not apply it
     Disable(Switch),
+    /// Let a staged rule decide
+    Enforce(Switch),
 }
 
 #[derive(Debug, Args)]
@@ -56,13 +63,13 @@ pub struct List {
 
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "fwd policy add [OPTIONS] NAME --allow|--deny|--reject [--from END]... [--to END]... [--service S]...\n       \
+    override_usage = "fwd policy add [OPTIONS] [NAME] --allow|--deny|--reject [--from END]... [--to END]... [--service S]...\n       \
                       fwd policy add [OPTIONS] allow|deny|reject FROM TO [SERVICE]..."
 )]
 #[command(group = ArgGroup::new("action").args(["allow", "deny", "reject"]))]
 pub struct Add {
-    /// NAME; or the short form ACTION FROM TO [SERVICE]..., which is named policy-N
-    #[arg(num_args = 1.., required = true, value_name = "NAME")]
+    /// NAME, left out: policy-N; or the short form ACTION FROM TO [SERVICE]..., which is named so too
+    #[arg(num_args = 1.., value_name = "NAME")]
     words: Vec<String>,
     /// Permit
     #[arg(long)]
@@ -78,6 +85,12 @@ pub struct Add {
     /// The higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N", default_value_t = 1000)]
     priority: u16,
+    /// Count what it would do, and do nothing; `fwd policy enforce` lets it decide
+    #[arg(long)]
+    stage: bool,
+    /// Tell in the daemon's log what it decides
+    #[arg(long)]
+    log: bool,
     /// Delete it after so long, as 90s, 5m, 2h, 1d
     #[arg(long = "for", value_name = "TIME", value_parser = value::lifetime)]
     lifetime: Option<u64>,
@@ -115,6 +128,12 @@ pub struct Set {
     /// The higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N")]
     priority: Option<u16>,
+    /// Whether it only counts what it would do
+    #[arg(long, value_name = "on|off", value_parser = value::switch)]
+    stage: Option<bool>,
+    /// Whether the daemon's log tells what it decides
+    #[arg(long, value_name = "on|off", value_parser = value::switch)]
+    log: Option<bool>,
     /// Delete it after so long from now, as 90s, 5m, 2h, 1d
     #[arg(long = "for", value_name = "TIME", value_parser = value::lifetime)]
     lifetime: Option<u64>,
@@ -143,8 +162,9 @@ impl Verb {
             Self::Show(name) => POLICY.show(session, &name.name).await,
             Self::Set(set) => set.run(session).await,
             Self::Delete(delete) => POLICY.delete(session, &delete).await,
-            Self::Enable(switch) => switch.run(session, true).await,
-            Self::Disable(switch) => switch.run(session, false).await,
+            Self::Enable(switch) => switch.run(session, ("enabled", true)).await,
+            Self::Disable(switch) => switch.run(session, ("enabled", false)).await,
+            Self::Enforce(switch) => switch.run(session, ("stage", false)).await,
         }
     }
 }
@@ -152,6 +172,7 @@ impl Verb {
 impl Add {
     fn policy(&self) -> Result<Policy, ApiError> {
         let (name, action, ends) = match self.words.as_slice() {
+            [] if self.action().is_some() => (String::new(), self.action(), self.ends.lists()),
             [name] if self.action().is_some() => (name.clone(), self.action(), self.ends.lists()),
             [action, from, to, services @ ..] if self.is_bare() => {
                 let action = Action::from_str(action, false).map_err(|_| usage())?;
@@ -168,6 +189,8 @@ impl Add {
             to,
             services,
             priority: self.priority,
+            stage: self.stage,
+            log: self.log,
             enabled: true,
             expires: value::from_now(self.lifetime),
             reason: self.reason.clone(),
@@ -201,6 +224,8 @@ impl Set {
             .field("to", self.ends.to)
             .field("services", self.ends.services)
             .field("priority", self.priority)
+            .field("stage", self.stage)
+            .field("log", self.log)
             .field("expires", value::from_now(self.lifetime))
             .field("reason", self.reason);
         POLICY.set(session, &self.name, patch, &self.write).await
@@ -208,8 +233,8 @@ impl Set {
 }
 
 impl Switch {
-    async fn run(self, session: &Session, enabled: bool) -> Answered {
-        let patch = Patch::default().field("enabled", Some(enabled));
+    async fn run(self, session: &Session, (field, value): (&str, bool)) -> Answered {
+        let patch = Patch::default().field(field, Some(value));
         POLICY.set(session, &self.name, patch, &self.write).await
     }
 }
@@ -217,7 +242,7 @@ impl Switch {
 fn usage() -> ApiError {
     ApiError::new(
         Code::BadArguments,
-        "Give NAME with --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.",
+        "Give --allow, --deny or --reject, or ACTION FROM TO [SERVICE]... alone.",
     )
     .hint("For example: fwd policy add allow group:web group:db tcp/5432")
 }

@@ -13,6 +13,15 @@ pub fn cidr(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "write ADDRESS/LENGTH, as 198.51.100.0/24".to_owned())
 }
 
+/// `on` or `off`.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
 /// `KEY=VALUE`.
 pub fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

@@ -59,7 +59,10 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
     let policies = policies::compile(&world, previous);
     let view = |id: &PortId| (*id, policies.views.get(id).copied().unwrap_or_default());
     let tables = Tables {
-        settings: settings::compile(&world.settings),
+        settings: settings::compile(
+            &world.settings,
+            desired.document.policies.iter().any(|p| p.enabled && p.log),
+        ),
         views: ports.keys().map(view).collect(),
         port_of_device: ports::devices(&ports),
         devices: ports::xdp_targets(&ports),

@@ -8,7 +8,8 @@ use fwd_common::{
 
 use crate::api::settings::Settings;
 
-pub(super) fn compile(from: &Settings) -> settings::Settings {
+/// `has_logged_rules`: what they admit must be told, whatever the setting says.
+pub(super) fn compile(from: &Settings, has_logged_rules: bool) -> settings::Settings {
     let mut timeouts = [0; TimeoutClass::COUNT];
     for (class, secs) in [
         (TimeoutClass::TcpHalfOpen, from.tcp_half_open_timeout),
@@ -22,7 +23,8 @@ pub(super) fn compile(from: &Settings) -> settings::Settings {
         timeouts[class as usize] = Tick::ticks_from_secs(secs);
     }
     let mut flags = 0;
-    for (is_on, flag) in [(from.midstream_tcp, flag::MIDSTREAM_TCP), (from.flow_log, flag::FLOW_EVENTS)] {
+    let tells_flows = from.flow_log || has_logged_rules;
+    for (is_on, flag) in [(from.midstream_tcp, flag::MIDSTREAM_TCP), (tells_flows, flag::FLOW_EVENTS)] {
         if is_on {
             flags |= flag;
         }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fwd_common::sweep::Command;
+use fwd_common::{id::RuleId, sweep::Command};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -43,6 +43,7 @@ use crate::{
         flows::{self, Which},
         ledger,
         metrics::Format,
+        rules::RuleCount,
     },
     state::Edit,
 };
@@ -91,6 +92,15 @@ impl Handle {
         self.look(|_, view| ask(view).map_err(|e| of_query(&e))).await
     }
 
+    /// What rules did, where rules are asked about.
+    async fn rules(&self, noun: Noun) -> Answer<HashMap<RuleId, RuleCount>> {
+        if noun != Noun::Policy {
+            return Ok(HashMap::new());
+        }
+        let observer = Arc::clone(&self.observer);
+        aside(move || observer.rules()).await?.map_err(|e| of_read(&e))
+    }
+
     async fn devices(&self) -> HashMap<u32, DeviceCounters> {
         match &self.fixed.links {
             // Without the devices' own counters only `egress_lost` is not known.
@@ -135,8 +145,9 @@ impl Service for Handle {
 
     async fn list(&self, noun: Noun) -> Answer<Vec<Value>> {
         let devices = self.devices().await;
+        let rules = self.rules(noun).await?;
         self.look(move |world, view| {
-            let sight = Sight { world, view, devices: &devices };
+            let sight = Sight { world, view, devices: &devices, rules: &rules };
             let objects = world.desired.document.objects();
             objects.iter().filter(|o| o.noun() == noun).map(|o| sight.show(o)).collect()
         })
@@ -150,7 +161,11 @@ impl Service for Handle {
     async fn show(&self, noun: Noun, name: &str) -> Answer<Value> {
         let object = self.world().desired.document.object(noun, name).ok_or_else(|| not_found(noun, name))?;
         let devices = self.devices().await;
-        self.look(move |world, view| Sight { world, view, devices: &devices }.show(&object)).await
+        let rules = self.rules(noun).await?;
+        let sight = move |world: &World, view: &View<'_>| {
+            Sight { world, view, devices: &devices, rules: &rules }.show(&object)
+        };
+        self.look(sight).await
     }
 
     async fn revisions(&self, query: HistoryQuery) -> Answer<Vec<Revision>> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fwd_common::id::PortId;
+use fwd_common::id::{PortId, RuleId};
 use serde_json::{Value, json};
 
 use super::{summary::time_text, world::World};
@@ -20,7 +20,7 @@ use crate::{
     compile::Attachment,
     daemon::failure::of_read,
     host::Lease,
-    observe::{View, devices::DeviceCounters, ledger},
+    observe::{View, devices::DeviceCounters, ledger, rules::RuleCount},
 };
 
 /// What becomes of a client's address behind a forward.
@@ -32,6 +32,8 @@ pub struct Sight<'a> {
     pub view: &'a View<'a>,
     /// By ifindex.
     pub devices: &'a HashMap<u32, DeviceCounters>,
+    /// What rules did; empty where no rule is shown.
+    pub rules: &'a HashMap<RuleId, RuleCount>,
 }
 
 impl Sight<'_> {
@@ -59,7 +61,14 @@ impl Sight<'_> {
                 let (kept, but) = (CLIENT_IP, self.client_ip_exception(forward));
                 json!({"state": state, "state_reason": reason, "client_ip": kept, "client_ip_except": but})
             }
-            Object::Group(_) | Object::Set(_) | Object::Policy(_) => json!({}),
+            Object::Policy(policy) => {
+                let id = self.world.desired.numbers.rules.get(&policy.name);
+                let count = id.and_then(|id| self.rules.get(id)).copied().unwrap_or_default();
+                let hit =
+                    Some(count.last_hit_ns).filter(|ns| *ns != 0).and_then(|ns| self.view.now.text_of(ns));
+                json!({"flows": count.flows, "packets": count.packets, "last_hit": hit})
+            }
+            Object::Group(_) | Object::Set(_) => json!({}),
         };
         let mut shown = object.to_json().map_err(|e| internal(&e))?;
         if let (Value::Object(shown), Value::Object(status)) = (&mut shown, status) {

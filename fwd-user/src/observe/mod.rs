@@ -20,6 +20,8 @@ mod names;
 mod observer;
 mod pinned;
 mod reader;
+mod rule_log;
+pub mod rules;
 #[cfg(test)]
 mod testing;
 mod usage;

@@ -32,6 +32,10 @@ pub struct NamedPort {
 pub struct NamedRule {
     pub name: String,
     pub action: Action,
+    /// It only counts what it would do.
+    pub is_staged: bool,
+    /// What it decides is told in the daemon's log.
+    pub is_logged: bool,
 }
 
 /// The names of one accepted document, by number. In order of numbers, so that lists and metrics keep theirs.
@@ -42,22 +46,25 @@ pub struct Names {
     rules: BTreeMap<RuleId, NamedRule>,
     forwards: BTreeMap<ForwardId, String>,
     port_ids: HashMap<String, PortId>,
+    has_staged_rules: bool,
 }
 
 impl Names {
     pub fn new(desired: &Desired) -> Self {
         let (document, numbers) = (&desired.document, &desired.numbers);
         let ports = named_ports(desired);
-        let actions: HashMap<_, _> = document.policies.iter().map(|p| (p.name.as_str(), p.action)).collect();
+        let policies: HashMap<_, _> = document.policies.iter().map(|p| (p.name.as_str(), p)).collect();
         let rule = |(name, id): (&String, &RuleId)| {
-            let action = *actions.get(name.as_str())?;
-            Some((*id, NamedRule { name: name.clone(), action }))
+            let policy = policies.get(name.as_str())?;
+            let (action, is_staged, is_logged) = (policy.action, policy.stage, policy.log);
+            Some((*id, NamedRule { name: name.clone(), action, is_staged, is_logged }))
         };
         Self {
             port_ids: ports.iter().map(|(id, p)| (p.name.clone(), *id)).collect(),
             ports,
             networks: numbers.networks.iter().map(|(name, id)| (*id, name.clone())).collect(),
             rules: numbers.rules.iter().filter_map(rule).collect(),
+            has_staged_rules: document.policies.iter().any(|policy| policy.stage),
             forwards: numbers.forwards.iter().map(|(name, id)| (*id, name.clone())).collect(),
         }
     }
@@ -82,6 +89,16 @@ impl Names {
     /// The port with a name.
     pub fn port_id(&self, name: &str) -> Option<PortId> {
         self.port_ids.get(name).copied()
+    }
+
+    /// Whether a rule only counts what it would do.
+    pub fn has_staged_rules(&self) -> bool {
+        self.has_staged_rules
+    }
+
+    /// A rule, by its number.
+    pub fn named_rule(&self, id: RuleId) -> Option<&NamedRule> {
+        self.rules.get(&id)
     }
 
     /// The rule with a name.

@@ -2,6 +2,7 @@
 //! the flow tables, the events.
 
 use std::{
+    collections::HashMap,
     io,
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError, RwLock},
@@ -9,7 +10,10 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use fwd_common::event::{Event, EventKind};
+use fwd_common::{
+    event::{Event, EventKind},
+    id::RuleId,
+};
 
 use crate::api::{query::FlowQuery, status::FlowCount};
 
@@ -18,6 +22,8 @@ use super::{
     cuts::Cuts,
     events, flows,
     metrics::{Facts, Format, Metrics},
+    rule_log::RuleLog,
+    rules::{self, RuleCount},
     usage::{self, UsageCache},
 };
 
@@ -27,6 +33,7 @@ pub struct Observer {
     names: RwLock<Arc<Names>>,
     usage: UsageCache,
     cuts: Mutex<Cuts>,
+    rule_log: RuleLog,
     pub events: Events,
     pub metrics: Metrics,
 }
@@ -38,6 +45,7 @@ impl Observer {
             names: RwLock::default(),
             usage: UsageCache::default(),
             cuts: Mutex::default(),
+            rule_log: RuleLog::default(),
             events: Events::default(),
             metrics: Metrics::default(),
         }
@@ -92,6 +100,14 @@ impl Observer {
         cuts.of(revision, &counters).ok_or(QueryError::Revision(revision))
     }
 
+    /// What each rule did.
+    ///
+    /// # Errors
+    /// [`ReadError`] names the map.
+    pub fn rules(&self) -> Result<HashMap<RuleId, RuleCount>, ReadError> {
+        self.view(|view| rules::counts(view, &view.maps.drops()?, self.usage.get(view)?.as_deref()))?
+    }
+
     /// The text of one scrape. Blocks for as long as reading the counters takes, which does not grow with
     /// the number of flows beyond [`usage::SMALL`].
     ///
@@ -117,7 +133,9 @@ impl Observer {
             if event.kind == EventKind::Learnt as u8 {
                 learnt(event);
             }
-            self.events.tell(&self.names(), Moment::now(), event);
+            let (names, now) = (self.names(), Moment::now());
+            self.events.tell(&names, now, event);
+            self.rule_log.note(&names, now, event);
         })
         .await
     }

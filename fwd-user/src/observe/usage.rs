@@ -94,13 +94,16 @@ impl Usage {
     ) -> Result<(), ReadError> {
         let is_named = entry.rule != RuleId(0) || entry.forward != ForwardId(0);
         // Looked up only where it matters: by what it counted, or because the other direction is silent.
-        let reply = if is_named || !view.is_live(key.proto, entry, None) {
+        let reply = if is_named || view.names.has_staged_rules() || !view.is_live(key.proto, entry, None) {
             A::flow(view.maps, &view.partner(key, entry))?
         } else {
             None
         };
         let reply = reply.as_ref();
         *self.rule_packets.entry(entry.rule).or_default() += entry.packets + reply.map_or(0, |r| r.packets);
+        if let Some(reply) = reply.filter(|reply| reply.rule != RuleId(0)) {
+            *self.rule_packets.entry(reply.rule).or_default() += entry.packets + reply.packets;
+        }
         let bytes = self.forward_bytes.entry(entry.forward).or_default();
         bytes.in_ += entry.bytes;
         bytes.out += reply.map_or(0, |r| r.bytes);

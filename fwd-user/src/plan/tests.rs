@@ -65,7 +65,7 @@ fn tables() -> impl Strategy<Value = Tables> {
             for (key, n) in policies {
                 let policy = PolicyKey::new(PolicyId(key.into()), Direction::Ingress, Identity::ANY);
                 tables.policies.insert(policy, RowId(n.into()));
-                let verdict = RowVerdict { rule: RuleId(n.into()), action: RowVerdict::PERMIT };
+                let verdict = RowVerdict::new(RuleId(n.into()), RowVerdict::PERMIT);
                 tables.rows.insert((RowKey::new(RowId(key.into()), IpProto::TCP, 0), 40), verdict);
             }
             for (key, n) in classes {

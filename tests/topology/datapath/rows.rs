@@ -49,7 +49,7 @@ fn rows() -> Vec<Row> {
         Row::PolicyRow(
             RowKey::new(RowId(4), IpProto::TCP, 0),
             RowKey::PROTO,
-            RowVerdict { rule: RuleId(2), action: RowVerdict::PERMIT },
+            RowVerdict::new(RuleId(2), RowVerdict::PERMIT),
         ),
         Row::Fdb(
             FdbKey { network, mac: Mac([2, 0, 0, 0, 0, 5]) },

@@ -12,8 +12,7 @@ pub const LIST: &str = "nats";
 pub const fn fields(noun: Noun) -> &'static [&'static str] {
     match noun {
         Noun::Forward => &["from"],
-        Noun::Policy => &["stage", "log"],
-        Noun::Uplink | Noun::Network | Noun::Port | Noun::Group | Noun::Set => &[],
+        Noun::Uplink | Noun::Network | Noun::Port | Noun::Group | Noun::Set | Noun::Policy => &[],
     }
 }
 

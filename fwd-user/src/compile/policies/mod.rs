@@ -233,10 +233,11 @@ impl<'a> Compiler<'a> {
         }
         let (ranks, has_implicit, default) = &source;
         let rules = ranks.iter().map(|rank| self.rules.rule(*rank));
-        let mut list: Vec<Entry<'_>> =
-            rules.map(|rule| Entry { verdict: rule.verdict, matches: &rule.matches }).collect();
+        let mut list: Vec<Entry<'_>> = rules
+            .map(|rule| Entry { verdict: rule.verdict, matches: &rule.matches, is_staged: rule.is_staged })
+            .collect();
         if *has_implicit {
-            list.push(Entry { verdict: by_default(true), matches: &self.implicit });
+            list.push(Entry { verdict: by_default(true), matches: &self.implicit, is_staged: false });
         }
         let id = RowId(self.rows.id(rows::compile(&list, *default)));
         self.known_rows.insert(source, id);

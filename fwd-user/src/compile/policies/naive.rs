@@ -117,19 +117,34 @@ impl<'a> Naive<'a> {
         rule.services.is_empty() || rule.services.iter().any(one)
     }
 
-    /// The rule that decides (0: none) and whether the packet passes.
+    /// The rule that decides (0: none), whether the packet passes, and the staged rule that would decide (0:
+    /// none).
     pub fn decide(
         &self,
         subject: &str,
         direction: Direction,
         peer: &Peer,
-        (proto, l4_port): (IpProto, u16),
-    ) -> (RuleId, bool) {
+        packet: (IpProto, u16),
+    ) -> (RuleId, bool, RuleId) {
         let applies = |rule: &&Written<'_>| {
-            self.applies(rule, subject, direction, peer) && Self::serves(rule, proto, l4_port)
+            self.applies(rule, subject, direction, peer) && Self::serves(rule, packet.0, packet.1)
         };
+        let all: Vec<_> = self.rules.iter().filter(applies).collect();
+        let staged = Self::best(all.iter().copied()).filter(|rule| rule.rule.stage);
+        let in_force = Self::best(all.iter().copied().filter(|rule| !rule.rule.stage));
+        let (rule, passes) = match in_force {
+            Some(rule) => (rule.id, rule.rule.action == Action::Allow),
+            None => (RuleId(0), self.default(subject, direction, peer, packet)),
+        };
+        (rule, passes, staged.map_or(RuleId(0), |rule| rule.id))
+    }
+
+    fn best<'b>(rules: impl Iterator<Item = &'b Written<'a>>) -> Option<&'b Written<'a>>
+    where
+        'a: 'b,
+    {
         let mut best: Option<&Written<'_>> = None;
-        for rule in self.rules.iter().filter(applies) {
+        for rule in rules {
             let wins = best.is_none_or(|other| {
                 if rule.rule.priority != other.rule.priority {
                     rule.rule.priority > other.rule.priority
@@ -143,14 +158,21 @@ impl<'a> Naive<'a> {
                 best = Some(rule);
             }
         }
-        if let Some(rule) = best {
-            return (rule.id, rule.rule.action == Action::Allow);
-        }
+        best
+    }
+
+    fn default(
+        &self,
+        subject: &str,
+        direction: Direction,
+        peer: &Peer,
+        (proto, l4_port): (IpProto, u16),
+    ) -> bool {
         let network: &Network = self.desired.document.find(&self.port(subject).network).expect("a network");
         let is_served_by_gateway = network.name != "lan"
             && matches!(peer, Peer::Host(_))
             && direction == Direction::Egress
             && matches!((proto.0, l4_port), (17, 67 | 547 | 53) | (6, 53));
-        (RuleId(0), network.default_policy == DefaultPolicy::Open || is_served_by_gateway)
+        network.default_policy == DefaultPolicy::Open || is_served_by_gateway
     }
 }

@@ -19,19 +19,41 @@ pub(super) type Content = BTreeMap<(RowKey, u32), RowVerdict>;
 pub(super) struct Entry<'a> {
     pub verdict: RowVerdict,
     pub matches: &'a [Match],
+    /// It decides nothing; what it would do is noted beside what decides.
+    pub is_staged: bool,
 }
 
 /// What a rule-less default says.
 pub(super) const fn by_default(permit: bool) -> RowVerdict {
-    RowVerdict { rule: RuleId(0), action: if permit { RowVerdict::PERMIT } else { RowVerdict::DENY } }
+    RowVerdict::new(RuleId(0), if permit { RowVerdict::PERMIT } else { RowVerdict::DENY })
+}
+
+/// What entries that match come to: the first one that is in force, then the default; with the first staged
+/// one, if that comes before.
+fn first<'a>(matching: impl Iterator<Item = &'a Entry<'a>>, default: RowVerdict) -> RowVerdict {
+    let mut staged = None;
+    for entry in matching {
+        if !entry.is_staged {
+            return beside(entry.verdict, staged);
+        }
+        staged.get_or_insert(entry.verdict);
+    }
+    beside(default, staged)
+}
+
+fn beside(verdict: RowVerdict, staged: Option<RowVerdict>) -> RowVerdict {
+    let noted =
+        |staged: RowVerdict| RowVerdict { staged: staged.rule, staged_action: staged.action, ..verdict };
+    staged.map_or(verdict, noted)
 }
 
 /// The rows of a list, in which the first entry that matches wins, then the default.
 pub(super) fn compile(list: &[Entry<'_>], default: RowVerdict) -> Content {
-    let all = || list.iter().flat_map(|entry| entry.matches.iter().map(|m| (m, entry.verdict)));
-    let general = all().find(|(m, _)| m.proto.is_none()).map_or(default, |(_, verdict)| verdict);
+    let all = || list.iter().flat_map(|entry| &entry.matches[..]);
+    let is_general = |entry: &&Entry<'_>| entry.matches.iter().any(|m| m.proto.is_none());
+    let general = first(list.iter().filter(is_general), default);
     let mut content = Content::from([((RowKey::new(RowId(0), IpProto(0), 0), RowKey::ANY), general)]);
-    let protos: BTreeSet<IpProto> = all().filter_map(|(m, _)| m.proto).collect();
+    let protos: BTreeSet<IpProto> = all().filter_map(|m| m.proto).collect();
     for proto in protos {
         let segments = segments(list, default, proto);
         let common = commonest(&segments, general);
@@ -81,7 +103,7 @@ fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto) -> Vec<Segm
                 open.remove(rank);
             }
         }
-        let verdict = open.keys().next().map_or(default, |rank| list[*rank].verdict);
+        let verdict = first(open.keys().map(|rank| &list[*rank]), default);
         let low = *at as u16;
         match segments.last_mut() {
             Some(last) if last.verdict == verdict => {}
@@ -110,8 +132,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn entry(rule: u32, action: u32, matches: &[Match]) -> Entry<'_> {
-        Entry { verdict: RowVerdict { rule: RuleId(rule), action }, matches }
+    fn entry(rule: u32, action: u16, matches: &[Match]) -> Entry<'_> {
+        Entry { verdict: RowVerdict::new(RuleId(rule), action), matches, is_staged: false }
     }
 
     fn tcp(low: u16, high: u16) -> Match {
@@ -144,20 +166,29 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant: the longest prefix carries the verdict of the first entry that matches.
+        /// Invariant: the longest prefix carries the verdict of the first entry in force that matches, and the
+        /// staged one that comes before it.
         #[test]
         fn rows_say_what_the_list_says(
-            lists in proptest::collection::vec((any::<bool>(), proptest::collection::vec(matches(), 1..4)), 0..6),
+            lists in proptest::collection::vec(
+                (any::<bool>(), any::<bool>(), proptest::collection::vec(matches(), 1..4)), 0..6),
             default: bool,
         ) {
             let list: Vec<Entry<'_>> = lists.iter().enumerate()
-                .map(|(n, (permit, matches))| entry(n as u32 + 1, u32::from(*permit), matches)).collect();
+                .map(|(n, (permit, is_staged, matches))| {
+                    Entry { is_staged: *is_staged, ..entry(n as u32 + 1, u16::from(*permit), matches) }
+                }).collect();
             let content = compile(&list, by_default(default));
             for proto in [IpProto::TCP, IpProto::UDP, IpProto(47)] {
                 for l4_port in (0..45).chain([1000, u16::MAX]) {
                     let hits = |m: &Match| m.proto.is_none_or(|p| p == proto) && (m.low..=m.high).contains(&l4_port);
-                    let wanted = list.iter().find(|e| e.matches.iter().any(hits));
-                    let wanted = wanted.map_or(by_default(default), |e| e.verdict);
+                    let matching: Vec<_> = list.iter().filter(|e| e.matches.iter().any(hits)).collect();
+                    let decides = matching.iter().position(|e| !e.is_staged);
+                    let mut wanted = decides.map_or(by_default(default), |n| matching[n].verdict);
+                    if matching.first().is_some_and(|e| e.is_staged) {
+                        wanted.staged = matching[0].verdict.rule;
+                        wanted.staged_action = matching[0].verdict.action;
+                    }
                     prop_assert_eq!(lookup(&content, proto, l4_port), wanted);
                 }
             }

@@ -36,6 +36,7 @@ pub(super) struct Rule {
     pub from: Side,
     pub to: Side,
     pub matches: Vec<Match>,
+    pub is_staged: bool,
 }
 
 /// All enabled rules.
@@ -83,7 +84,7 @@ fn parse_end(text: &str) -> Option<End> {
     text.parse().ok().filter(|end| *end != End::Any)
 }
 
-const fn row_action(action: Action) -> u32 {
+const fn row_action(action: Action) -> u16 {
     match action {
         Action::Allow => RowVerdict::PERMIT,
         Action::Deny => RowVerdict::DENY,
@@ -102,9 +103,10 @@ fn rule(id: RuleId, policy: &Policy, ids: &BTreeMap<&End, EndId>) -> Rule {
         services.push(Service::Any);
     }
     Rule {
-        verdict: RowVerdict { rule: id, action: row_action(policy.action) },
+        verdict: RowVerdict::new(id, row_action(policy.action)),
         from: side(&policy.from),
         to: side(&policy.to),
         matches: services.into_iter().flat_map(Service::matches).collect(),
+        is_staged: policy.stage,
     }
 }

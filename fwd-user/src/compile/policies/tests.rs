@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use fwd_common::{
     id::{Identity, PortId, RuleId},
-    policy::{Direction, decide},
+    policy::{Direction, PolicyKey, Staged, decide},
     proto::IpProto,
 };
 use proptest::{
@@ -113,7 +113,7 @@ fn policies() -> impl Strategy<Value = Value> {
         let rule = |(n, (allow, from, to, services, priority, dice))| {
             let action = if allow { "allow" } else { "deny" };
             json!({"name": format!("r{n}"), "action": action, "from": from, "to": to, "services": services,
-                   "priority": priority, "enabled": dice != 0i32})
+                   "priority": priority, "enabled": dice != 0i32, "stage": dice > 5})
         };
         rules.into_iter().enumerate().map(rule).collect()
     })
@@ -164,7 +164,7 @@ fn compiled_decision(
     desired: &Desired,
     (subject, direction, peer): (&str, Direction, &Peer),
     (proto, l4_port): (IpProto, u16),
-) -> (RuleId, bool) {
+) -> (RuleId, bool, RuleId) {
     let view = |name: &str| tables.views[&desired.numbers.ports[name]];
     let class = |addr: &IpAddr| tables.class_of((*addr).into());
     let identity = match peer {
@@ -172,9 +172,11 @@ fn compiled_decision(
         Peer::Outside(addr) => Identity::outside(class(addr)),
         Peer::Host(addr) => Identity::host(class(addr)),
     };
-    match decide(tables, view(subject).policy, direction, identity, (proto, l4_port.to_be())) {
-        Ok(rule) => (rule, true),
-        Err(denied) => (denied.rule, false),
+    let key = PolicyKey::new(view(subject).policy, direction, identity);
+    let mut staged = Staged::default();
+    match decide(tables, key, (proto, l4_port.to_be()), &mut staged) {
+        Ok(rule) => (rule, true, staged.rule),
+        Err(denied) => (denied.rule, false, staged.rule),
     }
 }
 
@@ -340,9 +342,9 @@ fn a_rule_with_one_end_binds_vms_at_the_other() {
     let ask = |peer: &Peer, l4_port| {
         compiled_decision(&tables, &desired, ("a", Direction::Egress, peer), (IpProto::TCP, l4_port))
     };
-    assert_eq!(ask(&host, 22), (desired.numbers.rules["r"], false));
-    assert_eq!(ask(&host, 23), (RuleId(0), true));
-    assert_eq!(ask(&Peer::Vm("b".to_owned()), 22), (RuleId(0), true));
+    assert_eq!(ask(&host, 22), (desired.numbers.rules["r"], false, RuleId(0)));
+    assert_eq!(ask(&host, 23), (RuleId(0), true, RuleId(0)));
+    assert_eq!(ask(&Peer::Vm("b".to_owned()), 22), (RuleId(0), true, RuleId(0)));
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use fwd_common::{counter::Totals, id::RuleId};
+use fwd_common::counter::Totals;
 
-use crate::{api::spec::Action, observe::ReadError};
+use crate::{
+    api::spec::Action,
+    observe::{NamedRule, ReadError, rules::counts},
+};
 
 use super::{Source, families::Families, labels, table};
 
@@ -14,63 +17,35 @@ pub fn fill(out: &mut Families, source: &Source<'_>) -> Result<(), ReadError> {
 }
 
 fn rules(out: &mut Families, source: &Source<'_>) -> Result<(), ReadError> {
-    let totals: HashMap<_, _> = source.view.maps.rule_totals()?.into_iter().collect();
-    let denied = denied(source);
-    let rules: Vec<_> = source.view.names.rules().collect();
-    let total = |id: &RuleId| totals.get(id).copied().unwrap_or_default();
-    out.counter(
-        table::RULE_FLOWS,
-        rules.iter().map(|(id, rule)| {
-            let flows = match rule.action {
-                Action::Allow => total(id).flows,
-                Action::Deny | Action::Reject => total(id).cut,
-            };
-            (labels([&rule.name, action_name(rule.action)]), flows)
-        }),
-    );
-    if let Some(usage) = source.usage {
-        out.counter(
-            table::RULE_PACKETS,
-            rules.iter().map(|(id, rule)| {
-                let packets = match rule.action {
-                    Action::Allow => usage.rule_packets.get(id).copied().unwrap_or_default(),
-                    Action::Deny | Action::Reject => denied.get(id).map_or(0, |d| d.packets),
-                };
-                (labels([&rule.name, action_name(rule.action)]), packets)
-            }),
-        );
+    let counts = counts(source.view, &source.drops, source.usage)?;
+    let rules: Vec<_> = source
+        .view
+        .names
+        .rules()
+        .map(|(id, rule)| {
+            (labels([&rule.name, action_name(rule)]), counts.get(&id).copied().unwrap_or_default())
+        })
+        .collect();
+    out.counter(table::RULE_FLOWS, rules.iter().map(|(labels, count)| (labels.clone(), count.flows)));
+    if source.usage.is_some() {
+        let packets = rules.iter().map(|(labels, count)| (labels.clone(), count.packets.unwrap_or_default()));
+        out.counter(table::RULE_PACKETS, packets);
     }
-    let last_hits = rules.iter().filter_map(|(id, rule)| {
-        let hit_ns = total(id).last_hit_ns.max(denied.get(id).map_or(0, |d| d.last_ns));
-        let at = source.view.now.unix_secs_of(hit_ns)?;
-        Some((labels([&rule.name, action_name(rule.action)]), at))
+    let last_hits = rules.iter().filter_map(|(labels, count)| {
+        Some((labels.clone(), source.view.now.unix_secs_of(count.last_hit_ns)?))
     });
     out.gauge(table::RULE_LAST_HIT, last_hits);
     Ok(())
 }
 
-/// What a rule dropped.
-#[derive(Default)]
-struct Denied {
-    packets: u64,
-    last_ns: u64,
-}
-
-fn denied(source: &Source<'_>) -> HashMap<RuleId, Denied> {
-    let mut rules = HashMap::<_, Denied>::new();
-    for (key, drop) in &source.drops {
-        let rule = rules.entry(key.rule).or_default();
-        rule.packets += drop.count.packets;
-        rule.last_ns = rule.last_ns.max(drop.last_seen_ns);
-    }
-    rules
-}
-
-const fn action_name(action: Action) -> &'static str {
-    match action {
-        Action::Allow => "allow",
-        Action::Deny => "deny",
-        Action::Reject => "reject",
+const fn action_name(rule: &NamedRule) -> &'static str {
+    match (rule.is_staged, rule.action) {
+        (false, Action::Allow) => "allow",
+        (false, Action::Deny) => "deny",
+        (false, Action::Reject) => "reject",
+        (true, Action::Allow) => "staged_allow",
+        (true, Action::Deny) => "staged_deny",
+        (true, Action::Reject) => "staged_reject",
     }
 }
 

@@ -125,9 +125,9 @@ metrics! {
     FORWARD_FLOWS Gauge Port "fwd_forward_flows" ["forward"] "Live flows of a forward.";
     FORWARD_FLOWS_TOTAL Counter Port "fwd_forward_flows_total" ["forward" "outcome"] "Flows of a forward: admitted, and those of them that an edit cut.";
     FORWARD_BYTES Counter Port "fwd_forward_bytes_total" ["forward" "direction"] "Bytes of a forward's flows, the guest's view.";
-    RULE_FLOWS Counter Rule "fwd_rule_flows_total" ["rule" "action"] "Flows that a rule admitted; of a deny or reject rule, live flows that it cut.";
-    RULE_PACKETS Counter Rule "fwd_rule_packets_total" ["rule" "action"] "Packets of flows that a rule admitted; of a deny or reject rule, packets that it dropped.";
-    RULE_LAST_HIT Gauge Rule "fwd_rule_last_hit_timestamp_seconds" ["rule" "action"] "When a rule last admitted a flow or dropped a packet; absent until it does.";
+    RULE_FLOWS Counter Rule "fwd_rule_flows_total" ["rule" "action"] "Flows that a rule admitted; of a deny or reject rule, live flows that it cut; of a staged rule, flows that it would decide.";
+    RULE_PACKETS Counter Rule "fwd_rule_packets_total" ["rule" "action"] "Packets of flows that a rule admitted; of a deny or reject rule, packets that it dropped. Of a staged rule, packets that it would decide.";
+    RULE_LAST_HIT Gauge Rule "fwd_rule_last_hit_timestamp_seconds" ["rule" "action"] "When a rule last admitted a flow or dropped a packet, or, staged, would have; absent until it does.";
     FDB_ENTRIES Gauge Basic "fwd_fdb_entries" ["network"] "MAC addresses learnt behind the network's ports.";
     FDB_LIMIT Gauge Basic "fwd_fdb_entries_limit" ["network"] "Most MAC addresses that the network's VM ports may have.";
     MAP_ENTRIES Gauge Basic "fwd_map_entries" ["map"] "Rows in a map of the datapath.";
