@@ -6,6 +6,7 @@ pub mod document;
 pub mod error;
 pub mod object;
 pub mod openapi;
+pub mod policy_test;
 pub mod query;
 pub mod request;
 pub mod served;

@@ -17,6 +17,7 @@ use utoipa::{
 use super::{
     answer::{DaemonStatus, ErrorAnswer, Revision, Written},
     object::Noun,
+    policy_test::{PolicyTestRow, PolicyTests},
     query::{BenchQuery, DropQuery, FlowQuery, ListQuery},
     request::{Existing, HistoryQuery, RollbackQuery, WriteQuery},
     spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink},
@@ -48,6 +49,8 @@ const JSON: &str = "application/json";
         LeaseRow,
         Network,
         Policy,
+        PolicyTestRow,
+        PolicyTests,
         Port,
         PortStatus,
         Revision,
@@ -93,6 +96,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     add(HttpMethod::Post, confirm, operation(summary, vec![], None, written()));
     let summary = "Make the document of an earlier revision the next one";
     add(HttpMethod::Post, back, operation(summary, parameters::<RollbackQuery>(), None, written()));
+    let summary = "Judge policy tests; changes nothing";
+    let (asked, rows) = (Some(Shape::One("PolicyTests")), Shape::List("PolicyTestRow"));
+    add(HttpMethod::Post, "/v1/policy-tests", operation(summary, vec![], asked, rows));
     let down = query("keep_datapath", "Leave programs and maps as they are.");
     add(HttpMethod::Post, "/v1/down", operation("End the daemon", vec![down], None, Shape::Fields));
     for noun in Noun::ALL {

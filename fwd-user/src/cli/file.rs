@@ -13,6 +13,7 @@ use crate::{
         document::{MAX_BYTES, Text},
         error::{ApiError, Code},
         request::WriteQuery,
+        spec::Document,
     },
     daemon,
 };
@@ -31,22 +32,7 @@ impl File {
     /// # Errors
     /// It cannot be read, or is not text.
     pub fn read(path: &Path) -> Result<Self, ApiError> {
-        let (name, bytes) = if path == Path::new("-") {
-            let mut bytes = Vec::new();
-            let limited = &mut std::io::stdin().lock().take(MAX_BYTES as u64 + 1);
-            ("<stdin>".to_owned(), limited.read_to_end(&mut bytes).map(|_| bytes))
-        } else {
-            (path.display().to_string(), std::fs::read(path))
-        };
-        let bytes = bytes.map_err(|e| match e.kind() {
-            ErrorKind::NotFound => ApiError::new(Code::NoSuchFile, format!("File {name} does not exist.")),
-            ErrorKind::PermissionDenied => {
-                ApiError::new(Code::Denied, format!("File {name} may not be read by this user."))
-            }
-            _ => ApiError::new(Code::IoFailed, format!("File {name} cannot be read: {e}.")),
-        })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| ApiError::new(Code::BadYaml, format!("File {name} is not UTF-8 text.")))?;
+        let (name, text) = read_text(path)?;
         Ok(Self { name, text: Text::read(&text) })
     }
 
@@ -56,6 +42,22 @@ impl File {
     /// All problems, each with its line and column.
     pub fn check(&self) -> Result<(), ApiError> {
         self.text.outcome(&self.name, daemon::check(self.text.document.clone()))
+    }
+
+    /// The document, where nothing is wrong with the text itself.
+    ///
+    /// # Errors
+    /// All problems, each with its line and column.
+    pub fn document(&self) -> Result<&Document, ApiError> {
+        self.outcome(Ok(&self.text.document))
+    }
+
+    /// What the daemon said of the document, its problems with their lines and columns.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub fn outcome<T>(&self, answer: Result<T, ApiError>) -> Result<T, ApiError> {
+        self.text.outcome(&self.name, answer)
     }
 
     /// Sends the document. Where the text itself is wrong the daemon only looks at the rest of it, so
@@ -69,4 +71,28 @@ impl File {
         let answer = session.client.put("/v1/config", &query, &body).await;
         self.text.outcome(&self.name, answer)
     }
+}
+
+/// The name and the text of a file; `-` is standard input.
+///
+/// # Errors
+/// It cannot be read, or is not text.
+pub fn read_text(path: &Path) -> Result<(String, String), ApiError> {
+    let (name, bytes) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let limited = &mut std::io::stdin().lock().take(MAX_BYTES as u64 + 1);
+        ("<stdin>".to_owned(), limited.read_to_end(&mut bytes).map(|_| bytes))
+    } else {
+        (path.display().to_string(), std::fs::read(path))
+    };
+    let bytes = bytes.map_err(|e| match e.kind() {
+        ErrorKind::NotFound => ApiError::new(Code::NoSuchFile, format!("File {name} does not exist.")),
+        ErrorKind::PermissionDenied => {
+            ApiError::new(Code::Denied, format!("File {name} may not be read by this user."))
+        }
+        _ => ApiError::new(Code::IoFailed, format!("File {name} cannot be read: {e}.")),
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| ApiError::new(Code::BadYaml, format!("File {name} is not UTF-8 text.")))?;
+    Ok((name, text))
 }

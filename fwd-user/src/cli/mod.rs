@@ -19,6 +19,7 @@ mod metrics;
 mod nat;
 mod network;
 mod policy;
+mod policy_test;
 mod port;
 mod session;
 mod set;

@@ -4,6 +4,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::{
     args::{Delete, Name, WriteArgs},
+    policy_test::Test,
     session::{Answered, Session},
     value,
     verbs::{Added, Patch, Verbs},
@@ -52,6 +53,8 @@ pub enum Verb {
     Disable(Switch),
     /// Let a staged rule decide
     Enforce(Switch),
+    /// Judge a file of tests; exit code 21 if one fails
+    Test(Test),
 }
 
 #[derive(Debug, Args)]
@@ -164,6 +167,7 @@ impl Verb {
             Self::Delete(delete) => POLICY.delete(session, &delete).await,
             Self::Enable(switch) => switch.run(session, ("enabled", true)).await,
             Self::Disable(switch) => switch.run(session, ("enabled", false)).await,
+            Self::Test(test) => test.run(session).await,
             Self::Enforce(switch) => switch.run(session, ("stage", false)).await,
         }
     }

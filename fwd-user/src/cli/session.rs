@@ -17,6 +17,8 @@ pub enum Done {
     Done,
     /// A check found something, or documents differ: exit code 20.
     Findings,
+    /// What was asked about is not as it should be: exit code 21.
+    Differs,
 }
 
 /// What every command returns.
@@ -167,6 +169,7 @@ pub const fn exit_code(done: Done) -> u8 {
     match done {
         Done::Done => 0,
         Done::Findings => Kind::Findings.exit_code(),
+        Done::Differs => Kind::Verdict.exit_code(),
     }
 }
 

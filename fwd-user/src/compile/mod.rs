@@ -8,6 +8,7 @@ mod addresses;
 mod attachment;
 mod forwards;
 mod hook;
+mod judge;
 mod lookup;
 mod neighbors;
 mod networks;
@@ -26,6 +27,7 @@ use fwd_common::id::PortId;
 use crate::{api::status::ObjectState, host::inventory::Inventory, state::Desired};
 
 pub use attachment::{Attachment, Programs};
+pub use judge::Party;
 pub use networks::gateway_mac;
 pub use policies::implicit_services;
 pub use tables::Tables;

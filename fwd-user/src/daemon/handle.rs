@@ -28,6 +28,7 @@ use crate::{
         answer::{DaemonStatus, Revision, RevisionState, Written},
         error::{ApiError, Code},
         object::Noun,
+        policy_test::{PolicyTestRow, PolicyTests},
         query::{BenchQuery, DropQuery, FlowQuery},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         server::{Answer, Service},
@@ -170,6 +171,10 @@ impl Service for Handle {
 
     async fn revisions(&self, query: HistoryQuery) -> Answer<Vec<Revision>> {
         self.job(|reply| Job::Revisions { query, reply }).await
+    }
+
+    async fn test_policy(&self, asked: PolicyTests) -> Answer<Vec<PolicyTestRow>> {
+        self.job(|reply| Job::TestPolicy { asked, reply }).await
     }
 
     async fn confirm(&self) -> Answer<Written> {

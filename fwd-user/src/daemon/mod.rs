@@ -14,6 +14,7 @@ mod log;
 mod observed;
 mod options;
 mod place;
+mod policy_test;
 mod rollback;
 mod serve;
 mod served;

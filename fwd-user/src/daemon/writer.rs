@@ -30,6 +30,7 @@ use crate::{
     api::{
         answer::{PlanSummary, Revision, Written},
         error::{ApiError, Code},
+        policy_test::{PolicyTestRow, PolicyTests},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::API,
         text::ServiceNames,
@@ -57,6 +58,10 @@ pub enum Job {
     Revisions {
         query: HistoryQuery,
         reply: Reply<Vec<Revision>>,
+    },
+    TestPolicy {
+        asked: PolicyTests,
+        reply: Reply<Vec<PolicyTestRow>>,
     },
     Confirm {
         reply: Reply<Written>,
@@ -135,6 +140,7 @@ impl Writer {
                 }
                 Job::EndFlows { commands, reply } => _ = reply.send(self.tools.ground.end_flows(&commands)),
                 Job::Revisions { query, reply } => _ = reply.send(self.revisions(query)),
+                Job::TestPolicy { asked, reply } => _ = reply.send(self.test_policy(asked)),
                 Job::Confirm { reply } => _ = reply.send(self.confirm()),
                 Job::RollBack { query, author, reply } => _ = reply.send(self.roll_back(query, author)),
                 Job::Expired(trial) => self.expire(trial),

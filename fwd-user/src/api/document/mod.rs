@@ -13,10 +13,10 @@ mod later;
 mod words;
 mod yaml;
 
-pub use words::object;
+pub use words::{object, problem};
 pub use yaml::{MAX_BYTES, Place, yaml_value};
 
-use words::{in_words, inner_pointer, problem, remove};
+use words::{in_words, inner_pointer, remove};
 use yaml::{Places, escape};
 
 use super::{

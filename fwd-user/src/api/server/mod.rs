@@ -26,6 +26,7 @@ use super::{
     document::{self, MAX_BYTES},
     error::{ApiError, Code, Kind},
     object::{Noun, Object},
+    policy_test::PolicyTests,
     query::{BenchQuery, DropQuery, FlowQuery, ListQuery},
     request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
     spec::API,
@@ -40,6 +41,7 @@ pub fn router<S: Service>(service: S) -> Router {
         .route("/v1/config/confirm", post(confirm::<S>))
         .route("/v1/config/rollback", post(roll_back::<S>))
         .route("/v1/settings", patch(settings::<S>))
+        .route("/v1/policy-tests", post(test_policy::<S>))
         .route("/v1/revisions", get(revisions::<S>))
         .route("/v1/status", get(status::<S>))
         .route("/v1/status/check", get(check::<S>))
@@ -269,6 +271,12 @@ async fn roll_back<S: Service>(
     Asked(query): Asked<RollbackQuery>,
 ) -> Result<Response, ApiError> {
     Ok(axum::Json(s.roll_back(query, author).await?).into_response())
+}
+
+async fn test_policy<S: Service>(State(s): State<S>, bytes: Bytes) -> Result<Response, ApiError> {
+    let asked = document::object::<PolicyTests>(&body(&bytes)?, "policy tests")
+        .map_err(|p| ApiError::from_problems(vec![p]))?;
+    Ok(items(s.test_policy(asked).await?))
 }
 
 async fn revisions<S: Service>(

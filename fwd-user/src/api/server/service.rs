@@ -10,6 +10,7 @@ use crate::{
         answer::{DaemonStatus, Revision, Written},
         error::ApiError,
         object::Noun,
+        policy_test::{PolicyTestRow, PolicyTests},
         query::{BenchQuery, DropQuery, FlowQuery},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::Document,
@@ -44,6 +45,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn leases(&self, network: &str) -> Answer<Vec<LeaseRow>>;
     /// The accepted edits, the latest first.
     fn revisions(&self, query: HistoryQuery) -> impl Future<Output = Answer<Vec<Revision>>> + Send;
+    /// Judges policy tests.
+    fn test_policy(&self, asked: PolicyTests) -> impl Future<Output = Answer<Vec<PolicyTestRow>>> + Send;
     /// Confirms what is on trial.
     fn confirm(&self) -> impl Future<Output = Answer<Written>> + Send;
     /// Makes the document of an earlier revision the next one, or tells what it would do.
