@@ -421,5 +421,6 @@ fn rules_are_tested_by_a_file() {
           Add it first: fwd network add none --mode nat --subnet CIDR.
           (FWD-E604; fwd explain FWD-E604)
         [exit code 6]
-    "#]].assert_eq(&transcript);
+    "#]]
+    .assert_eq(&transcript);
 }

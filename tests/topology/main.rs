@@ -21,6 +21,7 @@ mod prometheus;
 mod refusals;
 mod restart;
 mod routed;
+mod segment;
 mod services;
 mod trial;
 mod verbs;

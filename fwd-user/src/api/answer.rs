@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::error::ApiError;
+use super::{error::ApiError, status::FlowRow};
 
 /// An error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -41,6 +41,28 @@ pub struct PlanSummary {
     /// Ports whose live flows are decided anew.
     pub rechecked: Vec<String>,
     pub map_writes: Vec<MapWrites>,
+    /// With `against_flows`: live flows that would fare otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<Impact>,
+}
+
+/// What an edit would do to live flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Impact {
+    pub cut: Vec<FlowImpact>,
+    /// Flows that go on only because an edit kept them, and that would be permitted again.
+    pub allowed: Vec<FlowImpact>,
+}
+
+/// A live flow, and what would decide it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FlowImpact {
+    #[serde(flatten)]
+    pub flow: FlowRow,
+    /// The rule that would decide; null: the default, or none.
+    pub by: Option<String>,
+    /// Why it would be cut, a drop reason; null: it would not.
+    pub reason: Option<String>,
 }
 
 /// An object that an edit changes.

@@ -11,6 +11,9 @@ pub struct WriteQuery {
     /// Answer with the plan, and change nothing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
+    /// With `dry_run`: also which live flows would be cut, or permitted again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub against_flows: bool,
     /// Refuse if the document is no longer at this revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_revision: Option<u64>,

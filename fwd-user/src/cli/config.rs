@@ -13,9 +13,10 @@ use super::{
     view::{self, Column, Format, column},
 };
 use crate::api::{
-    answer::Written,
+    answer::{FlowImpact, PlanSummary, Written},
     error::{ApiError, Code},
     request::{HistoryQuery, RollbackQuery, WriteQuery},
+    status::FlowRow,
 };
 
 const HISTORY: &[Column] = &[
@@ -32,7 +33,7 @@ pub enum Verb {
     /// Tell everything that is wrong with a document; needs no daemon
     Check(FileArgs),
     /// Show what a document would change; exit code 20 if anything
-    Diff(FileArgs),
+    Diff(Diff),
     /// Make a document the configuration, all or nothing
     Apply(Apply),
     /// Confirm what was applied with --confirm
@@ -56,6 +57,15 @@ pub struct FileArgs {
     /// As --file
     #[arg(value_name = "FILE")]
     bare: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Also which live flows it would cut, or permit again, and by which rule
+    #[arg(long)]
+    against_flows: bool,
 }
 
 #[derive(Debug, Args)]
@@ -110,7 +120,7 @@ impl Verb {
                 file.check()?;
                 session.tell(&format!("{}: valid.\n", file.name))
             }
-            Self::Diff(file) => diff(session, &file.read()?).await,
+            Self::Diff(diff) => diff.run(session).await,
             Self::Apply(apply) => apply.run(session).await,
             Self::Confirm => confirm(session).await,
             Self::Rollback(rollback) => rollback.run(session).await,
@@ -124,19 +134,44 @@ impl Verb {
     }
 }
 
-async fn diff(session: &Session, file: &File) -> Answered {
-    let write = WriteArgs { dry_run: true, ..WriteArgs::default() };
-    let answer = file.apply(session, write.query()).await?;
+impl Diff {
+    async fn run(self, session: &Session) -> Answered {
+        let query = WriteQuery { dry_run: true, against_flows: self.against_flows, ..WriteQuery::default() };
+        diff(session, &self.file.read()?, query).await
+    }
+}
+
+async fn diff(session: &Session, file: &File, query: WriteQuery) -> Answered {
+    let answer = file.apply(session, query).await?;
     let plan = serde_json::from_value::<Written>(answer.clone()).ok().and_then(|w| w.plan);
     let plan =
         plan.ok_or_else(|| ApiError::new(Code::AnswerUnreadable, "The daemon's answer holds no plan."))?;
     session.print(&match session.format {
         Format::Json => view::json(&answer),
         Format::Yaml => view::yaml(&answer),
-        _ => session::changes_text(&plan),
+        _ => session::changes_text(&plan) + &flows_text(&plan),
     })?;
     let same = plan.added.is_empty() && plan.altered.is_empty() && plan.deleted.is_empty();
     Ok(if same { Done::Done } else { Done::Findings })
+}
+
+/// The live flows that would fare otherwise; nothing where they were not asked about.
+fn flows_text(plan: &PlanSummary) -> String {
+    let Some(flows) = &plan.flows else { return String::new() };
+    if flows.cut.is_empty() && flows.allowed.is_empty() {
+        return "No live flow would be cut.\n".to_owned();
+    }
+    let head =
+        ["FLOW", "PORT", "PROTOCOL", "SOURCE", "DESTINATION", "BY", "REASON"].map(str::to_owned).to_vec();
+    let row = |what: &str, of: &FlowImpact| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let FlowRow { port, protocol, source, destination, .. } = &of.flow;
+        let ends = [text(port), protocol.clone(), source.clone(), destination.clone()];
+        [vec![what.to_owned()], ends.to_vec(), vec![text(&of.by), text(&of.reason)]].concat()
+    };
+    let cut = flows.cut.iter().map(|of| row("cut", of));
+    let allowed = flows.allowed.iter().map(|of| row("allowed", of));
+    view::table(&std::iter::once(head).chain(cut).chain(allowed).collect::<Vec<_>>())
 }
 
 impl Apply {

@@ -2,8 +2,10 @@
 
 use fwd_common::{
     addr::Ip,
+    forward::{Forward, ForwardKey},
     id::{ClassId, RowId},
     policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
+    proto::IpProto,
 };
 
 use super::Tables;
@@ -18,6 +20,16 @@ impl Tables {
             self.classes.get(&(key, ClassKey::prefix(bits)))
         });
         found.copied().unwrap_or_default()
+    }
+
+    /// The forward that has an address and L4 port (network byte order): the longest prefix, as in the kernel.
+    pub fn forward_of(&self, proto: IpProto, addr: Ip, l4_port: u16) -> Option<Forward> {
+        let l4_port = u16::from_be(l4_port);
+        (0..=16u32).rev().find_map(|bits| {
+            let kept = if bits == 0 { 0 } else { l4_port & (u16::MAX << (16 - bits)) };
+            let key = ForwardKey::new(proto, addr, kept.to_be());
+            self.forwards.get(&(key, ForwardKey::prefix(bits))).copied()
+        })
     }
 }
 

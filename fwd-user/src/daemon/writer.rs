@@ -37,7 +37,7 @@ use crate::{
     },
     compile::{Compiled, compile},
     host::{Changes, Wanted},
-    observe::{Names, Observer, metrics::ApplyOutcome},
+    observe::{Names, Observer, impact::impact, metrics::ApplyOutcome},
     plan::{MapOp, diff},
     state::{self, Accepted, Change, Edit},
     store::{Sqlite, Store},
@@ -196,7 +196,7 @@ impl Writer {
         let written = self.judge(&mut bundle, &edit, query, author)?;
         let on_trial = |secs: u32| Keeping::OnTrial(Duration::from_secs(secs.into()));
         if query.dry_run {
-            return self.tell(&bundle, written);
+            return self.tell(&bundle, written, query);
         }
         let is_change = !bundle.edits.is_empty();
         self.accept(bundle, query.confirm.map_or(Keeping::Plain, on_trial), query)?;
@@ -209,8 +209,13 @@ impl Writer {
     }
 
     /// What edits would do.
-    pub(super) fn tell(&self, bundle: &Bundle, written: Written) -> Result<Written, ApiError> {
-        let (revision, plan) = (self.world.desired.revision, Some(self.plan(bundle)?));
+    pub(super) fn tell(
+        &self,
+        bundle: &Bundle,
+        written: Written,
+        query: WriteQuery,
+    ) -> Result<Written, ApiError> {
+        let (revision, plan) = (self.world.desired.revision, Some(self.plan(bundle, query)?));
         Ok(Written { revision, plan, ..written })
     }
 
@@ -261,7 +266,7 @@ impl Writer {
     }
 
     /// What edits would do to objects and maps.
-    fn plan(&self, bundle: &Bundle) -> Result<PlanSummary, ApiError> {
+    fn plan(&self, bundle: &Bundle, query: WriteQuery) -> Result<PlanSummary, ApiError> {
         let tables = &self.world.compiled.tables;
         let compiled = compile(&bundle.desired, &self.world.inventory, tables);
         let capacities = self.tools.observer.view(|view| view.maps.capacities().to_vec());
@@ -271,7 +276,13 @@ impl Writer {
         };
         let plan = diff(tables, &compiled.tables);
         let changes: Vec<Change> = bundle.changes().cloned().collect();
-        Ok(summary::plan(&changes, &plan, &Names::new(&bundle.desired), &room))
+        let names = Names::new(&bundle.desired);
+        let mut summary = summary::plan(&changes, &plan, &names, &room);
+        if query.against_flows {
+            let looked = self.tools.observer.view(|view| impact(view, &compiled.tables, &names));
+            summary.flows = Some(looked.map_err(|e| of_read(&e))?.map_err(|e| of_query(&e))?);
+        }
+        Ok(summary)
     }
 
     /// Brings about what edits came to, and keeps them; all or none.

@@ -21,6 +21,7 @@ use crate::api::{
 use super::{
     Family, FlowName, QueryError, View,
     clock::ticks_to_secs,
+    impact::LiveFlow,
     view::{parse_protocol, protocol, state},
 };
 
@@ -114,6 +115,26 @@ pub fn each_end(
         let _ended_early = each_of::<V6>(view, &filter, &mut |flow| add(Command::delete(flow.key)))?;
     }
     let _last = take(commands);
+    Ok(())
+}
+
+/// Every live flow, as rules are asked about it, with its row for when it is told.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn each_live(
+    view: &View<'_>,
+    take: &mut dyn FnMut(&LiveFlow, &dyn Fn() -> FlowRow),
+) -> Result<(), QueryError> {
+    let filter = Filter::new(view, Which::All, &FlowQuery::default())?;
+    let _all = each_of::<V4>(view, &filter, &mut |flow| {
+        take(&flow.live(view), &|| flow.row(view));
+        ControlFlow::Continue(())
+    })?;
+    let _all = each_of::<V6>(view, &filter, &mut |flow| {
+        take(&flow.live(view), &|| flow.row(view));
+        ControlFlow::Continue(())
+    })?;
     Ok(())
 }
 
@@ -211,6 +232,20 @@ impl Filter {
 }
 
 impl<A: Address> Flow<'_, A> {
+    fn live(&self, view: &View<'_>) -> LiveFlow {
+        let Self { key, entry, reply } = *self;
+        LiveFlow {
+            ports: (view.ingress(key, reply), entry.egress),
+            came: (key.src.ip(), key.dst.ip(), key.dport),
+            left: (entry.dst.ip(), entry.dport),
+            proto: key.proto,
+            id: if key.proto == A::ICMP { key.sport } else { 0 },
+            forward: entry.forward,
+            flags: entry.flags,
+            kept_from: reply.map_or(RuleId(0), |reply| RuleId(reply.slot)),
+        }
+    }
+
     fn row(&self, view: &View<'_>) -> FlowRow {
         let Self { key, entry, reply } = *self;
         let owner = view.owner(key, entry, reply);

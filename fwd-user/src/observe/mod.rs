@@ -12,6 +12,7 @@ pub mod drops;
 pub mod events;
 mod flow_name;
 pub mod flows;
+pub mod impact;
 pub mod ledger;
 mod log;
 mod memory;

@@ -1,0 +1,96 @@
+//! What a document to come would do to the flows that live: which it would cut, and which it would permit that
+//! only live because an edit kept them. Decided as the programs decide flows anew; nothing is changed.
+
+use fwd_common::{
+    addr::Ip,
+    drop::DropReason,
+    flow::flag,
+    id::{ForwardId, PortId, RuleId},
+    policy::Denied,
+    proto::{IpProto, icmp, icmpv6},
+};
+
+use super::{Names, QueryError, View, drops::reason_name, flows};
+use crate::{
+    api::{
+        answer::{FlowImpact, Impact},
+        status::FlowRow,
+    },
+    compile::{Party, Tables},
+};
+
+/// A live flow, as rules are asked about it: addresses and L4 ports (network byte order) as its first packet came
+/// and as it left.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveFlow {
+    pub ports: (PortId, PortId),
+    pub came: (Ip, Ip, u16),
+    pub left: (Ip, u16),
+    pub proto: IpProto,
+    /// The ICMP id of an echo request; 0: of another message, or none.
+    pub id: u16,
+    pub forward: ForwardId,
+    pub flags: u16,
+    /// With [`flag::KEPT_FROM_RULE`]: the rule from which an edit keeps it.
+    pub kept_from: RuleId,
+}
+
+/// All live flows that would fare otherwise by these rows, whose document has these names.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn impact(view: &View<'_>, tables: &Tables, names: &Names) -> Result<Impact, QueryError> {
+    let mut impact = Impact::default();
+    flows::each_live(view, &mut |flow, row| {
+        let is_kept = flow.flags & flag::KEPT_FROM_RULE != 0;
+        match judge(tables, flow) {
+            Ok(rule) if is_kept => impact.allowed.push(told(row(), names, rule, None)),
+            Ok(_) => {}
+            Err(denied) if is_kept && denied.rule == flow.kept_from => {}
+            Err(denied) => impact.cut.push(told(row(), names, denied.rule, Some(denied.reason))),
+        }
+    })?;
+    let by_name = |a: &FlowImpact, b: &FlowImpact| {
+        let key = |of: &FlowImpact| (of.flow.network.clone(), of.flow.source.clone(), of.flow.name.clone());
+        key(a).cmp(&key(b))
+    };
+    impact.cut.sort_by(by_name);
+    impact.allowed.sort_by(by_name);
+    Ok(impact)
+}
+
+fn told(flow: FlowRow, names: &Names, rule: RuleId, reason: Option<DropReason>) -> FlowImpact {
+    FlowImpact { flow, by: names.rule(rule), reason: reason.map(|reason| reason_name(reason as u8)) }
+}
+
+fn judge(tables: &Tables, flow: &LiveFlow) -> Result<RuleId, Denied> {
+    let without_rule = |reason| Denied { reason, rule: RuleId(0) };
+    let (from, to) = flow.ports;
+    if !tables.ports.contains_key(&from) || !tables.ports.contains_key(&to) {
+        return Err(without_rule(DropReason::PortDown));
+    }
+    let (src, asked, l4_port) = flow.came;
+    let (dst, left_l4_port) = flow.left;
+    let leads_there = |found: fwd_common::forward::Forward| {
+        let target = u16::from_be(l4_port).wrapping_add(found.l4_offset).to_be();
+        (found.id, found.port, found.to, target) == (flow.forward, to, dst, left_l4_port)
+    };
+    let is_bound = flow.forward != ForwardId(0) && flow.flags & flag::KEPT_FROM_FORWARD == 0;
+    if is_bound && !tables.forward_of(flow.proto, asked, l4_port).is_some_and(leads_there) {
+        return Err(without_rule(DropReason::ForwardRemoved));
+    }
+    let parties = (Party::behind(tables, from, src), Party::behind(tables, to, dst));
+    tables.judge(parties.0, parties.1, (flow.proto, service(flow)))
+}
+
+/// What rules compare, as the flow's first packet had it.
+fn service(flow: &LiveFlow) -> u16 {
+    let kind = match (flow.proto, flow.id != 0) {
+        (IpProto::ICMP, true) => icmp::ECHO_REQUEST,
+        (IpProto::ICMP, false) => icmp::ECHO_REPLY,
+        (IpProto::ICMPV6, true) => icmpv6::ECHO_REQUEST,
+        (IpProto::ICMPV6, false) => icmpv6::ECHO_REPLY,
+        _ => return u16::from_be(flow.left.1),
+    };
+    u16::from_be_bytes([kind, 0])
+}
