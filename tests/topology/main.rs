@@ -23,5 +23,6 @@ mod restart;
 mod routed;
 mod segment;
 mod services;
+mod storm;
 mod trial;
 mod verbs;

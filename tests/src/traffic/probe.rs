@@ -50,18 +50,35 @@ impl Probe {
     #[must_use]
     #[track_caller]
     pub fn start(client: (&Netns, &str), to: &str, server: (&Netns, &str), rate: u64) -> Self {
+        Self::start_over(1, client, to, server, rate)
+    }
+
+    /// The same over so many flows, in turns: each has a socket of its own.
+    ///
+    /// # Panics
+    /// As [`Probe::start`].
+    #[must_use]
+    #[track_caller]
+    pub fn start_over(
+        flows: usize,
+        client: (&Netns, &str),
+        to: &str,
+        server: (&Netns, &str),
+        rate: u64,
+    ) -> Self {
         let bind = |(netns, at): (&Netns, &str)| {
             netns.inside(|| UdpSocket::bind(at)).unwrap_or_else(|error| panic!("{at}: {error}"))
         };
-        let (output, input) = (bind(client), bind(server));
-        client.0.inside(|| output.connect(to)).unwrap_or_else(|error| panic!("{to}: {error}"));
+        let outputs: Vec<UdpSocket> = (0..flows).map(|_| bind(client)).collect();
+        let input = bind(server);
+        client.0.inside(|| outputs.iter().for_each(|output| connect(output, to)));
         setsockopt(&input, sockopt::RcvBufForce, &(512 << 20)).expect("root may have large buffers");
         input.set_read_timeout(Some(SETTLE)).expect("the timeout is not zero");
         let stop = Arc::new(AtomicBool::new(false));
         let received = Arc::new(AtomicU64::new(0));
         let sender = {
             let stop = Arc::clone(&stop);
-            client.0.spawn(move || send_numbers(&output, rate, &stop))
+            client.0.spawn(move || send_numbers(&outputs, rate, &stop))
         };
         let receiver = {
             let (stop, received) = (Arc::clone(&stop), Arc::clone(&received));
@@ -89,11 +106,16 @@ impl Probe {
     }
 }
 
-fn send_numbers(socket: &UdpSocket, rate: u64, stop: &AtomicBool) -> u64 {
+fn connect(output: &UdpSocket, to: &str) {
+    output.connect(to).unwrap_or_else(|error| panic!("{to}: {error}"));
+}
+
+fn send_numbers(sockets: &[UdpSocket], rate: u64, stop: &AtomicBool) -> u64 {
     let begun = Instant::now();
     let mut number = 0;
+    let mut turns = sockets.iter().cycle();
     while !stop.load(Ordering::Relaxed) {
-        for _ in 0..BURST {
+        for socket in turns.by_ref().take(BURST as usize) {
             // An ICMP error that came back is reported by the next send, which then sends nothing; so that
             // datagram is sent again. One that fails twice is a loss.
             let bytes = u64::to_be_bytes(number);
