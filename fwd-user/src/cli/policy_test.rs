@@ -58,7 +58,7 @@ impl Test {
         let rows = answer.get("items").and_then(Value::as_array);
         let has_passed = |row: &Value| row.get("passed").and_then(Value::as_bool) == Some(true);
         let all = rows.is_some_and(|rows| rows.iter().all(has_passed));
-        Ok(if all { Done::Done } else { Done::Differs })
+        Ok(if all { Done::Done } else { Done::Verdict })
     }
 }
 

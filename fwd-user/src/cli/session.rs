@@ -13,12 +13,13 @@ use crate::api::{
 
 /// How a command that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names, reason = "a command that is done is Done")]
 pub enum Done {
     Done,
     /// A check found something, or documents differ: exit code 20.
     Findings,
-    /// What was asked about is not as it should be: exit code 21.
-    Differs,
+    /// It would be dropped, or differs from what was expected: exit code 21.
+    Verdict,
 }
 
 /// What every command returns.
@@ -169,7 +170,7 @@ pub const fn exit_code(done: Done) -> u8 {
     match done {
         Done::Done => 0,
         Done::Findings => Kind::Findings.exit_code(),
-        Done::Differs => Kind::Verdict.exit_code(),
+        Done::Verdict => Kind::Verdict.exit_code(),
     }
 }
 

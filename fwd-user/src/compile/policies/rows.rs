@@ -49,7 +49,7 @@ fn beside(verdict: RowVerdict, staged: Option<RowVerdict>) -> RowVerdict {
 
 /// The rows of a list, in which the first entry that matches wins, then the default.
 pub(super) fn compile(list: &[Entry<'_>], default: RowVerdict) -> Content {
-    let all = || list.iter().flat_map(|entry| &entry.matches[..]);
+    let all = || list.iter().flat_map(|entry| entry.matches);
     let is_general = |entry: &&Entry<'_>| entry.matches.iter().any(|m| m.proto.is_none());
     let general = first(list.iter().filter(is_general), default);
     let mut content = Content::from([((RowKey::new(RowId(0), IpProto(0), 0), RowKey::ANY), general)]);
