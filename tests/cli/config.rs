@@ -100,6 +100,8 @@ fn what_show_prints_apply_accepts() {
             services:
               - tcp/22
             priority: 1000
+            stage: false
+            log: false
             enabled: true
             expires: ~
             reason: ""
