@@ -136,6 +136,11 @@ macro_rules! named {
                 }
             }
 
+            /// Whether there is an object of a kind and a name.
+            pub fn has(&self, noun: Noun, name: &str) -> bool {
+                match noun { $(Noun::$type => self.find::<$type>(name).is_some(),)* }
+            }
+
             /// Appends an object, or puts it in the place of the one of its name.
             pub fn put(&mut self, object: Object) {
                 match object {

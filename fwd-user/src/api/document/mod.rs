@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod json;
 mod later;
 mod words;
 mod yaml;
@@ -16,6 +17,7 @@ mod yaml;
 pub use words::{object, problem};
 pub use yaml::{MAX_BYTES, Place, yaml_value};
 
+use json::json_value;
 use words::{in_words, inner_pointer, remove};
 use yaml::{Places, escape};
 
@@ -37,11 +39,24 @@ pub struct Text {
     /// By list: the place in the text's list of each object in `document`.
     kept: BTreeMap<String, Vec<usize>>,
     value: Value,
+    /// The text, where it was read without places.
+    unplaced: Option<String>,
 }
 
 impl Text {
     /// Reads a document. Never fails: what is wrong stands in `problems`.
     pub fn read(text: &str) -> Self {
+        if let Some(value) = json_value(text) {
+            let mut read = Self { value: value.clone(), unplaced: Some(text.to_owned()), ..Self::default() };
+            read.check(value);
+            if read.problems.is_empty() {
+                return read;
+            }
+        }
+        Self::read_yaml(text)
+    }
+
+    fn read_yaml(text: &str) -> Self {
         let mut read = Self::default();
         match read.places.read(text) {
             Ok(value) => {
@@ -96,6 +111,11 @@ impl Text {
     /// # Errors
     /// The daemon's, or what is wrong with the text.
     pub fn outcome<T>(&self, file: &str, answer: Result<T, ApiError>) -> Result<T, ApiError> {
+        if let (Err(ApiError { problems, .. }), Some(text)) = (&answer, &self.unplaced)
+            && !problems.is_empty()
+        {
+            return Self::read_yaml(text).outcome(file, answer);
+        }
         let mut problems = self.problems.clone();
         match &answer {
             Err(error) if !error.problems.is_empty() => problems.extend(self.in_text(error.problems.clone())),

@@ -2,7 +2,7 @@
 //! its longest prefix among all CIDRs that rules name.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -28,10 +28,12 @@ pub(super) struct Classes {
 impl Classes {
     pub fn of(world: &World<'_>, rules: &Rules) -> Self {
         let mut own: BTreeMap<IpNet, BTreeSet<EndId>> = BTreeMap::new();
+        let sets: HashMap<&str, &Set> =
+            world.document.sets.iter().map(|set| (set.name.as_str(), set)).collect();
         for (id, end) in rules.ends() {
             let nets: &[IpNet] = match end {
                 End::Cidr(net) => std::slice::from_ref(net),
-                End::Set(name) => world.document.find::<Set>(name).map_or(&[], |set| &set.cidrs),
+                End::Set(name) => sets.get(name.as_str()).map_or(&[], |set| &set.cidrs),
                 _ => &[],
             };
             for net in nets {

@@ -1,7 +1,7 @@
 //! Identities: whom rules can tell apart. A VM port's is the exact set of ends that name it, a peer's
 //! outside, or the host's, its location with the class of its address.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fwd_common::id::{Identity, PortId};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        spec::{Group, Port},
+        spec::Port,
         text::{End, parse_selector},
     },
     compile::{World, world::VmPort},
@@ -55,21 +55,13 @@ impl Identities {
 }
 
 fn ends_of_ports(world: &World<'_>, rules: &Rules, classes: &Classes) -> BTreeMap<PortId, BTreeSet<EndId>> {
-    let groups: Vec<(EndId, Members<'_>)> = rules
-        .ends()
-        .filter_map(|(id, end)| match end {
-            End::Group(name) => Some((id, Members::of(world.document.find::<Group>(name)?))),
-            _ => None,
-        })
-        .collect();
-    let by_name: BTreeMap<&End, EndId> = rules.ends().map(|(id, end)| (end, id)).collect();
+    let groups = Groups::of(world, rules);
     let mut all = BTreeMap::new();
     for VmPort { id, port, .. } in &world.ports {
-        let mut ends = BTreeSet::new();
+        let mut ends = groups.ends_of(port);
         for end in [End::Port(port.name.clone()), End::Network(port.network.clone())] {
-            ends.extend(by_name.get(&end));
+            ends.extend(rules.id(&end));
         }
-        ends.extend(groups.iter().filter(|(_, members)| members.has(port)).map(|(id, _)| *id));
         for addr in world.addresses(*id, port) {
             ends.extend(classes.ends(*addr));
         }
@@ -78,29 +70,38 @@ fn ends_of_ports(world: &World<'_>, rules: &Rules, classes: &Classes) -> BTreeMa
     all
 }
 
-/// A group's members: by name, or by their labels.
-struct Members<'a> {
-    names: BTreeSet<&'a str>,
-    selector: Option<BTreeMap<String, String>>,
+/// The groups that rules name: members by name, and selectors.
+struct Groups<'a> {
+    by_member: HashMap<&'a str, Vec<EndId>>,
+    selectors: Vec<(BTreeMap<String, String>, EndId)>,
 }
 
-impl<'a> Members<'a> {
-    fn of(group: &'a Group) -> Self {
-        let names = group.members.iter().map(String::as_str).collect();
-        Self { names, selector: group.selector.as_deref().and_then(|text| parse_selector(text).ok()) }
+impl<'a> Groups<'a> {
+    fn of(world: &World<'a>, rules: &Rules) -> Self {
+        let mut groups = Self { by_member: HashMap::new(), selectors: Vec::new() };
+        for group in &world.document.groups {
+            let Some(id) = rules.id(&End::Group(group.name.clone())) else { continue };
+            for member in &group.members {
+                groups.by_member.entry(member).or_default().push(id);
+            }
+            let selector = group.selector.as_deref().and_then(|text| parse_selector(text).ok());
+            groups.selectors.extend(selector.map(|selector| (selector, id)));
+        }
+        groups
     }
 
-    fn has(&self, port: &Port) -> bool {
-        let matches = |selector: &BTreeMap<String, String>| {
+    fn ends_of(&self, port: &Port) -> BTreeSet<EndId> {
+        let is_selected = |selector: &BTreeMap<String, String>| {
             selector.iter().all(|(key, value)| port.labels.get(key) == Some(value))
         };
-        self.names.contains(port.name.as_str()) || self.selector.as_ref().is_some_and(matches)
+        let selected = self.selectors.iter().filter(|(selector, _)| is_selected(selector)).map(|(_, id)| *id);
+        let named = self.by_member.get(port.name.as_str()).into_iter().flatten().copied();
+        named.chain(selected).collect()
     }
 }
 
 fn peers(rules: &Rules, classes: &Classes, vms: &BTreeMap<BTreeSet<EndId>, Identity>) -> Vec<Peer> {
-    let end = |wanted: &End| rules.ends().find(|(_, end)| *end == wanted).map(|(id, _)| id);
-    let (outside, host) = (end(&End::Outside), end(&End::Host));
+    let (outside, host) = (rules.id(&End::Outside), rules.id(&End::Host));
     let mut peers: Vec<Peer> = Vec::new();
     for (ends, identity) in vms.iter().filter(|(ends, _)| !ends.is_empty()) {
         peers.push(Peer { identity: *identity, ends: ends.clone(), is_host: false });

@@ -73,6 +73,11 @@ impl Rules {
         &self.ends[id.0]
     }
 
+    /// The id of an end, if a rule names it.
+    pub fn id(&self, end: &End) -> Option<EndId> {
+        self.ends.binary_search(end).ok().map(EndId)
+    }
+
     /// All ends that rules name.
     pub fn ends(&self) -> impl Iterator<Item = (EndId, &End)> {
         self.ends.iter().enumerate().map(|(n, end)| (EndId(n), end))

@@ -3,17 +3,17 @@
 use crate::api::{
     error::{Code, Problem},
     object::Noun,
-    spec::{Document, Port},
+    spec::Document,
     text::{check_cidr, parse_selector},
 };
 
-use super::Reporter;
+use super::{Known, Reporter};
 
-pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
+pub(super) fn check(document: &Document, known: &Known<'_>, out: &mut Vec<Problem>) {
     for (index, group) in document.groups.iter().enumerate() {
         let mut report = Reporter::new(out, Noun::Group, index, &group.name);
         for (n, member) in group.members.iter().enumerate() {
-            if document.find::<Port>(member).is_none() {
+            if !known.has(Noun::Port, member) {
                 report.add(
                     &format!("members/{n}"),
                     Code::UnknownReference,

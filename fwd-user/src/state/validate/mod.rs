@@ -2,6 +2,7 @@
 
 mod forwards;
 mod groups;
+mod known;
 mod listens;
 mod networks;
 mod policies;
@@ -25,6 +26,7 @@ use crate::api::{
 };
 
 use super::problem::Reporter;
+use known::Known;
 
 /// All that is wrong with a document; empty if nothing is.
 pub(super) fn problems(document: &Document) -> Vec<Problem> {
@@ -46,8 +48,9 @@ pub(super) fn problems(document: &Document) -> Vec<Problem> {
     ports::check(document, &mut out);
     forwards::check(document, &mut out);
     listens::check(document, &mut out);
-    groups::check(document, &mut out);
-    policies::check(document, &mut out);
+    let known = Known::of(document);
+    groups::check(document, &known, &mut out);
+    policies::check(document, &known, &mut out);
     check_room(document, &mut out);
     out
 }
@@ -55,7 +58,8 @@ pub(super) fn problems(document: &Document) -> Vec<Problem> {
 /// All that is wrong with the rule at `index` of the list, in a document without any other problem.
 pub(super) fn rule(document: &Document, index: usize, out: &mut Vec<Problem>) {
     check_name(&document.policies[index], index, out);
-    policies::check_one(document, index, out);
+    let exists = |noun, name: &str| document.has(noun, name);
+    policies::check_one(&document.policies[index], index, &exists, out);
 }
 
 fn check_name<T: Named>(object: &T, index: usize, out: &mut Vec<Problem>) {

@@ -3,28 +3,30 @@
 use crate::api::{
     error::{Code, Problem},
     object::Noun,
-    spec::{Document, Group, Network, Port, Set},
+    spec::{Document, Policy},
     text::{End, Moment, Service},
 };
 
-use super::Reporter;
+use super::{Known, Reporter};
 
-pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
-    for index in 0..document.policies.len() {
-        check_one(document, index, out);
+/// Whether there is an object of a kind and a name.
+type Exists<'a> = dyn Fn(Noun, &str) -> bool + 'a;
+
+pub(super) fn check(document: &Document, known: &Known<'_>, out: &mut Vec<Problem>) {
+    for (index, policy) in document.policies.iter().enumerate() {
+        check_one(policy, index, &|noun, name| known.has(noun, name), out);
     }
 }
 
 /// The rule at `index` of the list.
-pub(super) fn check_one(document: &Document, index: usize, out: &mut Vec<Problem>) {
-    let policy = &document.policies[index];
+pub(super) fn check_one(policy: &Policy, index: usize, exists: &Exists<'_>, out: &mut Vec<Problem>) {
     let mut report = Reporter::new(out, Noun::Policy, index, &policy.name);
     for (field, ends) in [("from", &policy.from), ("to", &policy.to)] {
         for (n, text) in ends.iter().enumerate() {
             let field = format!("{field}/{n}");
             match text.parse::<End>() {
                 Err(error) => report.text(&field, Code::BadValue, error),
-                Ok(end) => check_end(&mut report, &field, &end, document),
+                Ok(end) => check_end(&mut report, &field, &end, exists),
             }
         }
     }
@@ -43,15 +45,15 @@ pub(super) fn check_moment(report: &mut Reporter<'_>, expires: Option<&str>) {
     }
 }
 
-fn check_end(report: &mut Reporter<'_>, field: &str, end: &End, document: &Document) {
-    let (noun, name, exists) = match end {
+fn check_end(report: &mut Reporter<'_>, field: &str, end: &End, exists: &Exists<'_>) {
+    let (noun, name) = match end {
         End::Any | End::Outside | End::Host | End::Cidr(_) => return,
-        End::Port(name) => (Noun::Port, name, document.find::<Port>(name).is_some()),
-        End::Group(name) => (Noun::Group, name, document.find::<Group>(name).is_some()),
-        End::Set(name) => (Noun::Set, name, document.find::<Set>(name).is_some()),
-        End::Network(name) => (Noun::Network, name, document.find::<Network>(name).is_some()),
+        End::Port(name) => (Noun::Port, name),
+        End::Group(name) => (Noun::Group, name),
+        End::Set(name) => (Noun::Set, name),
+        End::Network(name) => (Noun::Network, name),
     };
-    if !exists {
+    if !exists(noun, name) {
         report.add(
             field,
             Code::UnknownReference,
