@@ -5,7 +5,6 @@
 //! instructions (6.18). A global function takes a context, numbers, and pointers to plain structures, and
 //! returns a number; what else it needs it looks up again. Stacks of callers and callees still add up.
 
-
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use fwd_common::{
     addr::{V4, V6},

@@ -72,9 +72,9 @@ fn a_guest_gets_its_address_and_its_forward_becomes_live(hook: Hook) {
     assert_eq!(resolve(&web, server, "nobody.served").expect("an answer"), [] as [IpAddr; 0]);
 
     // Addresses come from leases: another one is a lie.
-    web.address("eth0", "10.40.0.119/24");
+    web.address("eth0", "10.40.0.77/24");
     let lie =
-        Packet::udp("10.40.0.119:9", "10.40.0.1:9").macs(web.mac_of("eth0"), lab.host.mac_of("fwd-served"));
+        Packet::udp("10.40.0.77:9", "10.40.0.1:9").macs(web.mac_of("eth0"), lab.host.mac_of("fwd-served"));
     Wire::open(&web, "eth0").send(&lie.frame());
     let by_web1 = |row: &serde_json::Value| row["port"] == "web1";
     assert!(eventually(|| lab.drops("source_address_spoofed", by_web1) > 0));

@@ -45,6 +45,7 @@ fn lines() -> Vec<String> {
         "policy set web --priority 2000",
         "policy show web",
         "policy list --implicit",
+        "policy enforce web",
         "policy disable web",
         "policy enable web",
         "policy delete web",
@@ -69,7 +70,10 @@ fn every_verb_works_once(hook: Hook) {
     lab.vm("red1", &RED, 11);
     lab.host.run("ip link add dum0 type veth peer name dum1");
     ping(&lab.get("red1").netns, fwd_tests::lab::OUTSIDE_V4).expect("there is a flow to look at");
-    let lines = lines();
+    let tests = lab.fwd.folder().join("tests.txt");
+    std::fs::write(&tests, "red1 -> outside tcp/80 allow\n").expect("our own folder");
+    let mut lines = lines();
+    lines.push(format!("policy test {}", tests.display()));
     for line in &lines {
         lab.ok(line);
     }
