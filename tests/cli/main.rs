@@ -16,6 +16,7 @@ mod group;
 mod nat;
 mod network;
 mod policy;
+mod policy_test;
 mod port;
 mod set;
 mod status;
