@@ -7,6 +7,7 @@
 mod answer;
 mod bridge;
 mod count;
+mod devices;
 mod drops;
 mod error;
 mod existing;
@@ -18,6 +19,7 @@ mod nat;
 mod parse;
 mod policy;
 mod routed;
+mod run;
 mod sent;
 mod source;
 mod sweep;

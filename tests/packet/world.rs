@@ -12,9 +12,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use aya::TestRunResult;
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use fwd_common::addr::{Mac, V4, V6};
 use fwd_common::id::PortId;
@@ -29,13 +28,14 @@ use fwd_tests::netns::Netns;
 use fwd_user::api::spec::Document;
 use fwd_user::compile::{Tables, compile};
 use fwd_user::datapath::{Datapath as _, Kernel, LogLevel, OBJECT, Options, Sizes, Swept, Table};
-use fwd_user::host::inventory::{Device, DeviceKind, Inventory};
 use fwd_user::observe::{Maps as _, PinnedMaps};
 use fwd_user::plan::{MapOp, diff};
 use fwd_user::state::{Desired, Edit, accept};
 use serde_json::{Value, json};
 
 use crate::count::{Counts, Events};
+use crate::devices::{host_port, ifindex, inventory, make_devices};
+use crate::run::{run, skb_context, xdp_context};
 use crate::sent::Sent;
 
 pub const RED1: &str = "52:54:00:00:00:11";
@@ -50,26 +50,6 @@ pub const ETH0: &str = "02:00:00:00:00:0a";
 pub const ETH1: &str = "02:00:00:00:00:0b";
 pub const ROUTER: &str = "02:00:5e:00:00:01";
 pub const FLOWS: u32 = 1024;
-
-/// Device, ifindex; the MAC is `02:00:00:00:00:<ifindex>`.
-const DEVICES: [(&str, u32); 15] = [
-    ("eth0", 10),
-    ("eth1", 11),
-    ("fwp-red", 12),
-    ("fwp-blue", 13),
-    ("fwp-den", 14),
-    ("red1", 20),
-    ("red2", 21),
-    ("red3", 22),
-    ("red4", 23),
-    ("blue1", 24),
-    ("blue2", 25),
-    ("lan1", 26),
-    ("lan2", 27),
-    ("den1", 28),
-    ("den2", 29),
-];
-const ETH0_ADDRESSES: [&str; 2] = ["203.0.113.10/24", "2001:db8:113::10/64"];
 
 /// A namespace with the object loaded; what is configured in it changes from test to test.
 pub struct World {
@@ -385,111 +365,4 @@ impl World {
         let none = PerCpuValues::try_from(vec![[0; 2]; cpus]).expect("one for each");
         budget.set(0, none, 0).expect("the map is writable");
     }
-}
-
-fn host_port(network: &str) -> &'static str {
-    match network {
-        "red" => "fwd-red",
-        "blue" => "fwd-blue",
-        "lan" => "fwd-lan",
-        "den" => "fwd-den",
-        _ => panic!("network {network} is not of the standard world"),
-    }
-}
-
-pub fn ifindex(device: &str) -> u32 {
-    let found = DEVICES.iter().find(|(name, _)| *name == device);
-    found.unwrap_or_else(|| panic!("there is no device {device}")).1
-}
-
-fn mac(ifindex: u32) -> Mac {
-    Mac([2, 0, 0, 0, 0, u8::try_from(ifindex).expect("ifindexes are small")])
-}
-
-fn make_devices(netns: &Netns) {
-    for (name, index) in DEVICES {
-        let peer = index + 100;
-        netns.run(&format!(
-            "ip link add {name} index {index} address 02:00:00:00:00:{index:02x} type veth peer name p{index} index {peer}"
-        ));
-        netns.run(&format!("ip link set {name} up"));
-        netns.run(&format!("ip link set p{index} up"));
-    }
-    for family in ["ipv4", "ipv6"] {
-        netns.sysctl(&format!("net.{family}.conf.all.forwarding"), "1");
-    }
-    for address in ETH0_ADDRESSES {
-        netns.run(&format!("ip addr add {address} dev eth0"));
-    }
-    for router in ["203.0.113.1", "2001:db8:113::1"] {
-        netns.run(&format!("ip neigh replace {router} lladdr {ROUTER} dev eth0 nud permanent"));
-        netns.run(&format!("ip route add default via {router} dev eth0"));
-    }
-    for nowhere in ["192.0.2.66", "2001:db8:66::66"] {
-        netns.run(&format!("ip route add unreachable {nowhere}"));
-    }
-}
-
-fn inventory() -> Inventory {
-    let device = |name: &str, ifindex: u32| {
-        let addresses = if name == "eth0" { &ETH0_ADDRESSES[..] } else { &[] };
-        Device {
-            ifindex,
-            kind: DeviceKind::Veth,
-            mac: mac(ifindex),
-            mtu: 1500,
-            is_up: true,
-            addresses: addresses.iter().map(|net| net.parse().expect("an address")).collect(),
-            master: None,
-            native_xdp: true,
-            xdp_refused: None,
-        }
-    };
-    let (host_ports, devices): (Vec<_>, Vec<_>) =
-        DEVICES.iter().partition(|(name, _)| name.starts_with("fwp-"));
-    Inventory {
-        devices: devices.iter().map(|(name, index)| ((*name).to_owned(), device(name, *index))).collect(),
-        host_ports: host_ports
-            .iter()
-            .map(|(name, index)| (name.replace("fwp-", ""), device(name, *index)))
-            .collect(),
-        ..Inventory::default()
-    }
-}
-
-/// Runs a program once; its code, and the frame that it left.
-#[track_caller]
-fn run<P>(program: &P, device: &str, frame: &[u8], context: &[u8]) -> (i32, Vec<u8>)
-where
-    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
-{
-    let mut out = vec![0; frame.len() + 64];
-    let options = TestRunOptions {
-        data_in: Some(frame),
-        data_out: Some(&mut out),
-        ctx_in: Some(context),
-        ..TestRunOptions::new()
-    };
-    let run = program.test_run(options);
-    let run = run.unwrap_or_else(|error| panic!("{device}, {} bytes: {error:?}", frame.len()));
-    out.truncate(run.data_size_out as usize);
-    (run.return_value.cast_signed(), out)
-}
-
-/// `struct xdp_md`.
-fn xdp_context(ifindex: u32, len: usize) -> Vec<u8> {
-    let len = u32::try_from(len).expect("frames are short");
-    let (data, meta, queue, egress) = (0, 0, 0, 0);
-    [data, len, meta, ifindex, queue, egress].iter().flat_map(|word: &u32| word.to_ne_bytes()).collect()
-}
-
-/// `struct __sk_buff`.
-fn skb_context(ifindex: u32, gso_size: u32) -> Vec<u8> {
-    const LEN: usize = 192;
-    const IFINDEX: usize = 40;
-    const GSO_SIZE: usize = 176;
-    let mut context = vec![0; LEN];
-    context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
-    context[GSO_SIZE..GSO_SIZE + 4].copy_from_slice(&gso_size.to_ne_bytes());
-    context
 }
