@@ -58,11 +58,6 @@ fn far(lab: &Lab) -> [Netns; 2] {
     [middle, far]
 }
 
-/// Holds that the ledgers add up, once what guests say unasked is not being counted just now.
-fn is_exact(lab: &Lab) {
-    assert!(eventually(|| lab.json("status --check")["exact"] == true), "the ledgers add up");
-}
-
 /// Sends one datagram with a hop limit.
 fn probe(netns: &Netns, from: SocketAddr, to: SocketAddr, hops: u8) {
     netns.inside(|| {
@@ -120,7 +115,7 @@ fn traceroute_names_the_gateway_and_the_router_behind_it(hook: Hook) {
         probe(&lab.outside, from, end(host, 8080), 1);
         outer.expect(|frame| is_exceeded(frame, host, from));
     }
-    is_exact(&lab);
+    lab.ok("status --check");
 }
 
 /// Whether the machine knows that packets to there may have 1300 bytes only.
@@ -160,7 +155,7 @@ fn the_mtu_of_a_narrow_port_is_found(hook: Hook) {
         source.download(&red2.netns).expect("the download comes through");
         assert!(knows_path_mtu(&red1.netns, to), "red1 learns the MTU to {to}");
     }
-    is_exact(&lab);
+    lab.ok("status --check");
 }
 
 fn what_a_rule_rejects_is_told_at_once(hook: Hook) {
@@ -184,5 +179,5 @@ fn what_a_rule_rejects_is_told_at_once(hook: Hook) {
     }
     let dropped = lab.drops("policy_rejected", |row| row["rule"] == "policy-1" && row["port"] == "red1");
     assert!(dropped >= 8, "{dropped} packets were rejected by the rule");
-    is_exact(&lab);
+    lab.ok("status --check");
 }
