@@ -7,6 +7,7 @@ use crate::{
     addr::{Address, Mac},
     conntrack::Life,
     id::{ForwardId, PortId, RuleId, Zone},
+    policy::Staged,
     proto::IpProto,
 };
 
@@ -109,6 +110,24 @@ impl Tick {
         let ticks = self.0.wrapping_sub(earlier.0);
         if ticks.cast_signed() < 0 { 0 } else { ticks }
     }
+}
+
+/// A row of `SCRATCH4` and `SCRATCH6`: both directions of a flow to be admitted.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pair<A> {
+    pub key: FlowKey<A>,
+    pub reply_key: FlowKey<A>,
+    pub entry: FlowEntry<A>,
+    pub reply: FlowEntry<A>,
+    /// The first packet's, as it came.
+    pub frame_src: Mac,
+    pub _pad: u16,
+    /// 1: the first packet is one of TCP without SYN.
+    pub is_midstream: u32,
+    /// What staged rules would do, of the decision made last.
+    pub staged: Staged,
+    pub _pad_end: u32,
 }
 
 impl<A: Address> FlowKey<A> {

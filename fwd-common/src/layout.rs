@@ -1,6 +1,8 @@
 //! Sizes that kernel and user space agree on. A change here is a change of the ABI.
 
-use crate::{addr, counter, event, fdb, flow, forward, neighbor, network, policy, port, settings, sweep};
+use crate::{
+    addr, counter, event, fdb, flow, forward, neighbor, network, policy, port, settings, sweep, trace,
+};
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
 pub const ABI_VERSION: u32 = 2;
@@ -15,6 +17,8 @@ const _: () = {
     // Every 8 bytes here are 16 per flow.
     size::<flow::FlowEntry<addr::V4>>(72);
     size::<flow::FlowEntry<addr::V6>>(96);
+    size::<flow::Pair<addr::V4>>(200);
+    size::<flow::Pair<addr::V6>>(296);
     size::<port::Port>(88);
     size::<port::PortUse>(16);
     size::<network::Network>(12);
@@ -39,4 +43,5 @@ const _: () = {
     size::<event::Event>(72);
     size::<settings::Settings>(64);
     size::<sweep::Command>(72);
+    size::<trace::Record>(16);
 };

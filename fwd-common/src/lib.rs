@@ -27,4 +27,5 @@ pub mod proto;
 pub mod settings;
 pub mod sweep;
 pub mod table;
+pub mod trace;
 pub mod verdict;

@@ -64,6 +64,7 @@ maps! {
     EVENT_BUDGET Kernel "Per-CPU array, one row: events sent within this tick.";
     ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
     QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";
+    TRACES Kernel "Ring buffer: what the steps answer, in the instance of the object that fwd trace loads for itself.";
     SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted.";
     SCRATCH6 Kernel "The same for IPv6.";
 }

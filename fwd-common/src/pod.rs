@@ -4,7 +4,7 @@
 mod user {
     use crate::{
         addr::{self, V4, V6},
-        counter, event, fdb, flow, forward, id, neighbor, network, policy, port, settings, sweep,
+        counter, event, fdb, flow, forward, id, neighbor, network, policy, port, settings, sweep, trace,
     };
 
     macro_rules! pod {
@@ -17,6 +17,16 @@ mod user {
         };
     }
 
+    macro_rules! pod_of_family {
+        ($($t:ident),* $(,)?) => {
+            $(
+                // SAFETY: as above, with one of the two addresses, which are plain data.
+                unsafe impl<A: addr::Address + aya::Pod> aya::Pod for flow::$t<A> {}
+            )*
+        };
+    }
+
+    pod_of_family!(FlowKey, FlowEntry, Pair);
     pod!(
         settings::Settings,
         port::Port,
@@ -34,10 +44,6 @@ mod user {
         policy::RowVerdict,
         fdb::FdbKey,
         fdb::FdbEntry,
-        flow::FlowKey<V4>,
-        flow::FlowKey<V6>,
-        flow::FlowEntry<V4>,
-        flow::FlowEntry<V6>,
         counter::Ledger,
         counter::DropKey,
         counter::DropCount,
@@ -46,7 +52,10 @@ mod user {
         counter::TableUse,
         event::Event,
         addr::Mac,
+        V4,
+        V6,
         sweep::Command,
+        trace::Record,
         id::PortId,
         id::RowId,
         id::ClassId,

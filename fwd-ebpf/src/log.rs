@@ -2,7 +2,8 @@
 //!
 //! The level is a constant of the loaded object (`AYA_LOG_LEVEL`, frozen before the verifier looks); it is off
 //! unless `fwd up --datapath-log` says otherwise. Where it is off the verifier takes the calls out, and these
-//! functions are not loaded at all. The hit path tells nothing at any level.
+//! functions are not loaded at all. The hit path tells nothing at any level. In an instance that traces
+//! (`trace`) the same answers go to whoever traces.
 
 use aya_log_ebpf::{
     debug, error, info,
@@ -12,16 +13,18 @@ use aya_log_ebpf::{
 use fwd_common::{
     drop::DropReason,
     table::Inserted,
+    trace::Step,
     verdict::{Outcome, Payload, Verdict},
 };
 
 use crate::{
     frame::Frame,
     stage::{flow::Revisited, recheck::Kept},
+    trace,
 };
 
 macro_rules! steps {
-    ($($name:ident $function:ident $answer:ty;)*) => {$(
+    ($($name:ident $function:ident $step:ident $answer:ty;)*) => {$(
         /// Tells what this step answered, and returns it; a drop is told when it is counted.
         #[inline(always)]
         pub fn $name<F: Frame>(port: u32, answer: Outcome<$answer>) -> u64 {
@@ -31,6 +34,10 @@ macro_rules! steps {
 
         #[unsafe(no_mangle)]
         extern "C" fn $function(number: u32, port: u32, word: u64) -> u64 {
+            if trace::is_on() {
+                trace::tell(Step::$step, number, port, word);
+                return word;
+            }
             let answer = Outcome::<$answer>::from_word(word);
             if !answer.is_drop() {
                 // Verifier: numbers, not words. It walks a copy of unknown length byte by byte for every length.
@@ -43,14 +50,14 @@ macro_rules! steps {
 }
 
 steps! {
-    other log_other Verdict;
-    group log_group Verdict;
-    revisit log_revisit Revisited;
-    recheck log_recheck Kept;
-    guard log_guard Verdict;
-    related log_related Verdict;
-    first log_first Verdict;
-    admit log_admit Verdict;
+    other log_other Other Verdict;
+    group log_group Group Verdict;
+    revisit log_revisit Revisit Revisited;
+    recheck log_recheck Recheck Kept;
+    guard log_guard Guard Verdict;
+    related log_related Related Verdict;
+    first log_first First Verdict;
+    admit log_admit Admit Verdict;
 }
 
 /// Tells of a drop; of one that cannot happen as an error.
@@ -61,6 +68,10 @@ pub fn dropped<F: Frame>(port: u32, drop: u64) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn log_dropped(number: u32, port: u32, drop: u64) -> u32 {
+    if trace::is_on() {
+        trace::tell(Step::Dropped, number, port, drop);
+        return 0;
+    }
     let drop = Outcome::<Verdict>::from_word(drop).drop();
     let (reason, rule) = (drop.reason as u8, drop.rule.0);
     match drop.reason {

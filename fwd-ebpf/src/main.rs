@@ -27,6 +27,7 @@ mod reset;
 mod rewrite;
 mod stage;
 mod sweep;
+mod trace;
 
 use aya_ebpf::{
     macros::{classifier, xdp},

@@ -11,12 +11,12 @@ use fwd_common::{
     counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
     drop::DropReason,
     fdb::{FdbEntry, FdbKey},
-    flow::{FlowEntry, FlowKey},
+    flow::{FlowEntry, FlowKey, Pair},
     forward::{Forward, ForwardKey},
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MAX_NETWORKS, MemberKey, Network},
-    policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict, Staged},
+    policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
     port::{MAX_PORTS, Port, PortKind, PortUse},
     settings::Settings,
 };
@@ -96,6 +96,10 @@ pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1
 pub static ANSWER_BUDGET: Array<[u32; 2]> = Array::with_max_entries(MAX_PORTS, 0);
 #[map]
 pub static QUOTES: PerCpuArray<[u8; QUOTE_ROOM]> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+/// What slow steps answered while a packet is traced.
+#[map]
+pub static TRACES: RingBuf = RingBuf::with_byte_size(1 << 12, 0);
+/// Too large for the stack.
 #[map]
 static SCRATCH4: PerCpuArray<Pair<V4>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 #[map]
@@ -106,22 +110,6 @@ pub const PROGRAMS: u32 = 4;
 
 /// What an ICMP error quotes at most, and room to sum it by chunks.
 pub const QUOTE_ROOM: usize = 1536;
-
-/// Both directions of a flow to be admitted: too large for the stack.
-#[repr(C)]
-pub struct Pair<A> {
-    pub key: FlowKey<A>,
-    pub reply_key: FlowKey<A>,
-    pub entry: FlowEntry<A>,
-    pub reply: FlowEntry<A>,
-    /// The first packet's, as it came.
-    pub frame_src: Mac,
-    pub _pad: u16,
-    /// 1: the first packet is one of TCP without SYN.
-    pub is_midstream: u32,
-    /// What staged rules would do, of the decision made last.
-    pub staged: Staged,
-}
 
 /// An address family with its tables.
 pub trait Family: Address {

@@ -103,7 +103,9 @@ fn every_described_path_is_answered() {
         .iter()
         .filter(|(path, item)| item.get("get").is_some() && !path.contains('{') && !path.ends_with("/watch"));
     for (path, _) in readable {
-        assert_eq!(curl(&instance, &[], path).0, "200", "{path}");
+        // Packets are traced in a kernel's datapath, which this daemon does not have.
+        let code = if path == "/v1/trace" { "501" } else { "200" };
+        assert_eq!(curl(&instance, &[], path).0, code, "{path}");
     }
 }
 

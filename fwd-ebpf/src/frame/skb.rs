@@ -26,6 +26,7 @@ use crate::{
     parse,
     report::Ingress,
     stage::{answer, flood},
+    trace,
 };
 
 /// `BPF_ADJ_ROOM_MAC`: room behind the Ethernet header.
@@ -54,7 +55,7 @@ impl<const PROGRAM: u32> Skb<PROGRAM> {
     #[inline(always)]
     pub fn clone_to(self, ifindex: u32) -> Result<(), Refused> {
         // SAFETY: the context outlives the program's run.
-        let code = unsafe { bpf_clone_redirect(self.0, ifindex, 0) };
+        let code = unsafe { bpf_clone_redirect(self.0, ifindex, trace::no_copy()) };
         if code == 0 { Ok(()) } else { Err(Refused) }
     }
 

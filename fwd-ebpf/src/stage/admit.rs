@@ -7,7 +7,7 @@ use fwd_common::{
     counter::FlowCounter,
     drop::DropReason,
     event::{Event, EventKind},
-    flow::{FlowEntry, flag},
+    flow::{FlowEntry, Pair, flag},
     id::{ForwardId, PortId},
     nat::TRIES,
     port::{Port, PortKind},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     atomic::shared,
     frame::Deliver,
-    maps::{self, Family, Pair},
+    maps::{self, Family},
     parse::{Ether, Packet},
     report::{self, Ingress},
     rewrite::{address_difference, fold, word_difference},

@@ -7,7 +7,7 @@
 use fwd_common::{
     conntrack::Stage,
     drop::DropReason,
-    flow::{FlowEntry, flag},
+    flow::{FlowEntry, Pair, flag},
     port::{self, Port, PortKind},
     proto::{IpProto, icmp},
     verdict::{Outcome, Verdict},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     frame::{ChecksumFix, Deliver, Frame},
-    maps::{self, Family, Pair},
+    maps::{self, Family},
     parse, quote,
     report::{self, Ingress},
     rewrite::{self, fold},

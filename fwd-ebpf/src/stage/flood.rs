@@ -20,6 +20,7 @@ use crate::{
     maps::{self, Family},
     parse::{self, Ether, Kind},
     report::{self, Ingress},
+    trace,
 };
 
 /// A packet to a group MAC. XDP leaves all of them to TCX.
@@ -146,7 +147,8 @@ extern "C" fn copy_to_member(index: u32, copies: *mut Copies<'_>) -> i64 {
         return 0;
     }
     // SAFETY: the context of this program's run.
-    let code = unsafe { aya_ebpf::helpers::bpf_clone_redirect(copies.skb.cast(), port.ifindex, 0) };
+    let code =
+        unsafe { aya_ebpf::helpers::bpf_clone_redirect(copies.skb.cast(), port.ifindex, trace::no_copy()) };
     copies.sent += (code == 0) as u32;
     0
 }

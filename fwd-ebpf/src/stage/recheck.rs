@@ -6,7 +6,7 @@ use fwd_common::{
     conntrack::Stage,
     counter::FlowCounter,
     drop::DropReason,
-    flow::{FlowEntry, FlowKey, flag},
+    flow::{FlowEntry, FlowKey, Pair, flag},
     id::{PortId, RuleId},
     network::Mode,
     port::{self, Port, PortKind},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     frame::Frame,
-    maps::{self, Family, Pair},
+    maps::{self, Family},
     report,
 };
 

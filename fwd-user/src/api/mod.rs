@@ -15,4 +15,5 @@ pub mod settings;
 pub mod spec;
 pub mod status;
 pub mod text;
+pub mod trace;
 pub mod version;

@@ -22,6 +22,7 @@ use super::{
     request::{Existing, HistoryQuery, RollbackQuery, WriteQuery},
     spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink},
     status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow, PortStatus},
+    trace::{Trace, TraceQuery},
 };
 
 const JSON: &str = "application/json";
@@ -55,6 +56,7 @@ const JSON: &str = "application/json";
         PortStatus,
         Revision,
         Set,
+        Trace,
         Uplink,
         Written,
     ))
@@ -109,12 +111,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 type Read = (&'static str, &'static str, Vec<Parameter>, Shape);
 
-fn reads() -> [Read; 15] {
+fn reads() -> [Read; 16] {
     use Shape::{Lines, List, One, Text};
     let flows = parameters::<FlowQuery>;
     let drops = parameters::<DropQuery>;
     let history = parameters::<HistoryQuery>();
     let bench = parameters::<BenchQuery>();
+    let trace = parameters::<TraceQuery>();
     [
         ("/v1/config", "The accepted document", vec![], One("Document")),
         ("/v1/revisions", "The accepted edits, the latest first", history, List("Revision")),
@@ -135,6 +138,7 @@ fn reads() -> [Read; 15] {
         ("/v1/drops", "What was dropped, counted", drops(), List("DropRow")),
         ("/v1/drops/reasons", "The table of reasons", vec![], List("DropReasonRow")),
         ("/v1/drops/watch", "Drops from now on", drops(), Lines("EventRow")),
+        ("/v1/trace", "What would become of a packet; nothing is changed", trace, One("Trace")),
         ("/metrics", "What Prometheus scrapes", vec![], Text),
     ]
 }

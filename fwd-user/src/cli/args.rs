@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     bench, completion, config, down, drop, explain, flow, forward, generate, group, guard, metrics, nat,
-    network, policy, port, set, status, up, uplink, version, view::Format,
+    network, policy, port, set, status, trace, up, uplink, version, view::Format,
 };
 use crate::{api::request::Existing, daemon::DEFAULT_SOCKET};
 
@@ -76,6 +76,8 @@ pub enum Command {
     /// What was dropped, and why
     #[command(subcommand)]
     Drop(drop::Verb),
+    /// What would become of a packet, stage by stage; nothing is changed
+    Trace(trace::Trace),
     /// The whole configuration as one document
     #[command(subcommand)]
     Config(config::Verb),

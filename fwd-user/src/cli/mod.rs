@@ -24,6 +24,7 @@ mod port;
 mod session;
 mod set;
 mod status;
+mod trace;
 mod up;
 mod uplink;
 mod value;
@@ -68,6 +69,7 @@ async fn run(command: Command, session: &Session) -> Answered {
         Command::Policy(verb) => verb.run(session).await,
         Command::Flow(verb) => verb.run(session).await,
         Command::Drop(verb) => verb.run(session).await,
+        Command::Trace(trace) => trace.run(session).await,
         Command::Config(verb) => verb.run(session).await,
         Command::Metrics(metrics) => metrics.run(session).await,
         Command::Bench(bench) => bench.run(session).await,

@@ -29,7 +29,7 @@ use crate::{api::status::ObjectState, host::inventory::Inventory, state::Desired
 pub use attachment::{Attachment, Programs};
 pub use judge::Party;
 pub use networks::gateway_mac;
-pub use policies::implicit_services;
+pub use policies::{Applied, Question, about, implicit_services};
 pub use tables::Tables;
 use world::World;
 

@@ -23,7 +23,8 @@ pub fn of_datapath(error: &datapath::Error) -> ApiError {
         | E::Map { .. }
         | E::Attach { .. }
         | E::Link { .. }
-        | E::Sweep(_) => Code::DatapathFailed,
+        | E::Sweep(_)
+        | E::Trace(_) => Code::DatapathFailed,
     };
     let failure = ApiError::new(code, error.to_string());
     match error {

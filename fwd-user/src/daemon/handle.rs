@@ -19,7 +19,7 @@ use super::{
     failure::{of_query, of_read},
     implicit,
     observed::{self, Sight, not_found},
-    summary,
+    summary, trace,
     world::World,
     writer::Job,
 };
@@ -34,8 +34,10 @@ use crate::{
         server::{Answer, Service},
         spec::{API, Document},
         status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
+        trace::{Trace, TraceQuery},
         version::{COMMIT, VERSION},
     },
+    datapath::Tracer,
     observe::{
         Observer, QueryError, View,
         bench::Sample,
@@ -64,6 +66,8 @@ pub struct Fixed {
     pub started: SystemTime,
     /// Where devices' counters are asked for; none where there are no devices.
     pub links: Option<rtnetlink::Handle>,
+    /// Traces packets; none where there is no kernel's datapath.
+    pub tracer: Option<Tracer>,
 }
 
 impl Handle {
@@ -286,6 +290,16 @@ impl Service for Handle {
 
     async fn drop_reasons(&self) -> Answer<Vec<DropReasonRow>> {
         self.query(|view| Ok(drops::reasons(view.maps)?)).await
+    }
+
+    async fn trace(&self, query: TraceQuery) -> Answer<Trace> {
+        let tracer = self.fixed.tracer.clone().ok_or_else(|| {
+            ApiError::new(
+                Code::KernelLacks,
+                "This daemon has no datapath in the kernel to trace a packet in.",
+            )
+        })?;
+        self.look(move |world, view| trace::trace(world, view, &tracer, &query)).await
     }
 
     async fn metrics(&self, format: Format) -> Answer<String> {

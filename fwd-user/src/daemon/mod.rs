@@ -23,6 +23,7 @@ mod socket;
 mod sockets;
 mod start;
 mod summary;
+mod trace;
 mod trial;
 mod wanted;
 mod world;

@@ -32,7 +32,7 @@ use crate::{
         server,
         settings::Settings,
     },
-    datapath::Sweeper,
+    datapath::{Sweeper, Tracer},
     host::News,
     observe::{EventRing, MemoryMaps, Observer, PinnedMaps, follow_log, open_events},
     state::Edit,
@@ -49,6 +49,7 @@ struct Engine {
     world: watch::Receiver<Arc<World>>,
     observer: Arc<Observer>,
     kernel: Option<KernelSide>,
+    tracer: Option<Tracer>,
 }
 
 /// What the kernel tells by itself.
@@ -74,7 +75,7 @@ pub async fn serve(options: Options, detached: bool) -> Result<(), ApiError> {
         Some(side) => Some(follow(side, &engine.observer, &jobs)?),
         None => None,
     };
-    let fixed = Fixed { options: options.clone(), started: SystemTime::now(), links };
+    let fixed = Fixed { options: options.clone(), started: SystemTime::now(), links, tracer: engine.tracer };
     let handle = Handle { jobs, world: engine.world, observer: engine.observer, fixed: Arc::new(fixed) };
     tokio::spawn(expiry::follow(handle.jobs.clone(), handle.world.clone()));
     let mut writing = spawn_blocking(|| engine.writer.run(queue));
@@ -106,10 +107,10 @@ impl Engine {
     fn open(options: &Options, trials: Trials) -> Result<Self, ApiError> {
         let store = Sqlite::open(&options.state_dir.join(STORE))?;
         let flows = Settings::of(&store.load()?.document.settings).flow_limit;
-        let (ground, observer, kernel): (Box<dyn Ground>, _, _) = match options.datapath {
+        let (ground, observer, kernel, tracer): (Box<dyn Ground>, _, _, _) = match options.datapath {
             DatapathKind::Memory => {
                 let ground = MemoryGround::open(options.inventory.as_deref())?;
-                (Box::new(ground), Observer::new(Box::new(MemoryMaps::default())), None)
+                (Box::new(ground), Observer::new(Box::new(MemoryMaps::default())), None, None)
             }
             DatapathKind::Kernel => {
                 let (ground, news) =
@@ -119,7 +120,7 @@ impl Engine {
                 let events = open_events(&maps).map_err(|e| of_read(&e))?;
                 let log = (options.datapath_log != LogLevel::Off).then(|| ground.programs());
                 let kernel = KernelSide { news, events, sweeper: ground.sweeper()?, log };
-                (Box::new(ground), observer, Some(kernel))
+                (Box::new(ground), observer, Some(kernel), Some(Tracer::new(&maps)))
             }
         };
         let observer = Arc::new(observer);
@@ -135,7 +136,7 @@ impl Engine {
         if let Some(path) = &options.config {
             apply(&mut writer, path)?;
         }
-        Ok(Self { writer, world, observer, kernel })
+        Ok(Self { writer, world, observer, kernel, tracer })
     }
 }
 

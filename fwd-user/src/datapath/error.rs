@@ -41,6 +41,8 @@ pub enum Error {
     Link { link: String, action: &'static str, source: io::Error },
     #[error("The sweep program failed: {0}.")]
     Sweep(io::Error),
+    #[error("The trace failed: {0}.")]
+    Trace(String),
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

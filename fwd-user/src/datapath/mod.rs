@@ -21,6 +21,7 @@ mod sweep;
 mod sys;
 mod table;
 mod teardown;
+mod tracer;
 
 pub use attach::{Target, Tc};
 pub use error::Error;
@@ -35,6 +36,7 @@ pub use sys::Point;
 pub(crate) use sys::{BatchCursor, lookup_batch};
 pub use table::{Prefix, Table};
 pub use teardown::tear_down;
+pub use tracer::{Conversation, Injected, Key, Passage, Traced, Tracer};
 
 use crate::{compile::Tables, plan::MapOp};
 

@@ -9,7 +9,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use aya::{EbpfLoader, maps::MapInfo, programs::Program};
+use aya::{Ebpf, EbpfLoader, maps::MapInfo, programs::Program};
 use aya_obj::generated::{BPF_F_RDONLY_PROG, bpf_map_type::BPF_MAP_TYPE_DEVMAP};
 use fwd_common::map::{self, program};
 
@@ -99,18 +99,23 @@ fn load(pins: &Pins, object: &[u8], sizes: Sizes, log: LogLevel) -> Result<()> {
     }
     let mut loaded = loader.load(object).map_err(|e| Error::Object(with_causes(&e)))?;
     for name in PROGRAMS {
-        let program =
-            loaded.program_mut(name).ok_or_else(|| Error::Object(format!("it has no program {name}")))?;
-        let result = match program {
-            Program::Xdp(xdp) => xdp.load(),
-            Program::SchedClassifier(classifier) => classifier.load(),
-            _ => return Err(Error::Object(format!("program {name} is of a kind that fwd does not use"))),
-        };
-        let refused = |reason| Error::ProgramRefused { program: name, reason };
-        result.map_err(|e| refused(tail(&with_causes(&e))))?;
-        replace_pin(pins, name, program).map_err(refused)?;
+        let program = load_program(&mut loaded, name)?;
+        replace_pin(pins, name, program).map_err(|reason| Error::ProgramRefused { program: name, reason })?;
     }
     Ok(())
+}
+
+/// Has the kernel check a program and take it.
+pub(super) fn load_program<'a>(loaded: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program> {
+    let program =
+        loaded.program_mut(name).ok_or_else(|| Error::Object(format!("it has no program {name}")))?;
+    let result = match program {
+        Program::Xdp(xdp) => xdp.load(),
+        Program::SchedClassifier(classifier) => classifier.load(),
+        _ => return Err(Error::Object(format!("program {name} is of a kind that fwd does not use"))),
+    };
+    result.map_err(|e| Error::ProgramRefused { program: name, reason: tail(&with_causes(&e)) })?;
+    Ok(program)
 }
 
 /// Pins a program in place of the one of that name.
@@ -122,7 +127,7 @@ fn replace_pin(pins: &Pins, name: &str, program: &mut Program) -> std::result::R
     fs::rename(&new, pins.program(name)).map_err(|e| e.to_string())
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

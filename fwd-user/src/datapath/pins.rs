@@ -98,11 +98,7 @@ impl Pins {
 
     /// Opens a pinned map, with what the kernel says of it.
     pub fn open_map(&self, name: &'static str) -> Result<(OwnedFd, MapInfo)> {
-        let failed = |source| Error::Map { map: name, action: "opening its pin", source };
-        let path = self.map(name);
-        let fd = sys::open_pin(&path).map_err(failed)?;
-        let info = MapInfo::from_pin(&path).map_err(|e| failed(io::Error::other(e)))?;
-        Ok((fd, info))
+        open_map(&self.map(name), name)
     }
 
     pub fn read_note(&self, note: Note) -> Option<String> {
@@ -116,6 +112,14 @@ impl Pins {
     pub fn remove_note(&self, note: Note) -> Result<()> {
         remove(&self.root.join(note.file()))
     }
+}
+
+/// Opens a map that is pinned at a path, with what the kernel says of it.
+pub(super) fn open_map(path: &Path, name: &'static str) -> Result<(OwnedFd, MapInfo)> {
+    let failed = |source| Error::Map { map: name, action: "opening its pin", source };
+    let fd = sys::open_pin(path).map_err(failed)?;
+    let info = MapInfo::from_pin(path).map_err(|e| failed(io::Error::other(e)))?;
+    Ok((fd, info))
 }
 
 /// Leaves a word at a path.

@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use aya::Pod;
+use aya::{Pod, maps::MapInfo};
 
 use super::{
     error::{Error, Result},
@@ -44,6 +44,14 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
     /// If the map is not pinned, or its rows are not of these sizes.
     pub fn open(pins: &Pins, name: &'static str) -> Result<Self> {
         let (fd, info) = pins.open_map(name)?;
+        Self::of(name, fd, &info)
+    }
+
+    /// A map by its descriptor, with what the kernel says of it.
+    ///
+    /// # Errors
+    /// If its rows are not of these sizes.
+    pub(super) fn of(name: &'static str, fd: OwnedFd, info: &MapInfo) -> Result<Self> {
         for (what, pinned, wanted) in [
             ("the key size", info.key_size(), size_of::<K>()),
             ("the value size", info.value_size(), size_of::<V>()),
@@ -97,6 +105,19 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
                 self.rows_one_by_one().map_err(|source| self.error("reading", source))
             }
             rows => rows.map_err(|source| self.error("reading", source)),
+        }
+    }
+
+    /// All keys; of a per-CPU map too.
+    pub(super) fn keys(&self) -> Result<Vec<K>> {
+        let mut keys = Vec::new();
+        loop {
+            // SAFETY: by the type's invariant.
+            match unsafe { sys::next_key(self.fd(), keys.last()) } {
+                Ok(key) => keys.push(key),
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(keys),
+                Err(source) => return Err(self.error("reading", source)),
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
 mod service;
+mod trace;
 mod watch;
 
 pub use service::{Answer, Service};
@@ -55,6 +56,7 @@ pub fn router<S: Service>(service: S) -> Router {
         .route("/v1/drops", get(drops::<S>))
         .route("/v1/drops/reasons", get(drop_reasons::<S>))
         .route("/v1/drops/watch", get(watch::drops::<S>))
+        .route("/v1/trace", get(trace::trace::<S>))
         .route("/v1/down", post(down::<S>))
         .route("/v1/networks/{name}/leases", get(leases::<S>))
         .route("/v1/{list}", get(list::<S>).post(add::<S>))

@@ -15,6 +15,7 @@ use crate::{
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::Document,
         status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
+        trace::{Trace, TraceQuery},
     },
     observe::metrics::Format,
     state::Edit,
@@ -63,6 +64,8 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn translations(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
     fn flow_count(&self, query: FlowQuery) -> impl Future<Output = Answer<FlowCount>> + Send;
     fn drops(&self, query: DropQuery) -> impl Future<Output = Answer<Vec<DropRow>>> + Send;
+    /// What would become of a packet.
+    fn trace(&self, query: TraceQuery) -> impl Future<Output = Answer<Trace>> + Send;
     fn drop_reasons(&self) -> impl Future<Output = Answer<Vec<DropReasonRow>>> + Send;
     /// The text of /metrics.
     fn metrics(&self, format: Format) -> impl Future<Output = Answer<String>> + Send;

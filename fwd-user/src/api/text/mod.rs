@@ -7,6 +7,7 @@ mod end;
 mod listen;
 mod moment;
 mod name;
+mod packet;
 mod service;
 
 pub use dhcp::{AddressRange, Dhcp};
@@ -15,6 +16,7 @@ pub(crate) use end::check_cidr;
 pub use listen::{Listen, Protocols, Target};
 pub use moment::Moment;
 pub use name::{parse_device, parse_mac, parse_name, parse_selector};
+pub use packet::{IpPacket, PacketText};
 pub use service::{Match, Service, ServiceNames};
 
 use fwd_common::nat::L4Range;

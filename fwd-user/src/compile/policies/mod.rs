@@ -3,6 +3,7 @@
 //! Ports that the same rules are about share a policy, and peers to whom the same rules apply share a row.
 //! What no end of a rule tells apart from everybody has no entry of its own.
 
+mod about;
 mod classes;
 mod identities;
 mod intern;
@@ -27,6 +28,7 @@ use crate::api::{
     spec::DefaultPolicy,
     text::{Match, Service},
 };
+pub use about::{Applied, Question, about};
 use classes::Classes;
 use identities::Identities;
 use intern::Interned;

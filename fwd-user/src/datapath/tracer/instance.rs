@@ -1,0 +1,314 @@
+//! A second instance of the object: rules shared with the running datapath, everything else its own.
+
+use std::{os::fd::AsFd, path::Path};
+
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    programs::{Program, TestRun, TestRunOptions},
+};
+use fwd_common::{
+    addr::Mac,
+    counter::{Count, DropCount, DropKey, HookLedger, Ledger, TableUse},
+    fdb::{FdbEntry, FdbKey},
+    flow::{FlowEntry, FlowKey, Pair},
+    id::Zone,
+    map::{self, Writer, program},
+    neighbor::{Neighbor, NetworkAddress},
+    port::{Port, PortUse},
+    trace::Record,
+};
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+
+use super::{
+    super::{
+        error::{Error, Result},
+        log::LogLevel,
+        object::{OBJECT, load_program, with_causes},
+        sys::Point,
+        table::Table,
+    },
+    Conversation, Injected, Passage,
+    family::Family,
+    open,
+};
+
+/// The constant of the object that has its steps traced, and its frames stay.
+const TRACING: &str = "TRACING";
+/// Rows of maps into which one frame writes.
+const FEW: u32 = 256;
+/// Bytes of rings into which one frame writes.
+const RING: u32 = 4096;
+/// Rows that a run may add to a copy.
+const ROOM: usize = 16;
+
+/// Keeps this thread on the CPU on which it runs.
+pub(super) fn stay() -> Result<usize> {
+    let failed = |error: nix::Error| Error::Trace(error.to_string());
+    let cpu = sched_getcpu().map_err(failed)?;
+    let mut own = CpuSet::new();
+    own.set(cpu).map_err(failed)?;
+    sched_setaffinity(nix::unistd::Pid::from_raw(0), &own).map_err(failed)?;
+    Ok(cpu)
+}
+
+/// What was learnt, copied from the running datapath.
+struct Learnt {
+    fdb: Vec<(FdbKey, FdbEntry)>,
+    neighbors: Vec<(NetworkAddress, Neighbor)>,
+    macs: Vec<(u32, Mac)>,
+}
+
+/// What is held, copied from the running datapath.
+struct Held {
+    tables: Vec<(u32, TableUse)>,
+    ports: Vec<(u32, PortUse)>,
+}
+
+/// The object, loaded for frames that come in on one port.
+pub(super) struct Instance {
+    object: Ebpf,
+    cpu: usize,
+    ports: Table<u32, Port>,
+    learnt: Learnt,
+    held: Held,
+}
+
+impl Instance {
+    /// # Errors
+    /// A map of the running datapath cannot be read, or the kernel refuses the object.
+    pub fn load(maps: &Path, injected: &Injected<'_>, cpu: usize) -> Result<Self> {
+        let ports = u32::from(injected.last_port.0) + 1;
+        let learnt = Learnt {
+            fdb: open(maps, map::FDB)?.rows()?,
+            neighbors: open(maps, map::NEIGHBORS)?.rows()?,
+            macs: open(maps, map::PORT_MACS)?.rows()?,
+        };
+        let mut held =
+            Held { tables: open(maps, map::TABLE_USE)?.rows()?, ports: open(maps, map::PORT_USE)?.rows()? };
+        held.ports.truncate(ports as usize);
+        for (_, table) in &mut held.tables {
+            // Its ring is empty, so all of it is fresh.
+            table.fresh_slots = 0;
+        }
+        let object = load(maps, injected.point, |name| match name {
+            map::FDB => Some((learnt.fdb.len() + ROOM) as u32),
+            map::NEIGHBORS => Some((learnt.neighbors.len() + ROOM) as u32),
+            map::LEDGERS | map::PORT_USE => Some(ports),
+            map::EVENTS | map::AYA_LOGS => Some(RING),
+            map::FLOWS4 | map::FLOWS6 | map::RING4 | map::RING6 | map::FREE4 | map::FREE6 => Some(FEW),
+            map::DROPS | map::RULE_TOTALS | map::FORWARD_TOTALS => Some(FEW),
+            _ => None,
+        })?;
+        Ok(Self { object, cpu, ports: open(maps, map::PORTS)?, learnt, held })
+    }
+
+    /// The zone of a flow's egress port.
+    pub fn zone_of<A>(&self, entry: &FlowEntry<A>) -> Result<Zone> {
+        Ok(self.ports.get(&entry.egress.0.into())?.unwrap_or_default().zone)
+    }
+
+    /// Makes the instance one through which no frame has passed, and in which these flows live.
+    pub fn seed<A: Family>(&self, flows: &[(FlowKey<A>, FlowEntry<A>)]) -> Result<()> {
+        self.refill(map::FDB, &self.learnt.fdb)?;
+        self.refill(map::NEIGHBORS, &self.learnt.neighbors)?;
+        self.put(map::PORT_MACS, &self.learnt.macs)?;
+        self.put(map::TABLE_USE, &self.held.tables)?;
+        self.put(map::PORT_USE, &self.held.ports)?;
+        self.refill(A::FLOWS, flows)?;
+        self.refill::<DropKey, DropCount>(map::DROPS, &[])
+    }
+
+    /// Runs the frame through the hook's program, and through the next one if that passes it up.
+    pub fn pass(&mut self, injected: &Injected<'_>) -> Result<Vec<Passage>> {
+        let first = self.run(injected, injected.point)?;
+        let is_passed_up = first.counted.passed_up != Count::default();
+        let mut passages = vec![first];
+        if is_passed_up {
+            passages.push(self.run(injected, Point::Ingress)?);
+        }
+        Ok(passages)
+    }
+
+    fn run(&mut self, injected: &Injected<'_>, point: Point) -> Result<Passage> {
+        let Injected { port, ifindex, frame, .. } = *injected;
+        let before = self.ledger(port.0.into(), point)?;
+        let left = match (point, self.object.program(program_of(point))) {
+            (Point::Xdp, Some(Program::Xdp(xdp))) => run(xdp, frame, &xdp_context(ifindex, frame.len())),
+            (_, Some(Program::SchedClassifier(tc))) => run(tc, frame, &skb_context(ifindex)),
+            _ => Err(Error::Trace(format!("the object has no program {}", program_of(point)))),
+        }?;
+        let counted = since(&self.ledger(port.0.into(), point)?, &before);
+        Ok(Passage { point, frame: left, steps: self.steps()?, counted, dropped: self.dropped()? })
+    }
+
+    /// All flow entries.
+    pub fn flows<A: Family>(&self) -> Result<Vec<(FlowKey<A>, FlowEntry<A>)>> {
+        self.table(A::FLOWS)?.rows()
+    }
+
+    /// The flow of a packet: as it was admitted or found; else as far as the stages came.
+    pub fn conversation<A: Family>(&self, key: FlowKey<A>) -> Result<Option<Conversation<A>>> {
+        let flows: Table<FlowKey<A>, FlowEntry<A>> = self.table(A::FLOWS)?;
+        if let Some(entry) = flows.get(&key)? {
+            let reply = flows.get(&entry.partner_key(key.proto, self.zone_of(&entry)?))?;
+            return Ok(Some(Conversation { key, entry, reply }));
+        }
+        let scratch = PerCpuArray::<_, Pair<A>>::try_from(self.map(A::SCRATCH)?).map_err(of_map)?;
+        // One row for each program: what another one left is of the same frame.
+        for program in [1, 0] {
+            let rows = scratch.get(&program, 0).map_err(of_map)?;
+            if let Some(pair) = rows.get(self.cpu).filter(|pair| pair.key == key) {
+                return Ok(Some(Conversation { key, entry: pair.entry, reply: None }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn map(&self, name: &str) -> Result<&Map> {
+        self.object.map(name).ok_or_else(|| Error::Trace(format!("the object has no map {name}")))
+    }
+
+    fn table<K: Pod + Default, V: Pod + Default>(&self, name: &'static str) -> Result<Table<K, V>> {
+        let data = data(self.map(name)?)
+            .ok_or_else(|| Error::Trace(format!("map {name} of the object is of another kind")))?;
+        let failed = |source| Error::Map { map: name, action: "opening it", source };
+        let fd = data.fd().as_fd().try_clone_to_owned().map_err(failed)?;
+        Table::of(name, fd, &data.info().map_err(of_map)?)
+    }
+
+    fn put<K: Pod + Default, V: Pod + Default>(&self, name: &'static str, rows: &[(K, V)]) -> Result<()> {
+        let table = self.table(name)?;
+        rows.iter().try_for_each(|(key, row)| table.put(key, row))
+    }
+
+    /// Makes these the rows of a map.
+    fn refill<K: Pod + Default, V: Pod + Default>(&self, name: &'static str, rows: &[(K, V)]) -> Result<()> {
+        let table: Table<K, V> = self.table(name)?;
+        for key in table.keys()? {
+            table.delete(&key)?;
+        }
+        rows.iter().try_for_each(|(key, row)| table.put(key, row))
+    }
+
+    fn ledger(&self, port: u32, point: Point) -> Result<HookLedger> {
+        let ledgers = PerCpuArray::<_, Ledger>::try_from(self.map(map::LEDGERS)?).map_err(of_map)?;
+        let rows = ledgers.get(&port, 0).map_err(of_map)?;
+        let ledger = rows.get(self.cpu).copied().unwrap_or_default();
+        Ok(if point == Point::Xdp { ledger.xdp } else { ledger.skb })
+    }
+
+    fn dropped(&self) -> Result<Option<DropKey>> {
+        let drops =
+            PerCpuHashMap::<_, DropKey, DropCount>::try_from(self.map(map::DROPS)?).map_err(of_map)?;
+        drops.keys().next().transpose().map_err(of_map)
+    }
+
+    fn steps(&mut self) -> Result<Vec<Record>> {
+        let map = self.object.map_mut(map::TRACES);
+        let map = map.ok_or_else(|| Error::Trace("the object has no ring of traces".to_owned()))?;
+        let mut ring = RingBuf::try_from(map).map_err(of_map)?;
+        let mut steps = Vec::new();
+        while let Some(record) = ring.next() {
+            if record.len() >= size_of::<Record>() {
+                // SAFETY: long enough, and any bytes are a Record; it need not be aligned.
+                steps.push(unsafe { record.as_ptr().cast::<Record>().read_unaligned() });
+            }
+        }
+        Ok(steps)
+    }
+}
+
+const fn program_of(point: Point) -> &'static str {
+    match point {
+        Point::Xdp => program::XDP,
+        Point::Ingress => program::INGRESS,
+        Point::Egress => program::EGRESS,
+    }
+}
+
+/// Loads the object; `rows` says how many rows its own maps have, where it is not what the object says.
+fn load(maps: &Path, first: Point, rows: impl Fn(&str) -> Option<u32>) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    let level = LogLevel::Debug as u8;
+    loader.override_global(LogLevel::GLOBAL, &level, true);
+    loader.override_global(TRACING, &1_u8, true);
+    // As where the datapath is loaded.
+    loader.btf(None);
+    for doc in map::ALL {
+        match (doc.writer, rows(doc.name)) {
+            (Writer::User, _) => _ = loader.map_pin_path(doc.name, maps.join(doc.name)),
+            (Writer::Kernel | Writer::Both, Some(rows)) => _ = loader.map_max_entries(doc.name, rows),
+            (Writer::Kernel | Writer::Both, None) => {}
+        }
+    }
+    let mut object = loader.load(OBJECT).map_err(|e| Error::Object(with_causes(&e)))?;
+    let points: &[Point] =
+        if first == Point::Xdp { &[Point::Xdp, Point::Ingress] } else { &[Point::Ingress] };
+    for point in points {
+        load_program(&mut object, program_of(*point))?;
+    }
+    Ok(object)
+}
+
+/// Runs a program once; the frame that it left.
+fn run<P>(program: &P, frame: &[u8], context: &[u8]) -> Result<Vec<u8>>
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = aya::TestRunResult>,
+{
+    // Answers quote a packet behind headers of their own.
+    let mut left = vec![0; frame.len() + 128];
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        data_out: Some(&mut left),
+        ctx_in: Some(context),
+        ..TestRunOptions::new()
+    };
+    let run = program.test_run(options).map_err(|e| Error::Trace(with_causes(&e)))?;
+    left.truncate(run.data_size_out as usize);
+    Ok(left)
+}
+
+/// `struct xdp_md`.
+fn xdp_context(ifindex: u32, len: usize) -> Vec<u8> {
+    let (data, meta, queue, egress) = (0, 0, 0, 0);
+    [data, len as u32, meta, ifindex, queue, egress]
+        .iter()
+        .flat_map(|word: &u32| word.to_ne_bytes())
+        .collect()
+}
+
+/// `struct __sk_buff`.
+fn skb_context(ifindex: u32) -> Vec<u8> {
+    const LEN: usize = 192;
+    const IFINDEX: usize = 40;
+    let mut context = vec![0; LEN];
+    context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
+    context
+}
+
+fn since(now: &HookLedger, before: &HookLedger) -> HookLedger {
+    let since = |now: Count, before: Count| Count {
+        packets: now.packets - before.packets,
+        bytes: now.bytes - before.bytes,
+    };
+    HookLedger {
+        received: since(now.received, before.received),
+        forwarded: since(now.forwarded, before.forwarded),
+        host: since(now.host, before.host),
+        answered: since(now.answered, before.answered),
+        dropped: since(now.dropped, before.dropped),
+        passed_up: since(now.passed_up, before.passed_up),
+    }
+}
+
+const fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data) | Map::HashMap(data) | Map::PerCpuHashMap(data) => Some(data),
+        _ => None,
+    }
+}
+
+fn of_map(error: aya::maps::MapError) -> Error {
+    Error::Trace(with_causes(&error))
+}
