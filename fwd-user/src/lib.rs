@@ -15,6 +15,7 @@ pub mod cli;
 pub mod compile;
 pub mod daemon;
 pub mod datapath;
+pub mod diagnose;
 pub mod host;
 pub mod observe;
 pub mod plan;

@@ -8,6 +8,7 @@ mod instance;
 mod api;
 mod bench;
 mod config;
+mod doctor;
 mod drop;
 mod explain;
 mod flow;

@@ -9,6 +9,7 @@ mod bridge;
 mod causes;
 mod datapath;
 mod device;
+mod doctor;
 mod down;
 mod existing;
 mod expiry;

@@ -1,5 +1,7 @@
 //! Every verb of every noun once, on a real kernel.
 
+use std::net::TcpListener;
+
 use fwd_tests::lab::{HOST_V4, Hook, Lab, RED};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::ping;
@@ -30,6 +32,7 @@ fn lines() -> Vec<String> {
         "uplink set eth0 --hook tcx",
         &forward,
         "forward show web",
+        "forward test web",
         "forward list",
         "forward delete web",
         "nat table",
@@ -70,6 +73,9 @@ fn every_verb_works_once(hook: Hook) {
     lab.vm("red1", &RED, 11);
     lab.host.run("ip link add dum0 type veth peer name dum1");
     ping(&lab.get("red1").netns, fwd_tests::lab::OUTSIDE_V4).expect("there is a flow to look at");
+    let red1 = lab.get("red1");
+    let _service =
+        red1.netns.inside(|| TcpListener::bind((red1.v4.as_str(), 80))).expect("the address is there");
     let tests = lab.fwd.folder().join("tests.txt");
     std::fs::write(&tests, "red1 -> outside tcp/80 allow\n").expect("our own folder");
     let mut lines = lines();

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod diagnosis;
 pub mod document;
 pub mod error;
 pub mod object;

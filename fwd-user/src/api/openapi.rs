@@ -16,6 +16,7 @@ use utoipa::{
 
 use super::{
     answer::{DaemonStatus, ErrorAnswer, Revision, Written},
+    diagnosis::{Doctor, ForwardTest},
     object::Noun,
     policy_test::{PolicyTestRow, PolicyTests},
     query::{BenchQuery, DropQuery, FlowQuery, ListQuery},
@@ -37,6 +38,7 @@ const JSON: &str = "application/json";
         Bench,
         Check,
         DaemonStatus,
+        Doctor,
         Document,
         DropReasonRow,
         DropRow,
@@ -46,6 +48,7 @@ const JSON: &str = "application/json";
         FlowCount,
         FlowRow,
         Forward,
+        ForwardTest,
         Group,
         LeaseRow,
         Network,
@@ -103,6 +106,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     add(HttpMethod::Post, "/v1/policy-tests", operation(summary, vec![], asked, rows));
     let down = query("keep_datapath", "Leave programs and maps as they are.");
     add(HttpMethod::Post, "/v1/down", operation("End the daemon", vec![down], None, Shape::Fields));
+    let (path, summary) = ("/v1/forwards/{name}/test", "Try a forward step by step, with real probes");
+    add(HttpMethod::Post, path, operation(summary, vec![path_name()], None, Shape::One("ForwardTest")));
     for noun in Noun::ALL {
         objects(noun, &mut add);
     }
@@ -111,7 +116,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 type Read = (&'static str, &'static str, Vec<Parameter>, Shape);
 
-fn reads() -> [Read; 16] {
+fn reads() -> [Read; 17] {
     use Shape::{Lines, List, One, Text};
     let flows = parameters::<FlowQuery>;
     let drops = parameters::<DropQuery>;
@@ -123,6 +128,7 @@ fn reads() -> [Read; 16] {
         ("/v1/revisions", "The accepted edits, the latest first", history, List("Revision")),
         ("/v1/status", "What the daemon does and sees", vec![], One("DaemonStatus")),
         ("/v1/status/check", "The ledgers held against each other", vec![], One("Check")),
+        ("/v1/doctor", "What is not as it should be, and how to mend it", vec![], One("Doctor")),
         ("/v1/bench", "What live traffic costs, looked at for a while", bench, One("Bench")),
         ("/v1/version", "The daemon's version", vec![], Shape::Fields),
         ("/v1/flows", "Live conversations", flows(), List("FlowRow")),

@@ -1,15 +1,19 @@
 //! `fwd forward`: outside addresses and L4 ports that lead to a port.
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::{
     args::{Delete, Name, WriteArgs},
-    session::{Answered, Session},
+    doctor,
+    session::{Answered, Done, Session},
     value,
     verbs::{Added, Verbs},
-    view::{Column, column, wide},
+    view::{self, Column, Format, column, wide},
 };
 use crate::api::{
+    client,
+    diagnosis::ForwardTest,
     error::{ApiError, Code},
     object::Noun,
     spec::Forward,
@@ -23,7 +27,18 @@ const COLUMNS: &[Column] = &[
     wide("EXPIRES", "/expires"),
     wide("FORCE", "/force"),
 ];
+const STEPS: &[Column] = &[
+    column("STEP", "/step"),
+    column("STATE", "/state"),
+    column("FOUND", "/found"),
+    column("REMEDIES", "/remedies"),
+];
 const FORWARD: Verbs = Verbs { noun: Noun::Forward, columns: COLUMNS };
+
+const TEST: &str = "Try a forward step by step: link, address, route and neighbor, transport, application\n\n\
+    The guest is asked by ARP or neighbor discovery, and this host opens a TCP connection to the target (or sends \
+    an empty datagram), of a range to its first L4 port; what clients outside may do is read from the rules. \
+    Nothing is changed. Exit code 21 where a step fails.";
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -33,6 +48,9 @@ pub enum Verb {
     List,
     /// Show a forward
     Show(Name),
+    /// Try a forward step by step, with a real probe of the guest's service
+    #[command(long_about = TEST)]
+    Test(Name),
     /// Delete a forward; its flows end
     Delete(Delete),
 }
@@ -71,9 +89,32 @@ impl Verb {
             Self::Add(add) => add.run(session).await,
             Self::List => FORWARD.list(session).await,
             Self::Show(name) => FORWARD.show(session, &name.name).await,
+            Self::Test(name) => test(session, &name.name).await,
             Self::Delete(delete) => FORWARD.delete(session, &delete).await,
         }
     }
+}
+
+async fn test(session: &Session, name: &str) -> Answered {
+    let path = format!("/v1/forwards/{}/test", client::escape(name));
+    let answer = session.client.post(&path, &(), &Value::Null).await?;
+    let test: ForwardTest = doctor::read(&answer)?;
+    session.print(&match session.format {
+        Format::Table | Format::Wide => steps_text(&test),
+        Format::Csv => view::list(&json!({"items": answer.get("steps")}), STEPS, Format::Csv),
+        format => view::show(&answer, "forward", format),
+    })?;
+    Ok(if test.works { Done::Done } else { Done::Verdict })
+}
+
+fn steps_text(test: &ForwardTest) -> String {
+    let mut out = format!("Forward {}: {} to {}\n", test.forward, test.listen, test.to);
+    for row in &test.steps {
+        out += &format!("{:<12} {}\n", row.step.name(), row.state.name());
+        out.extend(row.found.iter().map(|found| format!("  {found}\n")));
+        out.extend(row.remedies.iter().map(|remedy| format!("    {remedy}\n")));
+    }
+    out
 }
 
 impl Add {

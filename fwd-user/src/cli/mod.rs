@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod completion;
 mod config;
+mod doctor;
 mod down;
 mod drop;
 mod explain;
@@ -71,6 +72,7 @@ async fn run(command: Command, session: &Session) -> Answered {
         Command::Drop(verb) => verb.run(session).await,
         Command::Trace(trace) => trace.run(session).await,
         Command::Config(verb) => verb.run(session).await,
+        Command::Doctor(doctor) => doctor.run(session).await,
         Command::Metrics(metrics) => metrics.run(session).await,
         Command::Bench(bench) => bench.run(session).await,
         Command::Explain(explain) => explain.run(session),

@@ -89,10 +89,7 @@ fn forward(
     if forward.force || before(change).is_some_and(|before| before.listen == forward.listen) {
         return None;
     }
-    let listen: Listen = forward.listen.parse().ok()?;
-    let uplinks = document.uplinks.iter().filter_map(|u| inventory.devices.get(&u.device));
-    let own: Vec<IpAddr> = uplinks.flat_map(|d| d.addresses.iter().map(|a| a.addr())).collect();
-    let socket = sockets.iter().find(|socket| takes(&listen, socket, &own))?;
+    let socket = taken(forward, (document, inventory), sockets)?;
     let who = sockets::process_of(socket).unwrap_or_else(|| "a process of this host".to_owned());
     Some(Problem {
         path: format!("/forwards/{index}/listen"),
@@ -102,6 +99,18 @@ fn forward(
         message: format!("Forward {}: {who} listens on {} itself.", forward.name, socket.addr),
         hints: vec!["Choose another L4 port, or take it away from the host with --force.".to_owned()],
     })
+}
+
+/// The socket of this host that has a forward's L4 port.
+pub fn taken<'a>(
+    forward: &Forward,
+    (document, inventory): (&Document, &Inventory),
+    sockets: &'a [Socket],
+) -> Option<&'a Socket> {
+    let listen: Listen = forward.listen.parse().ok()?;
+    let uplinks = document.uplinks.iter().filter_map(|u| inventory.devices.get(&u.device));
+    let own: Vec<IpAddr> = uplinks.flat_map(|d| d.addresses.iter().map(|a| a.addr())).collect();
+    sockets.iter().find(|socket| takes(&listen, socket, &own))
 }
 
 fn before(change: &Change) -> Option<Forward> {

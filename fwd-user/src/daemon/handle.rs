@@ -26,6 +26,7 @@ use super::{
 use crate::{
     api::{
         answer::{DaemonStatus, Revision, RevisionState, Written},
+        diagnosis::{Doctor, ForwardTest},
         error::{ApiError, Code},
         object::Noun,
         policy_test::{PolicyTestRow, PolicyTests},
@@ -71,7 +72,7 @@ pub struct Fixed {
 }
 
 impl Handle {
-    fn world(&self) -> Arc<World> {
+    pub(super) fn world(&self) -> Arc<World> {
         self.world.borrow().clone()
     }
 
@@ -82,7 +83,7 @@ impl Handle {
     }
 
     /// Looks at the maps, which may take a while, aside from the server's own thread.
-    async fn look<T: Send + 'static>(
+    pub(super) async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&World, &View<'_>) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
@@ -133,7 +134,7 @@ fn no_flow(name: &str) -> ApiError {
 }
 
 /// Does what may take a while on a thread of its own.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|e| ApiError::new(Code::Internal, format!("A look at the datapath failed: {e}.")))
 }
@@ -224,6 +225,14 @@ impl Service for Handle {
             interfaces: facts::interfaces(&world),
             problems: facts::problems(&world),
         })
+    }
+
+    async fn doctor(&self) -> Answer<Doctor> {
+        self.diagnose().await
+    }
+
+    async fn test_forward(&self, name: &str) -> Answer<ForwardTest> {
+        self.test(name).await
     }
 
     async fn check(&self) -> Answer<Check> {

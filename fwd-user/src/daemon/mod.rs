@@ -2,6 +2,7 @@
 
 mod admission;
 mod bundle;
+mod diagnosis;
 mod existing;
 mod expiry;
 mod facts;

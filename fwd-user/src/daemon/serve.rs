@@ -213,7 +213,7 @@ async fn bind_metrics(metrics: Metrics) -> Result<Option<TcpListener>, ApiError>
 }
 
 /// A short name that differs between instances, for namespaces: the default one has its own.
-fn instance(state_dir: &Path) -> String {
+pub(super) fn instance(state_dir: &Path) -> String {
     if state_dir == Path::new(super::DEFAULT_STATE_DIR) {
         return "host".to_owned();
     }

@@ -29,7 +29,8 @@ use super::{
 const fn priority(point: Point) -> u16 {
     if matches!(point, Point::Egress) { 0xc000 } else { 1 }
 }
-const HANDLE: TcHandle = TcHandle::new(0, 0xf4d);
+const HANDLE: TcHandle = TcHandle::new(0, HANDLE_NUMBER as u16);
+pub(super) const HANDLE_NUMBER: u32 = 0xf4d;
 
 /// Puts a pinned program on a device, in place of the one that fwd had there.
 pub(super) fn attach(pins: &Pins, program: &str, device: &Target, point: Point) -> Result<()> {

@@ -4,6 +4,7 @@ mod attach;
 mod bpffs;
 mod clsact;
 mod error;
+mod foreign;
 mod grace;
 mod kernel;
 mod links;
@@ -25,6 +26,7 @@ mod tracer;
 
 pub use attach::{Target, Tc};
 pub use error::Error;
+pub use foreign::{foreign, is_own_filter};
 pub use kernel::{Kernel, Options};
 pub use log::LogLevel;
 pub use memory::Memory;

@@ -11,15 +11,25 @@ use super::request;
 /// "12 (name)", as far as it can be found out.
 pub(super) fn describe(ifindex: u32) -> String {
     let Some(id) = program_on(ifindex) else { return "of unknown number".to_owned() };
-    let named = aya::programs::loaded_programs().flatten().find(|program| program.id() == id);
-    match named.as_ref().and_then(ProgramInfo::name_as_str) {
-        Some(name) if !name.is_empty() => format!("{id} ({name})"),
-        _ => id.to_string(),
+    named(id)
+}
+
+/// A program by its number.
+pub(super) fn named(id: u32) -> String {
+    let found = aya::programs::loaded_programs().flatten().find(|program| program.id() == id);
+    found.as_ref().map_or_else(|| id.to_string(), described)
+}
+
+/// "12 (name)".
+pub(super) fn described(program: &ProgramInfo) -> String {
+    match program.name_as_str() {
+        Some(name) if !name.is_empty() => format!("{} ({name})", program.id()),
+        _ => program.id().to_string(),
     }
 }
 
 /// Asks the kernel for the device's XDP program.
-fn program_on(ifindex: u32) -> Option<u32> {
+pub(super) fn program_on(ifindex: u32) -> Option<u32> {
     let mut question = LinkMessage::default();
     question.header.index = ifindex;
     let answer = request::ask(RouteNetlinkMessage::GetLink(question)).ok()?;

@@ -74,6 +74,13 @@ pub(super) fn set_strips_vlan(device: &str, on: bool) -> io::Result<()> {
     ethtool(device, &mut value)
 }
 
+/// Whether the NIC joins received frames into ones that cannot be sent on (large receive offload).
+pub(super) fn has_lro(device: &str) -> io::Result<bool> {
+    let mut value = EthtoolValue { command: ETHTOOL_GFLAGS, data: 0 };
+    ethtool(device, &mut value)?;
+    Ok(value.data & ETH_FLAG_LRO != 0)
+}
+
 /// The driver's name.
 fn driver(device: &str) -> io::Result<String> {
     let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 32 * 4 + 12 + 5 * 4] };
@@ -88,6 +95,7 @@ const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+const ETH_FLAG_LRO: u32 = 1 << 15;
 
 /// `struct ethtool_drvinfo`.
 #[repr(C)]

@@ -31,8 +31,21 @@ const CRATES: [Crate; 1] = [Crate {
         ("cli", &["api", "api::client", "daemon", "observe"]),
         (
             "daemon",
-            &["api", "api::server", "compile", "datapath", "host", "observe", "plan", "state", "store"],
+            &[
+                "api",
+                "api::server",
+                "compile",
+                "datapath",
+                "diagnose",
+                "host",
+                "host::survey",
+                "observe",
+                "plan",
+                "state",
+                "store",
+            ],
         ),
+        ("diagnose", &["api", "compile", "host::inventory", "host::survey", "state"]),
         // What is exchanged is everybody's vocabulary; who exchanges it is not.
         ("api", &[]),
         ("api::client", &["api"]),
@@ -42,8 +55,9 @@ const CRATES: [Crate; 1] = [Crate {
         ("compile", &["api", "host::inventory", "state"]),
         ("plan", &["compile"]),
         ("datapath", &["api", "compile", "host::inventory", "plan"]),
-        ("host", &["api", "host::inventory"]),
+        ("host", &["api", "host::inventory", "host::survey"]),
         ("host::inventory", &[]),
+        ("host::survey", &[]),
         ("observe", &["api", "compile", "datapath", "state"]),
     ],
 }];

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
+mod diagnosis;
 mod service;
 mod trace;
 mod watch;
@@ -46,6 +47,7 @@ pub fn router<S: Service>(service: S) -> Router {
         .route("/v1/revisions", get(revisions::<S>))
         .route("/v1/status", get(status::<S>))
         .route("/v1/status/check", get(check::<S>))
+        .route("/v1/doctor", get(diagnosis::doctor::<S>))
         .route("/v1/bench", get(bench::<S>))
         .route("/v1/version", get(version))
         .route("/v1/flows", get(flows::<S>).delete(end_flows::<S>))
@@ -59,6 +61,7 @@ pub fn router<S: Service>(service: S) -> Router {
         .route("/v1/trace", get(trace::trace::<S>))
         .route("/v1/down", post(down::<S>))
         .route("/v1/networks/{name}/leases", get(leases::<S>))
+        .route("/v1/forwards/{name}/test", post(diagnosis::test_forward::<S>))
         .route("/v1/{list}", get(list::<S>).post(add::<S>))
         .route("/v1/{list}/{name}", get(show::<S>).patch(set::<S>).delete(delete::<S>))
         .route("/metrics", get(metrics::<S>))

@@ -8,6 +8,7 @@ use tokio::sync::broadcast;
 use crate::{
     api::{
         answer::{DaemonStatus, Revision, Written},
+        diagnosis::{Doctor, ForwardTest},
         error::ApiError,
         object::Noun,
         policy_test::{PolicyTestRow, PolicyTests},
@@ -55,6 +56,10 @@ pub trait Service: Clone + Send + Sync + 'static {
     -> impl Future<Output = Answer<Written>> + Send;
     fn status(&self) -> impl Future<Output = Answer<DaemonStatus>> + Send;
     fn check(&self) -> impl Future<Output = Answer<Check>> + Send;
+    /// Everything that is not as it should be.
+    fn doctor(&self) -> impl Future<Output = Answer<Doctor>> + Send;
+    /// The five steps of a forward, with real probes.
+    fn test_forward(&self, name: &str) -> impl Future<Output = Answer<ForwardTest>> + Send;
     /// Looks at live traffic for as long as asked.
     fn bench(&self, query: BenchQuery) -> impl Future<Output = Answer<Bench>> + Send;
     fn flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;

@@ -1,0 +1,240 @@
+//! `doctor` and `forward test`: looks at the host, the datapath and the document, and has `diagnose` judge.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use fwd_common::{id::PortId, port::PortKind, proto::IpProto};
+use tokio::sync::broadcast;
+
+use super::{
+    admission,
+    failure::{of_host, of_query, of_read},
+    handle::{Handle, aside},
+    observed::not_found,
+    serve, sockets,
+    world::World,
+};
+use crate::{
+    api::{
+        diagnosis::{Doctor, ForwardTest},
+        object::Noun,
+        query::DropQuery,
+        server::Answer,
+        spec::{Forward, Network, Port},
+        status::{DropRow, EventName, EventRow},
+        text::Target,
+    },
+    datapath::{self, Point},
+    diagnose::{self, Probe, Probed, Seen},
+    host::{
+        self, Neighborhood, namespace_of, probe,
+        survey::{ForeignProgram, Survey},
+    },
+    observe::{View, drops, ledger},
+};
+
+/// Drops this recent are about what is so now.
+const RECENT_SECS: u64 = 60;
+
+/// All that was looked at.
+struct Looked {
+    world: Arc<World>,
+    survey: Survey,
+    drops: Vec<DropRow>,
+    mute: BTreeSet<PortId>,
+    taken: BTreeMap<String, String>,
+    flows: (u64, u64),
+}
+
+impl Looked {
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            desired: &self.world.desired,
+            inventory: &self.world.inventory,
+            compiled: &self.world.compiled,
+            survey: &self.survey,
+            refused: &self.world.refused,
+            drops: &self.drops,
+            mute: &self.mute,
+            taken: &self.taken,
+            flows: self.flows,
+        }
+    }
+}
+
+/// What the maps tell.
+struct Counted {
+    drops: Vec<DropRow>,
+    mute: BTreeSet<PortId>,
+    flows: (u64, u64),
+}
+
+impl Handle {
+    /// Everything that is not as it should be.
+    pub(super) async fn diagnose(&self) -> Answer<Doctor> {
+        let looked = self.look_around(None).await?;
+        let findings = diagnose::doctor(&looked.seen());
+        Ok(Doctor { healthy: findings.is_empty(), findings })
+    }
+
+    /// The five steps of one forward.
+    pub(super) async fn test(&self, name: &str) -> Answer<ForwardTest> {
+        let document = &self.world().desired.document;
+        let forward = document.find::<Forward>(name).cloned();
+        let forward = forward.ok_or_else(|| not_found(Noun::Forward, name))?;
+        let target = forward.to.parse::<Target>().ok().map(|target| target.port);
+        let looked = self.look_around(target.as_deref()).await?;
+        let port = target.and_then(|name| looked.world.desired.document.find::<Port>(&name).cloned());
+        let mut probed = Vec::new();
+        for probe in diagnose::probes(&looked.seen(), &forward) {
+            probed.push(self.probe(probe, port.as_ref()).await?);
+        }
+        Ok(diagnose::test(&looked.seen(), &forward, &probed))
+    }
+
+    /// Of one port only its own guest is asked for.
+    async fn look_around(&self, port: Option<&str>) -> Answer<Looked> {
+        let world = self.world();
+        let survey = match &self.fixed.links {
+            Some(_) => self.survey(&world, port).await?,
+            // There is nothing to look at but the document.
+            None => Survey::default(),
+        };
+        let Counted { drops, mute, flows } = self.look(count).await?;
+        let held = Arc::clone(&world);
+        let taken = aside(move || taken(&held)).await?;
+        Ok(Looked { world, survey, drops, mute, taken, flows })
+    }
+
+    async fn survey(&self, world: &World, port: Option<&str>) -> Answer<Survey> {
+        let uplinks = &world.desired.document.uplinks;
+        let uplinks: Vec<_> = uplinks.iter().map(|uplink| uplink.device.as_str()).collect();
+        let asked = neighborhoods(world, self.instance().as_str(), port);
+        let mut survey = host::look_around(&uplinks, asked).await.map_err(|e| of_host(&e))?;
+        survey.programs = self.foreign_programs(world).await?;
+        Ok(survey)
+    }
+
+    async fn foreign_programs(&self, world: &World) -> Answer<Vec<ForeignProgram>> {
+        let ports = world.compiled.ports.values().filter(|port| port.ifindex != 0);
+        let ports = ports.filter(|port| port.kind != PortKind::Host);
+        let devices: BTreeMap<u32, String> = ports.map(|port| (port.ifindex, port.device.clone())).collect();
+        let filters = host::tc_filters(&devices).await.map_err(|e| of_host(&e))?;
+        let target =
+            |(ifindex, name): (&u32, &String)| datapath::Target { ifindex: *ifindex, name: name.clone() };
+        let targets: Vec<_> = devices.iter().map(target).collect();
+        let bpffs = self.fixed.options.bpffs.clone();
+        let attached = aside(move || datapath::foreign(&bpffs, &targets)).await?;
+        let attached = attached.into_iter().map(|program| ForeignProgram {
+            device: program.device,
+            point: match program.point {
+                Point::Xdp => "XDP",
+                Point::Ingress => "TC ingress",
+                Point::Egress => "TC egress",
+            },
+            name: program.name,
+        });
+        let others = filters.into_iter().filter(|filter| !datapath::is_own_filter(filter.handle));
+        let filters = others.map(|filter| ForeignProgram {
+            device: filter.device,
+            point: if filter.is_ingress { "TC ingress" } else { "TC egress" },
+            name: format!("{} filter", filter.kind),
+        });
+        let mut all: Vec<_> = attached.chain(filters).collect();
+        all.dedup();
+        Ok(all)
+    }
+
+    async fn probe(&self, probe: Probe, port: Option<&Port>) -> Answer<Probed> {
+        let world = self.world();
+        let network = port.and_then(|port| world.desired.document.find::<Network>(&port.network));
+        let namespace = network
+            .filter(|network| network.is_apart())
+            .map(|network| namespace_of(&self.instance(), &network.name));
+        let mut events = self.observer.events.watch();
+        let Probe { proto, to } = probe;
+        let send = if proto == IpProto::TCP { probe::tcp } else { probe::udp };
+        let met = aside(move || send(namespace.as_deref(), to)).await?;
+        let mut drops = Vec::new();
+        loop {
+            match events.try_recv() {
+                Ok(event) if is_of(&event, probe) => drops.push((*event).clone()),
+                Ok(_) => {}
+                Err(broadcast::error::TryRecvError::Lagged(missed)) => self.observer.events.missed(missed),
+                Err(_) => break,
+            }
+        }
+        Ok(Probed { probe, met, drops })
+    }
+
+    fn instance(&self) -> String {
+        serve::instance(&self.fixed.options.state_dir)
+    }
+}
+
+/// Whether an event is the drop of a probe, or of an answer to it.
+fn is_of(event: &EventRow, probe: Probe) -> bool {
+    let to = probe.to.to_string();
+    event.event == EventName::Drop && (event.destination.as_ref() == Some(&to) || event.source == to)
+}
+
+/// Guests that ought to answer, by the interface behind which they are.
+fn neighborhoods(world: &World, instance: &str, port: Option<&str>) -> Vec<Neighborhood> {
+    let document = &world.desired.document;
+    let empty = Survey::default();
+    let networks = document.networks.iter().filter(|network| network.has_gateway());
+    let ports = |network: &Network| {
+        let ports = document.ports.iter().filter(|one| one.network == network.name);
+        ports.filter(|one| port.is_none_or(|name| one.name == name)).collect::<Vec<_>>()
+    };
+    let neighborhood = |network: &Network| Neighborhood {
+        device: host::host_end(&network.name),
+        namespace: network.is_apart().then(|| namespace_of(instance, &network.name)),
+        addresses: {
+            let none = (BTreeSet::new(), BTreeMap::new());
+            let seen = Seen {
+                desired: &world.desired,
+                inventory: &world.inventory,
+                compiled: &world.compiled,
+                survey: &empty,
+                refused: &world.refused,
+                drops: &[],
+                mute: &none.0,
+                taken: &none.1,
+                flows: (0, 0),
+            };
+            ports(network).into_iter().flat_map(|port| diagnose::expected(&seen, port)).collect()
+        },
+    };
+    networks.map(neighborhood).filter(|place| !place.addresses.is_empty()).collect()
+}
+
+fn count(world: &World, view: &View<'_>) -> Answer<Counted> {
+    let query = DropQuery { since_secs: Some(RECENT_SECS), ..DropQuery::default() };
+    let drops = drops::list(view, &query).map_err(|e| of_query(&e))?;
+    let mut mute = BTreeSet::new();
+    for id in world.desired.numbers.ports.values() {
+        let counters = ledger::counters(view, *id, None).map_err(|e| of_read(&e))?;
+        if counters.xdp.received.packets + counters.skb.received.packets == 0 {
+            mute.insert(*id);
+        }
+    }
+    let tables = view.maps.table_use().map_err(|e| of_read(&e))?;
+    let used = tables.iter().map(|table| u64::from(table.flows)).max().unwrap_or(0);
+    Ok(Counted { drops, mute, flows: (used, view.settings.flow_limit.into()) })
+}
+
+/// Forwards whose L4 port a process of this host has by now.
+fn taken(world: &World) -> BTreeMap<String, String> {
+    let sockets = sockets::listening();
+    let document = &world.desired.document;
+    let forwards = document.forwards.iter().filter(|forward| !forward.force);
+    let taken = forwards.filter_map(|forward| {
+        let socket = admission::taken(forward, (document, &world.inventory), &sockets)?;
+        let who = sockets::process_of(socket).unwrap_or_else(|| "a process".to_owned());
+        Some((forward.name.clone(), who))
+    });
+    taken.collect()
+}
