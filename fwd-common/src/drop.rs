@@ -1,6 +1,6 @@
 //! The one table of drop reasons: code, CLI, metrics and docs are all made from it.
 //!
-//! A number, once given, means the same for ever; a retired one stays retired: 26.
+//! A number, once given, means the same for ever; a retired one stays retired.
 
 macro_rules! drop_reasons {
     ($($num:literal $variant:ident $name:literal $sentence:literal $remedy:literal;)*) => {
@@ -35,9 +35,8 @@ drop_reasons! {
     2 TruncatedHeader "truncated_header" "The frame ends inside a header that its type requires." "Look at the sender: the frame was cut or forged.";
     3 BadIpv4Header "bad_ipv4_header" "Version, header length or total length of the IPv4 header is wrong." "Look at the sender: the header is forged or its driver is broken.";
     4 BadIpv6Header "bad_ipv6_header" "Version or payload length of the IPv6 header is wrong." "Look at the sender: the header is forged or its driver is broken.";
-    5 Ipv4Options "ipv4_options_unsupported" "The IPv4 header carries options, which are not translated or filtered yet." "Send without IP options.";
-    6 Ipv6Extension "ipv6_extension_unsupported" "The IPv6 packet carries an extension header, behind which is not looked yet." "Send without extension headers.";
-    7 Fragment "fragment_unsupported" "The packet is a fragment, which is not translated or filtered yet." "Lower the sender's datagram size, or use path MTU discovery.";
+    5 Ipv4Options "ipv4_options_unsupported" "The IPv4 header carries a source route, or more options than are looked behind." "Send without source routes: hosts and routers refuse them.";
+    6 Ipv6Extension "ipv6_extension_unsupported" "The IPv6 packet carries extension headers of an unknown kind, or more of them than are looked behind." "Send with fewer extension headers.";
     8 VlanTagged "vlan_unsupported" "The frame carries a VLAN tag on a port that is not a trunk." "Remove the VLAN from the guest's interface.";
     9 EtherTypeUnsupported "ether_type_unsupported" "The frame is neither ARP, IPv4 nor IPv6, and its network carries only these." "Use a bridge network for other protocols.";
     10 SourceMacSpoofed "source_mac_spoofed" "The source MAC is not the port's." "Set the port's --mac, or --trust the port.";
@@ -73,6 +72,11 @@ drop_reasons! {
     43 IcmpErrorUnrelated "icmp_error_unrelated" "The ICMP error quotes a packet of no live flow." "Nothing to do if rare: the flow had ended, or the error is forged.";
     44 IcmpRedirect "icmp_redirect" "A guest redirects others to another router." "Nothing to do: the gateway redirects nobody, or --trust the port.";
     45 PolicyRejected "policy_rejected" "A rule rejects it; the sender is told so, within limits." "See the rule: fwd policy show RULE.";
+    46 FragmentBeforeFirst "fragment_before_first" "The fragment came before the first one of its datagram, which alone has the L4 header, or long after it." "Nothing to do if rare: the sender sends the datagram again. Else lower the sender's datagram size.";
+    47 FragmentTiny "fragment_tiny" "The first fragment ends inside the L4 header, so rules could not see it whole." "Look at the sender: no stack cuts datagrams so small.";
+    48 FragmentOverlap "fragment_overlap" "The fragment covers bytes that the first one of its datagram had." "Look at the sender: overlapping fragments are forged.";
+    49 FragmentInvalid "fragment_invalid" "The fragment has an impossible length or place, or is one of a message that is never sent in fragments." "Look at the sender: the fragment is forged.";
+    50 Ipv6RoutingHeader "ipv6_routing_header" "The IPv6 packet carries a routing header with hops to go, or one of type 0." "Send without routing headers: rules see only the next hop.";
 }
 
 impl DropReason {
@@ -83,8 +87,12 @@ impl DropReason {
     pub const CANNOT_HAPPEN: &[Self] = &[Self::PolicyRowMissing, Self::Internal];
 
     /// Reasons that nothing gives any more. Neither number nor name comes back with another meaning.
-    pub const RETIRED: &[(u8, &str)] =
-        &[(26, "icmp_error_unsupported"), (37, "flood_suppressed"), (40, "route_loop")];
+    pub const RETIRED: &[(u8, &str)] = &[
+        (7, "fragment_unsupported"),
+        (26, "icmp_error_unsupported"),
+        (37, "flood_suppressed"),
+        (40, "route_loop"),
+    ];
 }
 
 #[cfg(test)]

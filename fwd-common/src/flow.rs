@@ -122,7 +122,8 @@ pub struct Pair<A> {
     pub reply: FlowEntry<A>,
     /// The first packet's, as it came.
     pub frame_src: Mac,
-    pub _pad: u16,
+    /// Where its L4 header is; 0: in another fragment.
+    pub l4: u16,
     /// 1: the first packet is one of TCP without SYN.
     pub is_midstream: u32,
     /// What staged rules would do, of the decision made last.

@@ -1,7 +1,7 @@
 //! Sizes that kernel and user space agree on. A change here is a change of the ABI.
 
 use crate::{
-    addr, counter, event, fdb, flow, forward, neighbor, network, policy, port, settings, sweep, trace,
+    addr, counter, event, fdb, flow, forward, fragment, neighbor, network, policy, port, settings, sweep, trace,
 };
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
@@ -19,6 +19,9 @@ const _: () = {
     size::<flow::FlowEntry<addr::V6>>(96);
     size::<flow::Pair<addr::V4>>(200);
     size::<flow::Pair<addr::V6>>(296);
+    size::<fragment::FragmentKey<addr::V4>>(16);
+    size::<fragment::FragmentKey<addr::V6>>(40);
+    size::<fragment::FirstFragment>(16);
     size::<port::Port>(88);
     size::<port::PortUse>(16);
     size::<network::Network>(12);

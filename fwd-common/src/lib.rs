@@ -14,6 +14,7 @@ pub mod event;
 pub mod fdb;
 pub mod flow;
 pub mod forward;
+pub mod fragment;
 pub mod id;
 pub mod layout;
 pub mod map;

@@ -50,6 +50,8 @@ maps! {
     RING6 Kernel "The same for IPv6.";
     FREE4 Kernel "Queue: ring slots of ended IPv4 flows.";
     FREE6 Kernel "The same for IPv6.";
+    FRAGMENTS4 Kernel "LRU hash by (zone, addresses, identification, protocol): what the first fragment of an IPv4 datagram said.";
+    FRAGMENTS6 Kernel "The same for IPv6.";
     HANDS Kernel "Per-CPU array, by family: where this CPU inspects the ring next.";
     TABLE_USE Kernel "Array by family: flows in the table.";
     PORT_USE Kernel "Array by port id: flows and MACs that a port holds.";
@@ -65,6 +67,8 @@ maps! {
     ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
     QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";
     TRACES Kernel "Ring buffer: what the steps answer, in the instance of the object that fwd trace loads for itself.";
+    READING4 Kernel "Per-CPU array by program: an IPv4 packet with options or in fragments, while it is read.";
+    READING6 Kernel "The same for IPv6 packets with extension headers.";
     SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted.";
     SCRATCH6 Kernel "The same for IPv6.";
 }

@@ -38,6 +38,14 @@ impl IpProto {
     }
 }
 
+/// IPv4 option types, copied flag and class included (RFC 791, 3.1).
+pub mod ip_option {
+    pub const END: u8 = 0;
+    pub const NOP: u8 = 1;
+    pub const LOOSE_ROUTE: u8 = 131;
+    pub const STRICT_ROUTE: u8 = 137;
+}
+
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod tcp {
     pub const FIN: u8 = 0x01;

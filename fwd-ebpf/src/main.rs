@@ -13,6 +13,7 @@
 )]
 
 mod atomic;
+mod chain;
 mod finish;
 mod frame;
 mod global;

@@ -4,7 +4,10 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, DevMap, HashMap, LpmTrie, PerCpuArray, PerCpuHashMap, Queue, RingBuf, lpm_trie::Key},
+    maps::{
+        Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf,
+        lpm_trie::Key,
+    },
 };
 use fwd_common::{
     addr::{Address, Ip, Mac, V4, V6},
@@ -13,6 +16,7 @@ use fwd_common::{
     fdb::{FdbEntry, FdbKey},
     flow::{FlowEntry, FlowKey, Pair},
     forward::{Forward, ForwardKey},
+    fragment::{FirstFragment, FragmentKey},
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MAX_NETWORKS, MemberKey, Network},
@@ -20,6 +24,8 @@ use fwd_common::{
     port::{MAX_PORTS, Port, PortKind, PortUse},
     settings::Settings,
 };
+
+use crate::chain::Reading;
 
 /// Ifindexes below this one are looked up in an array.
 const LOW_DEVICES: u32 = 1 << 16;
@@ -69,6 +75,10 @@ static FREE4: Queue<u32> = Queue::with_max_entries(1 << 18, 0);
 #[map]
 static FREE6: Queue<u32> = Queue::with_max_entries(1 << 18, 0);
 #[map]
+static FRAGMENTS4: LruHashMap<FragmentKey<V4>, FirstFragment> = LruHashMap::with_max_entries(16_384, 0);
+#[map]
+static FRAGMENTS6: LruHashMap<FragmentKey<V6>, FirstFragment> = LruHashMap::with_max_entries(16_384, 0);
+#[map]
 pub static HANDS: PerCpuArray<u32> = PerCpuArray::with_max_entries(2, 0);
 #[map]
 pub static TABLE_USE: Array<TableUse> = Array::with_max_entries(2, 0);
@@ -101,6 +111,10 @@ pub static QUOTES: PerCpuArray<[u8; QUOTE_ROOM]> = PerCpuArray::with_max_entries
 pub static TRACES: RingBuf = RingBuf::with_byte_size(1 << 12, 0);
 /// Too large for the stack.
 #[map]
+static READING4: PerCpuArray<Reading<V4>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+#[map]
+static READING6: PerCpuArray<Reading<V6>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+#[map]
 static SCRATCH4: PerCpuArray<Pair<V4>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 #[map]
 static SCRATCH6: PerCpuArray<Pair<V6>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
@@ -119,10 +133,12 @@ pub trait Family: Address {
     fn ring() -> &'static Array<FlowKey<Self>>;
     fn free() -> &'static Queue<u32>;
     fn scratch() -> &'static PerCpuArray<Pair<Self>>;
+    fn reading() -> &'static PerCpuArray<Reading<Self>>;
+    fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FirstFragment>;
 }
 
 macro_rules! family {
-    ($family:ty, $index:literal, $flows:ident, $ring:ident, $free:ident, $scratch:ident) => {
+    ($family:ty, $index:literal, $flows:ident, $ring:ident, $free:ident, $scratch:ident, $fragments:ident, $reading:ident) => {
         impl Family for $family {
             const INDEX: u32 = $index;
             #[inline(always)]
@@ -141,11 +157,19 @@ macro_rules! family {
             fn scratch() -> &'static PerCpuArray<Pair<Self>> {
                 &$scratch
             }
+            #[inline(always)]
+            fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FirstFragment> {
+                &$fragments
+            }
+            #[inline(always)]
+            fn reading() -> &'static PerCpuArray<Reading<Self>> {
+                &$reading
+            }
         }
     };
 }
-family!(V4, 0, FLOWS4, RING4, FREE4, SCRATCH4);
-family!(V6, 1, FLOWS6, RING6, FREE6, SCRATCH6);
+family!(V4, 0, FLOWS4, RING4, FREE4, SCRATCH4, FRAGMENTS4, READING4);
+family!(V6, 1, FLOWS6, RING6, FREE6, SCRATCH6, FRAGMENTS6, READING6);
 
 /// The settings in force.
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! Bytes to typed headers. What cannot be read, or not yet, is a drop reason.
 //!
-//! IPv4 (RFC 791) without options, IPv6 (RFC 8200) without extension headers; TCP (RFC 9293), UDP (RFC 768),
-//! ICMP (RFC 792, RFC 4443). Lengths are checked against the frame, so a later stage reads nothing that the
-//! packet does not have. Header checksums are not: the receiver's stack does.
+//! IPv4 (RFC 791), IPv6 (RFC 8200); TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792, RFC 4443). Options, extension
+//! headers and fragments are read by `chain`. Lengths are checked against the frame, so a later stage reads nothing
+//! that the packet does not have. Header checksums are not: the receiver's stack does.
 
 use fwd_common::{
     addr::{Address, Mac},
@@ -12,7 +12,11 @@ use fwd_common::{
     proto::{EtherType, IpProto, icmp, icmpv6},
 };
 
-use crate::frame::{Frame, Window};
+use crate::{
+    chain,
+    frame::{Deliver, Frame, Window},
+    maps::Family,
+};
 
 /// Where the L3 header begins.
 pub const L3: usize = 14;
@@ -33,6 +37,7 @@ pub struct Ether {
 }
 
 /// What kind of packet this is to the stages.
+#[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Has L4 ports, or an echo id: can be translated.
@@ -46,12 +51,33 @@ pub enum Kind {
 }
 
 /// A parsed packet.
+#[derive(Clone, Copy)]
 pub struct Packet<A> {
     pub key: FlowKey<A>,
     /// What rules compare, in network byte order: the destination L4 port, or ICMP's type and code.
     pub service: u16,
     pub tcp_flags: u8,
     pub kind: Kind,
+    /// Where the L4 header is; 0: not in this frame, which is a later fragment.
+    pub l4: usize,
+}
+
+/// What follows the L3 headers.
+#[derive(Clone, Copy)]
+pub struct Body {
+    pub at: usize,
+    /// Bytes of it in this frame, and in all; of a fragment's datagram at most so many.
+    pub len: usize,
+    pub whole: usize,
+}
+
+impl<A: Address> Packet<A> {
+    /// A packet of which only the L3 header was read.
+    #[inline(always)]
+    pub fn new((src, dst): (A, A), (zone, proto): (Zone, IpProto), l4: usize) -> Self {
+        let key = FlowKey { src, dst, sport: 0, dport: 0, zone, proto, _pad: 0 };
+        Self { key, service: 0, tcp_flags: 0, kind: Kind::Other, l4 }
+    }
 }
 
 /// The Ethernet header as it stands, whatever follows.
@@ -128,42 +154,29 @@ pub fn ttl<F: Frame, A: Address>(frame: F) -> u8 {
 /// # Errors
 /// The reason why it cannot be read.
 #[inline(always)]
-pub fn packet<F: Frame, A: Address>(frame: F, zone: Zone) -> Result<Packet<A>, DropReason> {
+pub fn packet<F: Deliver, A: Family>(frame: F, zone: Zone) -> Result<Packet<A>, DropReason> {
     frame.pull(l4::<A>() + 8);
-    let (proto, l4_len) = if A::IS_V6 { ipv6(frame)? } else { ipv4(frame)? };
-    let (src, dst) = addresses::<F, A>(frame)?;
-    let key = FlowKey { src, dst, sport: 0, dport: 0, zone, proto, _pad: 0 };
-    let mut packet = Packet { key, service: 0, tcp_flags: 0, kind: Kind::Other };
-    match proto {
-        IpProto::TCP => tcp(frame, &mut packet, l4_len)?,
-        IpProto::UDP => udp(frame, &mut packet, l4_len)?,
-        p if p == A::ICMP => icmp(frame, &mut packet, l4_len)?,
-        _ => {}
+    if chain::is_one::<F, A>(frame) {
+        return chain::packet(frame, zone);
     }
+    let (proto, len) = if A::IS_V6 { ipv6(frame)? } else { ipv4(frame)? };
+    let mut packet = Packet::new(addresses::<F, A>(frame)?, (zone, proto), l4::<A>());
+    l4_header(frame, &mut packet, &Body { at: l4::<A>(), len, whole: len })?;
     Ok(packet)
 }
 
-/// Protocol, and bytes behind the header.
+/// Protocol, and bytes behind a header without options.
 #[inline(always)]
 fn ipv4<F: Frame>(frame: F) -> Result<(IpProto, usize), DropReason> {
     let w = frame.window::<IPV4_LEN>(L3).ok_or(DropReason::TruncatedHeader)?;
-    let version_ihl: u8 = w.get(0);
     let total = u16::from_be(w.get(2)) as usize;
-    let header = (version_ihl & 0xf) as usize * 4;
-    if version_ihl >> 4 != 4 || header < IPV4_LEN || total < header || L3 + total > frame.len() as usize {
+    if w.get::<u8>(0) != 0x45 || total < IPV4_LEN || L3 + total > frame.len() as usize {
         return Err(DropReason::BadIpv4Header);
-    }
-    if header != IPV4_LEN {
-        return Err(DropReason::Ipv4Options);
-    }
-    // More fragments, or an offset.
-    if w.get::<u16>(6) & 0x3fff_u16.to_be() != 0 {
-        return Err(DropReason::Fragment);
     }
     Ok((w.get(9), total - IPV4_LEN))
 }
 
-/// Protocol, and bytes behind the header.
+/// Protocol, and bytes behind a header without extensions.
 #[inline(always)]
 fn ipv6<F: Frame>(frame: F) -> Result<(IpProto, usize), DropReason> {
     let w = frame.window::<IPV6_LEN>(L3).ok_or(DropReason::TruncatedHeader)?;
@@ -171,22 +184,33 @@ fn ipv6<F: Frame>(frame: F) -> Result<(IpProto, usize), DropReason> {
     if w.get::<u8>(0) >> 4 != 6 || L3 + IPV6_LEN + payload > frame.len() as usize {
         return Err(DropReason::BadIpv6Header);
     }
-    let proto: IpProto = w.get(6);
-    if proto == IpProto::FRAGMENT {
-        return Err(DropReason::Fragment);
+    Ok((w.get(6), payload))
+}
+
+/// Reads what flows and rules need of the L4 header.
+///
+/// # Errors
+/// `TruncatedHeader`, `BadL4Header`.
+#[inline(always)]
+pub fn l4_header<F: Frame, A: Address>(
+    frame: F,
+    packet: &mut Packet<A>,
+    body: &Body,
+) -> Result<(), DropReason> {
+    match packet.key.proto {
+        IpProto::TCP => tcp(frame, packet, body),
+        IpProto::UDP => udp(frame, packet, body),
+        p if p == A::ICMP => icmp(frame, packet, body),
+        _ => Ok(()),
     }
-    if proto.is_ipv6_extension() {
-        return Err(DropReason::Ipv6Extension);
-    }
-    Ok((proto, payload))
 }
 
 #[inline(always)]
-fn tcp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> Result<(), DropReason> {
-    frame.pull(l4::<A>() + 20);
-    let w = frame.window::<20>(l4::<A>()).ok_or(DropReason::TruncatedHeader)?;
+fn tcp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, body: &Body) -> Result<(), DropReason> {
+    frame.pull(body.at + 20);
+    let w = frame.window::<20>(body.at).ok_or(DropReason::TruncatedHeader)?;
     let header = (w.get::<u8>(12) >> 4) as usize * 4;
-    if header < 20 || header > len {
+    if header < 20 || header > body.len {
         return Err(DropReason::BadL4Header);
     }
     packet.tcp_flags = w.get(13);
@@ -195,10 +219,11 @@ fn tcp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> Re
 }
 
 #[inline(always)]
-fn udp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> Result<(), DropReason> {
-    let w = frame.window::<8>(l4::<A>()).ok_or(DropReason::TruncatedHeader)?;
+fn udp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, body: &Body) -> Result<(), DropReason> {
+    frame.pull(body.at + 8);
+    let w = frame.window::<8>(body.at).ok_or(DropReason::TruncatedHeader)?;
     let udp_len = u16::from_be(w.get(4)) as usize;
-    if udp_len < 8 || udp_len > len {
+    if udp_len < 8 || body.len < 8 || udp_len > body.whole {
         return Err(DropReason::BadL4Header);
     }
     ports(packet, w.get(0), w.get(2));
@@ -212,9 +237,10 @@ fn ports<A>(packet: &mut Packet<A>, sport: u16, dport: u16) {
 }
 
 #[inline(always)]
-fn icmp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, len: usize) -> Result<(), DropReason> {
-    let w: Window<8> = frame.window(l4::<A>()).ok_or(DropReason::TruncatedHeader)?;
-    if len < 8 {
+fn icmp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, body: &Body) -> Result<(), DropReason> {
+    frame.pull(body.at + 8);
+    let w: Window<8> = frame.window(body.at).ok_or(DropReason::TruncatedHeader)?;
+    if body.len < 8 {
         return Err(DropReason::BadL4Header);
     }
     packet.service = w.get(0);

@@ -21,8 +21,8 @@ use fwd_common::{
 };
 
 use crate::{
-    finish,
-    frame::Deliver,
+    chain, finish,
+    frame::{Deliver, Hook},
     global,
     maps::{self, Family},
     parse::{self, Kind},
@@ -108,6 +108,10 @@ fn hit<F: Deliver, A: Family>(frame: F, ingress: &Ingress, size: Count) -> i32 {
 /// A packet that did not hit.
 #[inline(always)]
 fn miss<F: Deliver, A: Family>(frame: F, ingress: &Ingress, dst: Mac, code: i32) -> Outcome<Verdict> {
+    // Fragments stay in order: none is passed up for another reason than its neighbors.
+    if F::HOOK == Hook::Xdp && chain::is_one::<F, A>(frame) {
+        return Outcome::ok(Verdict::PASS_UP);
+    }
     if dst.is_group() {
         return frame.group::<A>(ingress.id);
     }

@@ -9,7 +9,8 @@ use fwd_common::{
 };
 
 use crate::{
-    frame::{ChecksumFix, Frame},
+    chain,
+    frame::{ChecksumFix, Frame, Hook, opaque},
     parse::{L3, l4},
 };
 
@@ -40,14 +41,14 @@ pub const fn word_difference(old: u16, new: u16) -> u32 {
     !old as u32 + new as u32
 }
 
-/// Applies a flow entry to a frame of that flow.
+/// Applies a flow entry to a frame of that flow, whose L4 header is at a place; 0: in another fragment.
 ///
 /// # Errors
 /// `TruncatedHeader` where the frame shrank since it was parsed, `RewriteFailed` where the kernel refused.
 #[inline(always)]
 pub fn apply<F: Frame, A: Address>(
     frame: F,
-    proto: IpProto,
+    (proto, at): (IpProto, usize),
     entry: &FlowEntry<A>,
     source_mac: Mac,
 ) -> Result<(), DropReason> {
@@ -58,7 +59,7 @@ pub fn apply<F: Frame, A: Address>(
         l3(frame, entry)?;
     }
     if entry.has(flag::TRANSLATED) {
-        l4_header(frame, proto, entry)?;
+        l4_header(frame, (proto, at), entry)?;
     }
     Ok(())
 }
@@ -142,8 +143,16 @@ fn address<F: Frame, A: Address>(frame: F, offset: usize, addr: &A) -> Result<u3
 }
 
 #[inline(always)]
-fn l4_header<F: Frame, A: Address>(frame: F, proto: IpProto, entry: &FlowEntry<A>) -> Result<(), DropReason> {
-    let start = l4::<A>();
+fn l4_header<F: Frame, A: Address>(
+    frame: F,
+    (proto, at): (IpProto, usize),
+    entry: &FlowEntry<A>,
+) -> Result<(), DropReason> {
+    // XDP passes all others up.
+    let start = if F::HOOK == Hook::Xdp { l4::<A>() } else { opaque(at) & chain::FARTHEST };
+    if start == 0 {
+        return Ok(());
+    }
     let w = frame.window::<8>(start).ok_or(DropReason::TruncatedHeader)?;
     let checksum = match proto {
         IpProto::TCP => 16,

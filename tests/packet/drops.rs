@@ -19,10 +19,12 @@ const WITHOUT_A_TEST: [(DropReason, &str); 4] = [
 fn every_drop_reason_has_a_packet_test_or_a_reason_why_not() {
     let sources = [
         include_str!("answer.rs"),
+        include_str!("chain.rs"),
         include_str!("drops.rs"),
         include_str!("error.rs"),
         include_str!("flow.rs"),
         include_str!("forward.rs"),
+        include_str!("fragment.rs"),
         include_str!("nat.rs"),
         include_str!("parse.rs"),
         include_str!("policy.rs"),

@@ -6,6 +6,7 @@
 
 mod answer;
 mod bridge;
+mod chain;
 mod count;
 mod devices;
 mod drops;
@@ -13,6 +14,7 @@ mod error;
 mod existing;
 mod flow;
 mod forward;
+mod fragment;
 mod gso;
 mod host;
 mod nat;

@@ -90,13 +90,22 @@ fn what_lies_beyond_a_cut_is_never_read() {
         let advert = Packet::neighbor_advertisement("fd00:10::11", "fd00:10::12", &link);
         let error = Packet::icmp("10.10.0.11", "10.10.0.12", 3, 1, [0; 4]);
         let error6 = Packet::icmp("fd00:10::11", "fd00:10::12", 1, 1, [0; 4]);
+        // Left to TCX.
+        for (packet, header, reason) in [
+            (udp(v4).ip_options(&[1, 1, 1, 0]), 34..46, DropReason::BadIpv4Header),
+            (udp(v4).fragment(fragment), 34..42, DropReason::BadIpv4Header),
+            (udp(v6).fragment(fragment), 54..70, DropReason::BadIpv6Header),
+            (udp(v6).extension(Extension::padding(Extension::HOP_BY_HOP)), 54..70, DropReason::BadIpv6Header),
+        ] {
+            let frame = packet.macs(RED1, RED2).frame();
+            for cut in header {
+                world.send_frame("red1", &frame[..cut]).drops_by_tcx(reason);
+                world.send_frame("eth0", &frame[..cut]).passes();
+            }
+        }
         // The frame, where the header in question begins and ends, and the reason inside it.
         for (packet, header, reason) in [
             (udp(v4).vlan(7), 14..18, DropReason::VlanTagged),
-            (udp(v4).ip_options(&[1, 1, 1, 0]), 34..38, DropReason::BadIpv4Header),
-            (udp(v4).fragment(fragment), 34..42, DropReason::BadIpv4Header),
-            (udp(v6).fragment(fragment), 54..62, DropReason::BadIpv6Header),
-            (udp(v6).extension(Extension::padding(Extension::HOP_BY_HOP)), 54..62, DropReason::BadIpv6Header),
             (advert, 54..86, DropReason::BadIpv6Header),
             (error, 34..42, DropReason::BadIpv4Header),
             (error6, 54..62, DropReason::BadIpv6Header),
@@ -116,16 +125,11 @@ fn unreadable() -> Vec<(Packet, DropReason)> {
     let [v4, v6] = FLOWS;
     let udp = |(from, to): (&str, &str)| Packet::udp(from, to).payload([0; 16]);
     let tcp = |(from, to): (&str, &str)| Packet::tcp(from, to);
-    let first = Fragment { id: 1, offset: 0, more: true };
-    let later = Fragment { id: 1, offset: 64, more: false };
     vec![
         (udp(v4).fault(Fault::Version(5)), DropReason::BadIpv4Header),
         (udp(v4).fault(Fault::HeaderWords(4)), DropReason::BadIpv4Header),
         (udp(v4).fault(Fault::IpLength(19)), DropReason::BadIpv4Header),
         (udp(v4).fault(Fault::IpLength(2000)), DropReason::BadIpv4Header),
-        (udp(v4).ip_options(&[1, 1, 1]), DropReason::Ipv4Options),
-        (udp(v4).fragment(first), DropReason::Fragment),
-        (udp(v4).fragment(later), DropReason::Fragment),
         (udp(v4).fault(Fault::UdpLength(7)), DropReason::BadL4Header),
         (udp(v4).fault(Fault::UdpLength(200)), DropReason::BadL4Header),
         (tcp(v4).fault(Fault::TcpWords(4)), DropReason::BadL4Header),
@@ -133,10 +137,6 @@ fn unreadable() -> Vec<(Packet, DropReason)> {
         (udp(v4).vlan(7), DropReason::VlanTagged),
         (udp(v6).fault(Fault::Version(4)), DropReason::BadIpv6Header),
         (udp(v6).fault(Fault::IpLength(2000)), DropReason::BadIpv6Header),
-        (udp(v6).extension(Extension::padding(Extension::HOP_BY_HOP)), DropReason::Ipv6Extension),
-        (udp(v6).extension(Extension::padding(Extension::DESTINATION)), DropReason::Ipv6Extension),
-        (udp(v6).fragment(first), DropReason::Fragment),
-        (udp(v6).fragment(later), DropReason::Fragment),
         (udp(v6).fault(Fault::UdpLength(7)), DropReason::BadL4Header),
         (tcp(v6).fault(Fault::TcpWords(4)), DropReason::BadL4Header),
     ]

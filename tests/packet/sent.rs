@@ -58,9 +58,14 @@ impl Sent {
         self.word_of_l4(4)
     }
 
+    /// Two bytes of the frame that came out.
+    pub fn word(&self, at: usize) -> u16 {
+        u16::from_be_bytes([self.out[at], self.out[at + 1]])
+    }
+
     fn word_of_l4(&self, offset: usize) -> u16 {
         let l4 = if self.out[12..14] == [0x86, 0xdd] { 54 } else { 34 };
-        u16::from_be_bytes([self.out[l4 + offset], self.out[l4 + offset + 1]])
+        self.word(l4 + offset)
     }
 
     /// Leaves by a port as a packet of a flow; XDP hands over to TCX where `named` is empty and the port is the
@@ -72,6 +77,16 @@ impl Sent {
         }
         let via = (format!("via {egress}"), 1);
         self.judge(Column::Forwarded, &packet.frame(), with(named, &[via]));
+    }
+
+    /// TCX sends it out of a port as a packet of a flow; XDP hands over.
+    #[track_caller]
+    pub fn forwards_by_tcx(self, egress: &str, frame: &[u8], named: Named<'_>) {
+        if self.hook == Hook::Xdp {
+            return self.passes();
+        }
+        let via = (format!("via {egress}"), 1);
+        self.judge(Column::Forwarded, frame, with(named, &[via]));
     }
 
     /// Leaves by a port, without a flow.

@@ -43,7 +43,7 @@ fn frames(gateway: Mac) -> Frames {
         good.push(udp(&vm6, &peer6).from_l4(l4_port).macs(VM, PEER).frame());
         good.push(udp(&vm, OUTSIDE_V4).from_l4(l4_port).macs(VM, gateway).frame());
     }
-    let fragment = Fragment { id: 9, offset: 0, more: true };
+    let fragment = Fragment { id: 9, offset: 64, more: false };
     let junk = vec![
         ("source_mac_spoofed", local().from_mac("52:54:00:00:99:99").frame()),
         ("source_address_spoofed", udp(&RED.v4(43), &peer).macs(VM, PEER).frame()),
@@ -54,12 +54,15 @@ fn frames(gateway: Mac) -> Frames {
         ("bad_ipv6_header", udp(&vm6, &peer6).macs(VM, PEER).fault(Fault::IpLength(1000)).frame()),
         ("truncated_header", local().frame()[..30].to_vec()),
         ("truncated_header", Packet::other(0x0800, &[]).macs(VM, PEER).frame()),
-        ("ipv4_options_unsupported", local().ip_options(&[1, 1, 1, 0]).frame()),
+        ("ipv4_options_unsupported", local().ip_options(&[131, 3, 4, 0]).frame()),
         (
             "ipv6_extension_unsupported",
-            udp(&vm6, &peer6).macs(VM, PEER).extension(Extension::padding(Extension::DESTINATION)).frame(),
+            udp(&vm6, &peer6)
+                .macs(VM, PEER)
+                .extension(Extension { number: 253, content: vec![0; 6] })
+                .frame(),
         ),
-        ("fragment_unsupported", local().fragment(fragment).frame()),
+        ("fragment_before_first", local().fragment(fragment).frame()),
         ("vlan_unsupported", local().vlan(20).frame()),
         ("ether_type_unsupported", Packet::other(0x88b5, &[0; 46]).macs(VM, PEER).frame()),
         ("bad_l4_header", tcp().fault(Fault::TcpWords(3)).frame()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fwd_tests::lab::{HOST_V4, HOST_V6, Hook, Lab, OUTSIDE_V4, OUTSIDE_V6, RED, eventually};
 use fwd_tests::netns::Netns;
 use fwd_tests::on_both_hooks;
-use fwd_tests::traffic::BulkSource;
+use fwd_tests::traffic::{BulkSource, ask_udp, udp_whoami};
 use fwd_tests::wire::{Link, Wire};
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -15,6 +15,7 @@ on_both_hooks!(
     traceroute_names_the_gateway_and_the_router_behind_it,
     the_path_mtu_behind_a_narrow_hop_is_found_through_nat_and_forward,
     the_mtu_of_a_narrow_port_is_found,
+    large_datagrams_pass_a_narrow_hop_through_nat_and_forward,
     what_a_rule_rejects_is_told_at_once,
 );
 
@@ -154,6 +155,26 @@ fn the_mtu_of_a_narrow_port_is_found(hook: Hook) {
         let source = BulkSource::start(&red1.netns, &end(own, 5000).to_string(), 3_000_000);
         source.download(&red2.netns).expect("the download comes through");
         assert!(knows_path_mtu(&red1.netns, to), "red1 learns the MTU to {to}");
+    }
+    lab.ok("status --check");
+}
+
+fn large_datagrams_pass_a_narrow_hop_through_nat_and_forward(hook: Hook) {
+    let lab = lab(hook);
+    let [_middle, far] = far(&lab);
+    let vm = lab.get("red1");
+    let text = "0123456789".repeat(6000);
+    for (own, there, host) in [(&vm.v4, FAR_V4, HOST_V4), (&vm.v6, FAR_V6, HOST_V6)] {
+        let _far = udp_whoami(&far, &end(there, 53).to_string());
+        let _vm = udp_whoami(&vm.netns, &end(own, 53).to_string());
+        lab.ok(&format!("forward add f{} --listen udp:{} --to red1:53", host.len(), end(host, 8053)));
+        let any = if own.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
+        for (from, to) in [(&vm.netns, end(there, 53)), (&far, end(host, 8053))] {
+            // The first datagrams find out how small their fragments have to be.
+            let asked =
+                || ask_udp(from, any, &to.to_string(), &text).is_ok_and(|answer| answer.ends_with(&text));
+            assert!(eventually(asked), "60,000 bytes to {to}, and back");
+        }
     }
     lab.ok("status --check");
 }

@@ -14,6 +14,7 @@ mod down;
 mod existing;
 mod expiry;
 mod forward;
+mod fragment;
 mod host;
 mod isolation;
 mod modes;

@@ -49,6 +49,7 @@ pub fn candidate<F: Deliver, A: Family>(
     pair.key = *key;
     pair.is_midstream = is_midstream as u32;
     pair.frame_src = ether.src;
+    pair.l4 = packet.l4 as u16;
     // Field by field: a whole entry would be made on the stack first.
     let entry = &mut pair.entry;
     entry.generation = ingress.generation;
@@ -117,17 +118,18 @@ fn admit_in<F: Deliver, A: Family>(
     }
     let count = report::size_of_frame(frame);
     (pair.entry.packets, pair.entry.bytes) = (count.packets, count.bytes);
+    let l4 = (pair.key.proto, pair.l4 as usize);
     let inserted = insert(frame, pair);
     *is_used = inserted == Inserted::Won;
     if *is_used {
         admitted(pair, owner);
     }
     match inserted {
-        Inserted::Won | Inserted::Adopted => deliver::send(frame, pair.key.proto, &pair.entry, egress),
+        Inserted::Won | Inserted::Adopted => deliver::send(frame, l4, &pair.entry, egress),
         Inserted::Lost => {
             // The winner's translation is the flow's; where it has ended since, the sender tries again.
             let entry = Flows::get(&pair.key).ok_or(DropReason::NatExhausted)?;
-            deliver::send(frame, pair.key.proto, entry, egress)
+            deliver::send(frame, l4, entry, egress)
         }
         Inserted::Taken => {
             report::add(FlowCounter::RefusedNatExhausted, 1);

@@ -15,7 +15,7 @@ use fwd_common::{
 use super::table::Flows;
 use crate::{
     atomic::shared,
-    frame::{Frame, Refused, Skb},
+    frame::{Deliver, Frame, Refused, Skb},
     icmp::{self as message, Message},
     maps::{self, Family},
     parse::{self, Kind, Packet},
@@ -60,17 +60,18 @@ fn take(port: PortId) -> bool {
 #[inline(always)]
 pub fn answer<const P: u32, A: Family>(frame: Skb<P>, ingress: &Ingress, reason: DropReason) -> bool
 where
-    Skb<P>: Frame,
+    Skb<P>: Deliver,
 {
     let Ok(ether) = parse::ether(frame) else { return false };
     let Ok(packet) = parse::packet::<_, A>(frame, ingress.port.zone) else { return false };
     let is_single = !ether.dst.is_group() && !packet.key.dst.is_group() && !packet.key.src.is_bad_source();
     let is_message = matches!(packet.kind, Kind::IcmpError | Kind::Neighborhood);
-    if !is_single || is_message || packet.tcp_flags & tcp::RST != 0 || !take(ingress.id) {
+    let is_plain = packet.l4 == parse::l4::<A>();
+    if !is_single || is_message || packet.l4 == 0 || packet.tcp_flags & tcp::RST != 0 || !take(ingress.id) {
         return false;
     }
     if reason == DropReason::PolicyRejected && packet.key.proto == IpProto::TCP {
-        return reset::make(frame, &packet.key).is_ok();
+        return is_plain && reset::make(frame, &packet.key).is_ok();
     }
     let message = message::<A>(reason, egress_mtu::<P, A>(&packet));
     icmp_from_here(frame, ingress, &packet, message).is_ok()
@@ -89,7 +90,9 @@ where
 {
     let own = if A::IS_V6 { &ingress.port.own6 } else { &ingress.port.own4 };
     let own = if *own == Ip::NONE { packet.key.dst } else { A::from_ip(*own) };
-    message::make(frame, message, (&own, &packet.key.src), packet.key.proto)
+    // Of a packet whose L4 header is elsewhere the kernel owes no checksum, or not at the usual place.
+    let proto = if packet.l4 == parse::l4::<A>() { packet.key.proto } else { IpProto::default() };
+    message::make(frame, message, (&own, &packet.key.src), proto)
 }
 
 #[inline(always)]

@@ -30,7 +30,7 @@ pub fn known<F: Deliver, A: Family>(frame: F, packet: &Packet<A>, hit: Hit<A>) -
     let count = report::size_of_frame(frame);
     entry.packets += count.packets;
     entry.bytes += count.bytes;
-    send(frame, packet.key.proto, entry, egress)
+    send(frame, (packet.key.proto, packet.l4), entry, egress)
 }
 
 /// Whether this hook can deliver it.
@@ -66,11 +66,11 @@ pub fn check<F: Deliver, A: Family>(frame: F, egress: &Port, flags: u16) -> Resu
 #[inline(always)]
 pub fn send<F: Deliver, A: Family>(
     frame: F,
-    proto: IpProto,
+    l4: (IpProto, usize),
     entry: &FlowEntry<A>,
     egress: &'static Port,
 ) -> Outcome<Verdict> {
-    rewrite::apply(frame, proto, entry, egress.gateway_mac)?;
+    rewrite::apply(frame, l4, entry, egress.gateway_mac)?;
     if entry.has(flag::UNRESOLVED) {
         return Outcome::ok(Verdict::forward_by_host(entry.egress));
     }

@@ -66,15 +66,6 @@ fn check<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> O
             }
             Outcome::ok(())
         }
-        // Membership reports carry a router alert (RFC 3376, RFC 2710); where no rule asks for more, the
-        // addresses are enough.
-        Err(DropReason::Ipv4Options | DropReason::Ipv6Extension) if is_open => {
-            let (src, _) = parse::addresses::<F, A>(frame)?;
-            if src != A::default() {
-                source::address(ingress, ether.src, src.ip(), DropReason::SourceAddressSpoofed)?;
-            }
-            Outcome::ok(())
-        }
         Err(reason) => Outcome::dropped(reason),
     }
 }

@@ -14,7 +14,7 @@ use super::{
     table::{self, End, Flows},
 };
 use crate::{
-    frame::{Deliver, Frame},
+    frame::Deliver,
     maps::{self, Family},
     parse, pipeline,
     report::Ingress,
@@ -52,7 +52,7 @@ fn addressee<F: Deliver>(frame: F, uplink: &Ingress) -> PortId {
 
 /// Cuts the translated flow whose replies would have the key of replies to this packet of the host; how many.
 #[inline(never)]
-fn end_flow_of_host<F: Frame, A: Family>(frame: F, uplink: &Ingress) -> u32 {
+fn end_flow_of_host<F: Deliver, A: Family>(frame: F, uplink: &Ingress) -> u32 {
     let Ok(packet) = parse::packet::<F, A>(frame, uplink.port.zone) else { return 0 };
     let reply_key = packet.key.reversed(uplink.port.zone);
     let Some(reply) = Flows::get(&reply_key) else { return 0 };

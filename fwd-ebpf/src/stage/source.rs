@@ -16,9 +16,10 @@ use fwd_common::{
 use super::table;
 use crate::{
     atomic::shared,
-    frame::Frame,
+    chain,
+    frame::{Frame, opaque},
     maps::{self, Family},
-    parse::{self, Ether, Packet},
+    parse::{Ether, Packet},
     report::{self, Ingress},
 };
 
@@ -68,7 +69,11 @@ fn dhcp<F: Frame, A: Family>(frame: F, ether: &Ether, packet: &Packet<A>) -> Res
     if A::IS_V6 || packet.key.dport != server {
         return Ok(());
     }
-    let chaddr = parse::l4::<A>() + CHADDR;
+    // A later fragment has no header that the first has not shown.
+    if packet.l4 == 0 {
+        return Ok(());
+    }
+    let chaddr = (opaque(packet.l4) & chain::FARTHEST) + CHADDR;
     frame.pull(chaddr + 6);
     let w = frame.window::<6>(chaddr).ok_or(DropReason::TruncatedHeader)?;
     if w.get::<Mac>(0) == ether.src { Ok(()) } else { Err(DropReason::SourceMacSpoofed) }

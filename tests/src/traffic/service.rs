@@ -96,7 +96,7 @@ pub fn udp_whoami(netns: &Netns, at: &str) -> Service {
     let socket = netns.inside(|| UdpSocket::bind(at)).unwrap_or_else(|error| panic!("{at}: {error}"));
     let serving = socket.try_clone().expect("a descriptor can be duplicated");
     Service::start(netns, &socket, move || {
-        let mut buffer = [0; 2048];
+        let mut buffer = [0; 1 << 16];
         // A shut down UDP socket returns nothing from nobody, which no real datagram does.
         while let Ok((length, peer)) = serving.recv_from(&mut buffer) {
             let mut reply = format!("{peer} ").into_bytes();
@@ -117,7 +117,7 @@ pub fn ask_udp(netns: &Netns, from: &str, to: &str, text: &str) -> Result<String
         let socket = UdpSocket::bind(from).with_context(|| format!("{from} cannot be bound"))?;
         socket.connect(to)?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        let mut buffer = [0; 2048];
+        let mut buffer = [0; 1 << 16];
         let mut ask = || {
             socket.send(text.as_bytes())?;
             socket.recv(&mut buffer)
