@@ -67,8 +67,8 @@ maps! {
     ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
     QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";
     TRACES Kernel "Ring buffer: what the steps answer, in the instance of the object that fwd trace loads for itself.";
-    READING4 Kernel "Per-CPU array by program: an IPv4 packet with options or in fragments, while it is read.";
-    READING6 Kernel "The same for IPv6 packets with extension headers.";
+    READING4 Kernel "Per-CPU array by program: an IPv4 packet while it is read, and as it was read.";
+    READING6 Kernel "The same for IPv6 packets.";
     SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted.";
     SCRATCH6 Kernel "The same for IPv6.";
 }

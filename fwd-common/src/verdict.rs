@@ -33,6 +33,8 @@ pub enum Action {
     PassUp = 5,
     /// Not decided: the next step of the pipeline will.
     Next = 6,
+    /// Not decided: an ICMP error, which goes where the flow goes that it is about.
+    Related = 7,
 }
 
 impl Verdict {
@@ -41,6 +43,7 @@ impl Verdict {
     pub const PASS_UP: Self = Self { action: Action::PassUp, port: PortId(0) };
 
     pub const NEXT: Self = Self { action: Action::Next, port: PortId(0) };
+    pub const RELATED: Self = Self { action: Action::Related, port: PortId(0) };
 
     #[inline(always)]
     pub const fn forward(port: PortId) -> Self {
@@ -200,6 +203,7 @@ impl Payload for Verdict {
             3 => Action::Flooded,
             4 => Action::Host,
             5 => Action::PassUp,
+            7 => Action::Related,
             _ => Action::Next,
         };
         Self { action, port: PortId(word as u16) }

@@ -30,10 +30,10 @@ const MAX_HEADERS: usize = 5;
 /// Where an L4 header begins at the latest; a mask.
 pub const FARTHEST: usize = 0x1ff;
 
-/// Such a packet while it is read: too large for the stack.
+/// A packet while it is read, and as it was read: too large for the stack.
 #[repr(C)]
 pub struct Reading<A> {
-    packet: Packet<A>,
+    pub packet: Packet<A>,
     chain: Chain,
     key: FragmentKey<A>,
     first: FirstFragment,
@@ -67,34 +67,16 @@ pub fn is_one<F: Frame, A: Family>(frame: F) -> bool {
     }
 }
 
-/// Such a packet, as others are read.
+/// Reads such a packet.
 ///
 /// # Errors
 /// The reason why it cannot be read.
 #[inline(always)]
-pub fn packet<F: Deliver, A: Family>(frame: F, zone: Zone) -> Result<Packet<A>, DropReason> {
+pub fn read<F: Deliver, A: Family>(frame: F, zone: Zone, row: &mut Reading<A>) -> Result<(), DropReason> {
     if F::HOOK == Hook::Xdp {
         // It was passed up, or is told of only.
         return Err(DropReason::Internal);
     }
-    let read = frame.chain::<A>(zone);
-    if read.is_drop() {
-        return Err(read.drop().reason);
-    }
-    let row = A::reading().get_ptr(F::PROGRAM).ok_or(DropReason::Internal)?;
-    // SAFETY: this CPU's and this program's row, which `read` has just written.
-    Ok(unsafe { (*row).packet })
-}
-
-/// Reads such a packet into scratch.
-///
-/// # Errors
-/// The reason why it cannot be read.
-#[inline(always)]
-pub fn read<F: Deliver, A: Family>(frame: F, zone: Zone) -> Result<(), DropReason> {
-    let row = A::reading().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
-    // SAFETY: this CPU's and this program's row.
-    let row = unsafe { &mut *row };
     headers::<F, A>(frame, &mut row.chain)?;
     judge(frame, zone, row)
 }
@@ -109,11 +91,7 @@ fn headers<F: Frame, A: Family>(frame: F, chain: &mut Chain) -> Result<(), DropR
 fn judge<F: Frame, A: Family>(frame: F, zone: Zone, row: &mut Reading<A>) -> Result<(), DropReason> {
     let Reading { packet, chain, key, first } = row;
     let addresses = parse::addresses::<F, A>(frame)?;
-    // Field by field: whole, it would be made on the stack first.
-    (packet.key.src, packet.key.dst) = addresses;
-    (packet.key.sport, packet.key.dport, packet.service) = (0, 0, 0);
-    (packet.key.zone, packet.key.proto, packet.key._pad) = (zone, chain.proto, 0);
-    (packet.tcp_flags, packet.kind, packet.l4) = (0, Kind::Other, chain.body.at);
+    packet.begin(addresses, (zone, chain.proto), chain.body.at);
     (key.src, key.dst, key.id, key.zone) = (addresses.0, addresses.1, chain.id, zone);
     (key.proto, key._pad) = (if A::IS_V6 { IpProto::default() } else { chain.proto }, 0);
     let is_piece = chain.is_piece != 0;

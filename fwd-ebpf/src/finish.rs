@@ -7,7 +7,7 @@ use fwd_common::{
     counter::Count,
     drop::DropReason,
     flow::FlowKey,
-    id::PortId,
+    id::{PortId, Zone},
     port::{self, Port},
     proto::EtherType,
     verdict::{Action, Outcome, Verdict},
@@ -52,7 +52,7 @@ pub fn finish<F: Deliver>(frame: F, ingress: &Ingress, verdict: Outcome<Verdict>
             ingress.count(|l| &mut l.forwarded, size);
             F::DROP
         }
-        Action::Next => {
+        Action::Next | Action::Related => {
             ingress.count(|l| &mut l.dropped, size);
             frame.tell(ingress.id, Outcome::dropped(DropReason::Internal));
             F::DROP
@@ -127,24 +127,46 @@ fn is_made<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>) -> b
 /// Counts a drop by reason, port and rule, and tells it.
 #[inline(always)]
 pub fn tell<F: Deliver>(frame: F, port: PortId, outcome: Outcome<Verdict>) {
-    report::dropped(port, outcome.drop(), report::size_of_frame(frame), || told(frame));
+    if !count(frame, port, outcome.word()) {
+        return;
+    }
+    // Verifier: read between the two, not within the second, so that its stack is not added to theirs.
+    let is_read = match parse::ether_header(frame) {
+        Ok(ether) if ether.ether_type == EtherType::IPV4 => !frame.parse::<V4>(Zone::default()).is_drop(),
+        Ok(ether) if ether.ether_type == EtherType::IPV6 => !frame.parse::<V6>(Zone::default()).is_drop(),
+        _ => false,
+    };
+    event(frame, port, outcome.word(), is_read);
+}
+
+/// Counts a drop; whether it may be told.
+#[inline(never)]
+fn count<F: Deliver>(frame: F, port: PortId, drop: u64) -> bool {
+    report::dropped(port, Outcome::<Verdict>::from_word(drop).drop(), report::size_of_frame(frame))
+}
+
+/// Tells a drop; if the packet could be read, of what scratch has of it.
+#[inline(never)]
+fn event<F: Deliver>(frame: F, port: PortId, drop: u64, is_read: bool) {
+    let len = report::size_of_frame(frame).bytes;
+    report::tell_drop(port, Outcome::<Verdict>::from_word(drop).drop(), len, || told(frame, is_read));
 }
 
 /// What can be read of a frame that is dropped.
 #[inline(always)]
-fn told<F: Deliver>(frame: F) -> Told {
+fn told<F: Deliver>(frame: F, is_read: bool) -> Told {
     let Ok(ether) = parse::ether_header(frame) else { return Told::default() };
     match ether.ether_type {
-        EtherType::IPV4 => told_ip::<F, V4>(frame, &ether),
-        EtherType::IPV6 => told_ip::<F, V6>(frame, &ether),
+        EtherType::IPV4 => told_ip::<F, V4>(frame, &ether, is_read),
+        EtherType::IPV6 => told_ip::<F, V6>(frame, &ether, is_read),
         _ => Told { ether_type: ether.ether_type.0, frame_src: ether.src, ..Told::default() },
     }
 }
 
 #[inline(always)]
-fn told_ip<F: Deliver, A: Family>(frame: F, ether: &Ether) -> Told {
+fn told_ip<F: Deliver, A: Family>(frame: F, ether: &Ether, is_read: bool) -> Told {
     let mut told = Told { ether_type: ether.ether_type.0, frame_src: ether.src, ..Told::default() };
-    if let Ok(packet) = parse::packet::<F, A>(frame, Default::default()) {
+    if is_read && let Ok(packet) = parse::last::<F, A>() {
         let FlowKey { src, dst, sport, dport, proto, .. } = packet.key;
         (told.src, told.dst, told.sport, told.dport, told.proto) = (src.ip(), dst.ip(), sport, dport, proto);
     } else if let Ok((src, dst)) = parse::addresses::<F, A>(frame) {

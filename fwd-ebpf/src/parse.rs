@@ -72,11 +72,12 @@ pub struct Body {
 }
 
 impl<A: Address> Packet<A> {
-    /// A packet of which only the L3 header was read.
+    /// Makes it one of which only the L3 header was read. Field by field: whole, it would be made on the stack first.
     #[inline(always)]
-    pub fn new((src, dst): (A, A), (zone, proto): (Zone, IpProto), l4: usize) -> Self {
-        let key = FlowKey { src, dst, sport: 0, dport: 0, zone, proto, _pad: 0 };
-        Self { key, service: 0, tcp_flags: 0, kind: Kind::Other, l4 }
+    pub fn begin(&mut self, (src, dst): (A, A), (zone, proto): (Zone, IpProto), l4: usize) {
+        (self.key.src, self.key.dst, self.key.sport, self.key.dport) = (src, dst, 0, 0);
+        (self.key.zone, self.key.proto, self.key._pad) = (zone, proto, 0);
+        (self.service, self.tcp_flags, self.kind, self.l4) = (0, 0, Kind::Other, l4);
     }
 }
 
@@ -154,15 +155,47 @@ pub fn ttl<F: Frame, A: Address>(frame: F) -> u8 {
 /// # Errors
 /// The reason why it cannot be read.
 #[inline(always)]
-pub fn packet<F: Deliver, A: Family>(frame: F, zone: Zone) -> Result<Packet<A>, DropReason> {
+pub fn packet<F: Deliver, A: Family>(frame: F, zone: Zone) -> Result<&'static Packet<A>, DropReason> {
+    let read = frame.parse::<A>(zone);
+    if read.is_drop() {
+        return Err(read.drop().reason);
+    }
+    last::<F, A>()
+}
+
+/// The packet that was read last.
+///
+/// # Errors
+/// `Internal`.
+#[inline(always)]
+pub fn last<F: Frame, A: Family>() -> Result<&'static Packet<A>, DropReason> {
+    let row = A::reading().get_ptr(F::PROGRAM).ok_or(DropReason::Internal)?;
+    // SAFETY: this CPU's and this program's row: written when a packet is read, by nobody else.
+    Ok(unsafe { &(*row).packet })
+}
+
+/// Reads a packet into scratch.
+///
+/// # Errors
+/// The reason why it cannot be read.
+#[inline(always)]
+pub fn read<F: Deliver, A: Family>(frame: F, zone: Zone) -> Result<(), DropReason> {
+    let row = A::reading().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
+    // SAFETY: this CPU's and this program's row.
+    let row = unsafe { &mut *row };
     frame.pull(l4::<A>() + 8);
     if chain::is_one::<F, A>(frame) {
-        return chain::packet(frame, zone);
+        return chain::read(frame, zone, row);
     }
+    plain(frame, zone, &mut row.packet)
+}
+
+/// Verifier: like what `chain` does a function of its own, so that their stacks are not added up.
+#[inline(never)]
+fn plain<F: Frame, A: Family>(frame: F, zone: Zone, packet: &mut Packet<A>) -> Result<(), DropReason> {
     let (proto, len) = if A::IS_V6 { ipv6(frame)? } else { ipv4(frame)? };
-    let mut packet = Packet::new(addresses::<F, A>(frame)?, (zone, proto), l4::<A>());
-    l4_header(frame, &mut packet, &Body { at: l4::<A>(), len, whole: len })?;
-    Ok(packet)
+    packet.begin(addresses::<F, A>(frame)?, (zone, proto), l4::<A>());
+    l4_header(frame, packet, &Body { at: l4::<A>(), len, whole: len })
 }
 
 /// Protocol, and bytes behind a header without options.

@@ -3,7 +3,8 @@
 //! ```text
 //! frame ─ hit ───────────── current, settled, same Ethernet addresses ─┐
 //!          └ revisit ────── expired? edited? stage? ─ hit ─────────────┤
-//!             └ guard ────── source ─ neighborhood | error ────────────┤
+//!             └ guard ────── source ─ neighborhood ────────────────────┤
+//!                ├ related ─ error ────────────────────────────────────┤
 //!                └ first ─── forward | route | fdb ─ policy            ├─ rewrite ─ deliver ─ finish
 //!                   └ admit ─ quota ─ slot ─ nat ─ insert ───────────────┘
 //! ```
@@ -128,6 +129,9 @@ fn miss<F: Deliver, A: Family>(frame: F, ingress: &Ingress, dst: Mac, code: i32)
     if verdict.action == Action::Next {
         verdict = frame.guard::<A>(ingress.id)?;
     }
+    if verdict.action == Action::Related {
+        verdict = frame.related::<A>(ingress.id)?;
+    }
     if verdict.action == Action::Next {
         verdict = frame.first::<A>(ingress.id)?;
     }
@@ -142,9 +146,9 @@ fn miss<F: Deliver, A: Family>(frame: F, ingress: &Ingress, dst: Mac, code: i32)
 fn known<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verdict> {
     if let Ok(ether) = parse::ether(frame)
         && let Ok(packet) = parse::packet::<F, A>(frame, ingress.port.zone)
-        && let Some(found) = flow::find(ingress, &ether, &packet)
+        && let Some(found) = flow::find(ingress, &ether, packet)
     {
-        return deliver::known(frame, &packet, found);
+        return deliver::known(frame, packet, found);
     }
     Outcome::ok(Verdict::NEXT)
 }
@@ -159,7 +163,7 @@ pub fn revisit<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Re
     if packet.kind == Kind::IcmpError {
         return Outcome::ok(error::revisit::<F, A>(frame, ingress));
     }
-    flow::revisit::<F, A>(ingress, &ether, &packet)
+    flow::revisit::<F, A>(ingress, &ether, packet)
 }
 
 /// Source guard; and packets that no flow is made for.
@@ -173,25 +177,25 @@ pub fn guard<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
         Err(reason) => return ingress.unparsed(reason),
         Ok(packet) => packet,
     };
-    source::check(frame, ingress, &ether, &packet)?;
+    source::check(frame, ingress, &ether, packet)?;
     match packet.kind {
-        Kind::Neighborhood => neighborhood::unicast(frame, ingress, &ether, &packet),
-        Kind::IcmpError => {
-            let verdict = frame.related::<A>(ingress.id)?;
-            if verdict.action == Action::Next {
-                neighborhood::switch(frame, ingress, &ether)
-            } else {
-                Outcome::ok(verdict)
-            }
-        }
+        Kind::Neighborhood => neighborhood::unicast(frame, ingress, &ether, packet),
+        Kind::IcmpError => Outcome::ok(Verdict::RELATED),
         Kind::Ports | Kind::Other => Outcome::ok(Verdict::NEXT),
     }
 }
 
-/// An ICMP error: where the flow goes that it belongs to.
+/// An ICMP error: where the flow goes that it belongs to; of no flow, as its network switches.
 #[inline(always)]
 pub fn related<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verdict> {
-    error::judge::<F, A>(frame, ingress)
+    let verdict = error::judge::<F, A>(frame, ingress)?;
+    if verdict.action != Action::Next {
+        return Outcome::ok(verdict);
+    }
+    match parse::ether(frame) {
+        Ok(ether) => neighborhood::switch(frame, ingress, &ether),
+        Err(reason) => ingress.unparsed(reason),
+    }
 }
 
 /// The first packet of a flow: decides all but the translated L4 port, and leaves the flow to be admitted in scratch.
@@ -201,16 +205,16 @@ pub fn first<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
     let Ok(packet) = parse::packet::<F, A>(frame, ingress.port.zone) else {
         return Outcome::dropped(DropReason::Internal);
     };
-    let to = admit::candidate::<F, A>(ingress, &ether, &packet)?;
+    let to = admit::candidate::<F, A>(ingress, &ether, packet)?;
     let verdict = if F::IS_INGRESS && ingress.port.is(PortKind::Uplink) && !ingress.is_bridged() {
-        forward::find(frame, ingress, &packet, to)?
+        forward::find(frame, ingress, packet, to)?
     } else if ether.dst == ingress.port.gateway_mac {
-        route::find(frame, ingress, &packet, to)?
+        route::find(frame, ingress, packet, to)?
     } else {
-        fdb::find(frame, ingress, &ether, &packet, to)?
+        fdb::find(frame, ingress, &ether, packet, to)?
     };
     if verdict.action == Action::Next {
-        to.rule = policy::check(frame, ingress, &packet, to)?;
+        to.rule = policy::check(frame, ingress, packet, to)?;
     }
     Outcome::ok(verdict)
 }

@@ -119,9 +119,9 @@ pub fn now() -> Tick {
     tick
 }
 
-/// Counts a drop by port, reason and rule, and tells it.
+/// Counts a drop by port, reason and rule; whether it may be told, by [`tell_drop`].
 #[inline(always)]
-pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: impl FnOnce() -> Told) {
+pub fn dropped(ingress: PortId, dropped: Dropped, count: Count) -> bool {
     if let Some(all) = maps::DROPS_BY_REASON.get_ptr_mut(dropped.reason as u32) {
         // SAFETY: this CPU's row.
         unsafe { *all += count };
@@ -151,9 +151,12 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: impl FnOnc
         }
     }
     // In a storm most are not told, so what it takes is read after that is known.
-    if !may_tell() {
-        return;
-    }
+    may_tell()
+}
+
+/// Tells a drop that [`dropped`] said may be told.
+#[inline(always)]
+pub fn tell_drop(ingress: PortId, dropped: Dropped, len: u64, told: impl FnOnce() -> Told) {
     let told = told();
     send(|| Event {
         // SAFETY: reads a clock.
@@ -161,7 +164,7 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count, told: impl FnOnc
         src: told.src,
         dst: told.dst,
         rule: dropped.rule,
-        len: count.bytes as u32,
+        len: len as u32,
         sport: told.sport,
         dport: told.dport,
         port: ingress,

@@ -52,20 +52,24 @@ fn sweep<F: Deliver, A: Family>(frame: F, command: &mut Command) {
         CUT_RULE | CUT_FORWARD | CUT_PORT => each_slot(frame, command, cut_slot::<F, A> as *mut c_void),
         RECLAIM => each_slot(frame, command, reclaim_slot::<F, A> as *mut c_void),
         RECHECK => each_slot(frame, command, recheck_slot::<F, A> as *mut c_void),
-        DELETE => {
-            let key = FlowKey {
-                src: A::from_ip(command.src),
-                dst: A::from_ip(command.dst),
-                sport: command.sport,
-                dport: command.dport,
-                zone: command.zone,
-                proto: command.proto,
-                _pad: 0,
-            };
-            command.cut = table::end_flow(&key, End::CutByDelete) as u32;
-        }
+        DELETE => command.cut = delete::<A>(command) as u32,
         _ => {}
     }
+}
+
+/// Verifier: a function of its own, so that its stack is not added to what the others call (512 bytes, 6.1).
+#[inline(never)]
+fn delete<A: Family>(command: &Command) -> bool {
+    let key = FlowKey {
+        src: A::from_ip(command.src),
+        dst: A::from_ip(command.dst),
+        sport: command.sport,
+        dport: command.dport,
+        zone: command.zone,
+        proto: command.proto,
+        _pad: 0,
+    };
+    table::end_flow(&key, End::CutByDelete)
 }
 
 struct Walk<'a, F> {

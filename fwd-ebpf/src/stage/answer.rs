@@ -73,8 +73,8 @@ where
     if reason == DropReason::PolicyRejected && packet.key.proto == IpProto::TCP {
         return is_plain && reset::make(frame, &packet.key).is_ok();
     }
-    let message = message::<A>(reason, egress_mtu::<P, A>(&packet));
-    icmp_from_here(frame, ingress, &packet, message).is_ok()
+    let message = message::<A>(reason, egress_mtu::<P, A>(packet));
+    icmp_from_here(frame, ingress, packet, message).is_ok()
 }
 
 /// From this host's address on the port's side; where it has none (a bridge), in the name of the destination.

@@ -55,12 +55,12 @@ fn check<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> O
     let is_open = ingress.port.view(epoch).policy == Default::default();
     match parse::packet::<F, A>(frame, ingress.port.zone) {
         Ok(packet) => {
-            source::check(frame, ingress, ether, &packet)?;
+            source::check(frame, ingress, ether, packet)?;
             if packet.kind == Kind::Neighborhood {
-                neighborhood::check_nd(frame, ingress, ether, &packet)?;
+                neighborhood::check_nd(frame, ingress, ether, packet)?;
                 return Outcome::ok(());
             }
-            if !is_open && !is_dhcp_request(&packet) {
+            if !is_open && !is_dhcp_request(packet) {
                 let key = &packet.key;
                 policy::ask_sender(ingress.port, key.dst.ip(), (key.proto, packet.service))?;
             }

@@ -98,6 +98,7 @@ impl Instance {
             map::EVENTS | map::AYA_LOGS => Some(RING),
             map::FLOWS4 | map::FLOWS6 | map::RING4 | map::RING6 | map::FREE4 | map::FREE6 => Some(FEW),
             map::DROPS | map::RULE_TOTALS | map::FORWARD_TOTALS => Some(FEW),
+            map::FRAGMENTS4 | map::FRAGMENTS6 => Some(FEW),
             _ => None,
         })?;
         Ok(Self { object, cpu, ports: open(maps, map::PORTS)?, learnt, held })
