@@ -1,7 +1,8 @@
 //! Sizes that kernel and user space agree on. A change here is a change of the ABI.
 
 use crate::{
-    addr, counter, event, fdb, flow, forward, fragment, neighbor, network, policy, port, settings, sweep, trace,
+    addr, counter, event, fdb, flow, forward, fragment, neighbor, network, policy, port, refusal, settings,
+    sweep, trace,
 };
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
@@ -41,6 +42,8 @@ const _: () = {
     size::<counter::Ledger>(208);
     size::<counter::DropKey>(8);
     size::<counter::DropCount>(24);
+    size::<refusal::Refusal<addr::V4>>(48);
+    size::<refusal::Refusal<addr::V6>>(72);
     size::<counter::Totals>(56);
     size::<counter::TableUse>(16);
     size::<event::Event>(72);

@@ -25,6 +25,7 @@ mod pod;
 pub mod policy;
 pub mod port;
 pub mod proto;
+pub mod refusal;
 pub mod settings;
 pub mod sweep;
 pub mod table;

@@ -61,6 +61,8 @@ maps! {
     FLOW_COUNTERS Kernel "Per-CPU array: admissions, refusals, cuts, lost events.";
     RULE_TOTALS Kernel "Hash by rule: flows admitted and cut, traffic of ended flows.";
     FORWARD_TOTALS Kernel "Hash by forward: flows admitted, traffic of ended flows.";
+    REFUSALS4 Kernel "Per-CPU array by hash: IPv4 packets dropped in this tick, so that the next ones alike need no decision.";
+    REFUSALS6 Kernel "The same for IPv6.";
     EVENTS Kernel "Ring buffer: drops, flow starts and ends, addresses learnt.";
     AYA_LOGS Kernel "Ring buffer: what aya-log tells, where the datapath log is on.";
     EVENT_BUDGET Kernel "Per-CPU array, one row: events sent within this tick.";

@@ -71,6 +71,14 @@ pub fn pass_up<F: Deliver>(_: F, ingress: &Ingress, size: Count) -> i32 {
     F::NEXT
 }
 
+/// Counts a drop that is not answered, and tells it.
+#[inline(always)]
+pub fn drop<F: Deliver>(frame: F, ingress: &Ingress, size: Count, drop: Outcome<Verdict>) -> i32 {
+    ingress.count(|l| &mut l.dropped, size);
+    frame.tell(ingress.id, drop);
+    F::DROP
+}
+
 /// Counts a frame out by a port, and hands it to the port's device.
 #[inline(always)]
 pub fn forward<F: Deliver>(frame: F, ingress: &Ingress, size: Count, egress: (PortId, &Port)) -> i32 {

@@ -22,6 +22,7 @@ use fwd_common::{
     network::{MAX_NETWORKS, MemberKey, Network},
     policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
     port::{MAX_PORTS, Port, PortKind, PortUse},
+    refusal::{self, Refusal, WAYS},
     settings::Settings,
 };
 
@@ -97,6 +98,10 @@ pub static RULE_TOTALS: HashMap<RuleId, Totals> = HashMap::with_max_entries(131_
 #[map]
 pub static FORWARD_TOTALS: HashMap<ForwardId, Totals> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 #[map]
+static REFUSALS4: PerCpuArray<[Refusal<V4>; WAYS]> = PerCpuArray::with_max_entries(refusal::ROWS, 0);
+#[map]
+static REFUSALS6: PerCpuArray<[Refusal<V6>; WAYS]> = PerCpuArray::with_max_entries(refusal::ROWS, 0);
+#[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// The tick and the events sent in it.
 #[map]
@@ -135,10 +140,11 @@ pub trait Family: Address {
     fn scratch() -> &'static PerCpuArray<Pair<Self>>;
     fn reading() -> &'static PerCpuArray<Reading<Self>>;
     fn fragments() -> &'static LruHashMap<FragmentKey<Self>, FirstFragment>;
+    fn refusals() -> &'static PerCpuArray<[Refusal<Self>; WAYS]>;
 }
 
 macro_rules! family {
-    ($family:ty, $index:literal, $flows:ident, $ring:ident, $free:ident, $scratch:ident, $fragments:ident, $reading:ident) => {
+    ($family:ty, $index:literal, $flows:ident, $ring:ident, $free:ident, $scratch:ident, $fragments:ident, $reading:ident, $refusals:ident) => {
         impl Family for $family {
             const INDEX: u32 = $index;
             #[inline(always)]
@@ -165,11 +171,15 @@ macro_rules! family {
             fn reading() -> &'static PerCpuArray<Reading<Self>> {
                 &$reading
             }
+            #[inline(always)]
+            fn refusals() -> &'static PerCpuArray<[Refusal<Self>; WAYS]> {
+                &$refusals
+            }
         }
     };
 }
-family!(V4, 0, FLOWS4, RING4, FREE4, SCRATCH4, FRAGMENTS4, READING4);
-family!(V6, 1, FLOWS6, RING6, FREE6, SCRATCH6, FRAGMENTS6, READING6);
+family!(V4, 0, FLOWS4, RING4, FREE4, SCRATCH4, FRAGMENTS4, READING4, REFUSALS4);
+family!(V6, 1, FLOWS6, RING6, FREE6, SCRATCH6, FRAGMENTS6, READING6, REFUSALS6);
 
 /// The settings in force.
 #[inline(always)]

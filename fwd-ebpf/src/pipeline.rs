@@ -35,7 +35,7 @@ use crate::{
         hit::{self, Hit},
         neighborhood, policy,
         recheck::Kept,
-        route, source,
+        refusal, route, source,
     },
 };
 
@@ -100,6 +100,7 @@ fn hit<F: Deliver, A: Family>(frame: F, ingress: &Ingress, size: Count) -> i32 {
         Hit::Miss => MISSED,
         Hit::New => NEW,
         Hit::Spoofed => SPOOFED,
+        Hit::Dropped(drop) => finish::drop(frame, ingress, size, drop),
         Hit::PassUp => finish::pass_up(frame, ingress, size),
         Hit::Forward(id, egress) => finish::forward(frame, ingress, size, (id, egress)),
         Hit::Refused => REFUSED,
@@ -177,7 +178,11 @@ pub fn guard<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
         Err(reason) => return ingress.unparsed(reason),
         Ok(packet) => packet,
     };
-    source::check(frame, ingress, &ether, packet)?;
+    if let Err(reason) = source::check(frame, ingress, &ether, packet) {
+        let drop = Outcome::dropped(reason);
+        refusal::remember(ingress, &ether, packet, None, drop);
+        return drop;
+    }
     match packet.kind {
         Kind::Neighborhood => neighborhood::unicast(frame, ingress, &ether, packet),
         Kind::IcmpError => Outcome::ok(Verdict::RELATED),
@@ -214,7 +219,11 @@ pub fn first<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
         fdb::find(frame, ingress, &ether, packet, to)?
     };
     if verdict.action == Action::Next {
-        to.rule = policy::check(frame, ingress, packet, to)?;
+        let rule = policy::check(frame, ingress, packet, to);
+        if !policy::is_counted::<F, A>() {
+            refusal::remember(ingress, &ether, packet, Some(to), rule);
+        }
+        to.rule = rule?;
     }
     Outcome::ok(verdict)
 }

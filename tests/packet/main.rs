@@ -20,6 +20,7 @@ mod host;
 mod nat;
 mod parse;
 mod policy;
+mod refusal;
 mod routed;
 mod run;
 mod sent;

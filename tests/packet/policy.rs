@@ -145,13 +145,15 @@ fn a_staged_permit_passes_nothing_and_counts_what_it_would_pass() {
         for (_, red1, red2) in VMS {
             let web = Packet::tcp((red1, 4000), (red2, 80)).macs(RED1, RED2);
             let default = ("-", Direction::Egress);
-            world.send("red1", &web).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+            for _ in 0..2 {
+                world.send("red1", &web).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+            }
             // At equal priority the denial wins over what is staged, too.
             let mail = Packet::tcp((red1, 4000), (red2, 25)).macs(RED1, RED2);
             let refused = ("no-mail", Direction::Egress);
             world.send("red1", &mail).drops_by(DropReason::PolicyDenied, refused, &[]);
         }
-        assert_eq!((totals(world, "web").flows, totals(world, "web").out.packets), (0, 2));
+        assert_eq!((totals(world, "web").flows, totals(world, "web").out.packets), (0, 4));
         assert_eq!(totals(world, "mail"), Totals::default());
         assert!(totals(world, "web").last_hit_ns > 0);
     });

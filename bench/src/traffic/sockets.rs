@@ -9,7 +9,7 @@ use fwd_tests::netns::Netns;
 use serde_json::Value;
 
 use super::echo::{self, Echo};
-use super::rig::{Carries, ETH, INSIDE, OUTSIDE, Rig};
+use super::rig::{Carries, ETH, IN, INSIDE, OUTSIDE, Rig};
 use super::trip::SERVED;
 use crate::peer::{Build, Standing};
 use crate::process::Process;
@@ -60,6 +60,8 @@ impl Sockets {
         if client == Client::OutsideOnAWire {
             rig.outside.send_to_xdp(ETH);
             rig.outside.receive_from_xdp(ETH);
+            // As a NIC's driver does it by default.
+            rig.host.receive_from_xdp(IN);
         }
         let standing = build(&rig, FLOWS)?;
         let (netns, address, to) = if client == Client::Inside {

@@ -10,13 +10,17 @@ use fwd_common::{
     addr::Address,
     conntrack::TimeoutClass,
     counter::Count,
-    flow::{FlowEntry, FlowKey, flag},
+    flow::{FlowEntry, flag},
     id::{PortId, Zone},
     port::Port,
-    proto::{IpProto, tcp},
+    proto::IpProto,
+    verdict::{Outcome, Verdict},
 };
 
-use super::table::Flows;
+use super::{
+    refusal::{self, Aligned},
+    table::Flows,
+};
 use crate::{
     frame::{ChecksumFix, Deliver, Open, Refused, wide},
     maps::{self, Family},
@@ -31,6 +35,8 @@ pub enum Hit {
     Miss,
     /// The same, and there is no such flow.
     New,
+    /// One alike was dropped a moment ago, and so is this one.
+    Dropped(Outcome<Verdict>),
     /// Its source MAC is not the port's.
     Spoofed,
     /// This hook cannot deliver it.
@@ -41,33 +47,31 @@ pub enum Hit {
     Refused,
 }
 
-/// The headers of a TCP or UDP packet that moves no flow on.
+/// The headers of a TCP or UDP packet.
 struct Head {
     at: Open,
     proto: IpProto,
+    tcp_flags: u8,
 }
-
-const NO_FLAGS: u8 = 0;
-
-/// Aligned as the map's code compares it.
-#[repr(C, align(8))]
-struct Aligned<K>(K);
 
 /// Decides a packet that came in on a port; `size` is the frame's.
 #[inline(always)]
 pub fn hit<F: Deliver, A: Family>(frame: F, ingress: &Ingress, size: Count) -> Hit {
-    let Some(Head { at, proto }) = head::<F, A>(frame) else { return Hit::Miss };
+    let Some(Head { at, proto, tcp_flags }) = head::<F, A>(frame) else { return Hit::Miss };
     if ingress.port.pins_mac() && at.wide(6) != wide(&ingress.port.mac) {
         return Hit::Spoofed;
     }
     let l4 = l4::<A>();
     let key = key::<A>(at, ingress.port.zone, proto);
     // SAFETY: `key` wrote all of it.
-    let Some(entry) = Flows::<A>::get(unsafe { &key.assume_init_ref().0 }) else { return Hit::New };
+    let Some(entry) = Flows::<A>::get(unsafe { &key.assume_init_ref().0 }) else {
+        // SAFETY: as above.
+        return refusal::recall(at, unsafe { key.assume_init() }, ingress).map_or(Hit::New, Hit::Dropped);
+    };
     let Some(egress) = maps::port_row(entry.egress) else { return Hit::Miss };
     if entry.generation != ingress.generation.wrapping_add(egress.generation)
         || !is_addressed(at, ingress, entry)
-        || !entry.life.is_settled(NO_FLAGS, entry.has(flag::ORIGINAL))
+        || !entry.life.is_settled(tcp_flags, entry.has(flag::ORIGINAL))
         || !is_alive(proto, entry)
     {
         return Hit::Miss;
@@ -104,26 +108,23 @@ fn head<F: Deliver, A: Family>(frame: F) -> Option<Head> {
         let is_plain = at.get::<u8>(L3) == 0x45 && at.get::<u16>(L3 + 6) & 0x3fff_u16.to_be() == 0;
         is_plain.then_some((at.get(L3 + 9), L3 + u16::from_be(at.get(L3 + 2)) as usize))?
     };
-    let (least, len) = match proto {
-        IpProto::UDP => (8, u16::from_be(at.get(l4 + 4)) as usize),
+    let (least, len, tcp_flags) = match proto {
+        IpProto::UDP => (8, u16::from_be(at.get(l4 + 4)) as usize, 0),
         IpProto::TCP => {
             at = frame.open(l4 + 20)?;
-            if at.get::<u8>(l4 + 13) & (tcp::SYN | tcp::FIN | tcp::RST) != 0 {
-                return None;
-            }
-            (20, (at.get::<u8>(l4 + 12) >> 4) as usize * 4)
+            (20, (at.get::<u8>(l4 + 12) >> 4) as usize * 4, at.get(l4 + 13))
         }
         _ => return None,
     };
     let is_whole = len >= least && l4 + len <= end && end <= frame.len() as usize;
-    (is_whole && !frame.has_vlan_metadata()).then_some(Head { at, proto })
+    (is_whole && !frame.has_vlan_metadata()).then_some(Head { at, proto, tcp_flags })
 }
 
 /// The packet's key, stored by words of eight bytes: loads of words that were stored in parts would wait for all
 /// of them to reach the cache.
 #[inline(always)]
-fn key<A: Address>(at: Open, zone: Zone, proto: IpProto) -> MaybeUninit<Aligned<FlowKey<A>>> {
-    let mut key = MaybeUninit::<Aligned<FlowKey<A>>>::uninit();
+fn key<A: Family>(at: Open, zone: Zone, proto: IpProto) -> MaybeUninit<Aligned<A>> {
+    let mut key = MaybeUninit::<Aligned<A>>::uninit();
     let words = key.as_mut_ptr().cast::<u64>();
     // Both addresses lie side by side, in packets as in keys.
     let addresses = 2 * size_of::<A>() / 8;

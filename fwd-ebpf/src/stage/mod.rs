@@ -16,6 +16,7 @@ pub mod neighborhood;
 pub mod policy;
 pub mod recheck;
 pub mod reclaim;
+pub mod refusal;
 pub mod route;
 pub mod source;
 pub mod table;

@@ -50,6 +50,12 @@ pub fn staged<F: Frame, A: Family>() -> Result<&'static mut Staged, DropReason> 
     Ok(unsafe { &mut (*pair).staged })
 }
 
+/// Whether a staged rule counts each packet that the decision made last refuses.
+#[inline(always)]
+pub fn is_counted<F: Frame, A: Family>() -> bool {
+    staged::<F, A>().is_ok_and(|staged| staged.rule != RuleId(0))
+}
+
 /// Asks both ends of a flow; `service` in network byte order.
 ///
 /// # Errors

@@ -1,0 +1,120 @@
+//! Refusals: a packet that is alike one dropped a moment ago is dropped after one look-up in a small cache of this
+//! CPU, without a decision. A flood of them costs little more than its look-up among flows, and fills no table.
+//!
+//! The cache has so many rows and no more: a new refusal takes the place of one of its row that no longer holds, else
+//! of any. Never remembered are drops that are answered, and those that depend on limits or on the payload.
+
+use core::ptr;
+
+use fwd_common::{
+    flow::{FlowEntry, FlowKey, Tick},
+    id::PortId,
+    proto::IpProto,
+    refusal::{self, Refusal},
+    verdict::{Outcome, Payload, Verdict},
+};
+
+use crate::{
+    frame::{Open, wide},
+    maps::{self, Family},
+    parse::{Ether, Packet},
+    report::{self, Ingress},
+};
+
+/// The servers' L4 ports of DHCP: what is sent to them is judged by its payload.
+const BY_PAYLOAD: [u16; 2] = [67_u16.to_be(), 547_u16.to_be()];
+
+/// A key by words of eight bytes, as maps compare it.
+#[repr(C, align(8))]
+pub struct Aligned<A>(pub FlowKey<A>);
+
+impl<A: Family> Aligned<A> {
+    const WORDS: usize = size_of::<FlowKey<A>>() / 8;
+
+    #[inline(always)]
+    fn word(&self, n: usize) -> u64 {
+        debug_assert!(n < Self::WORDS);
+        // SAFETY: a key is so many words, and aligned like one.
+        unsafe { ptr::from_ref(self).cast::<u64>().add(n).read() }
+    }
+
+    #[inline(always)]
+    fn place(&self) -> (u32, usize) {
+        let mut hash = 0;
+        for n in 0..Self::WORDS {
+            hash = refusal::mixed(hash, self.word(n));
+        }
+        refusal::place(hash)
+    }
+
+    /// Whether a refusal is this key's, and of this tick.
+    #[inline(always)]
+    fn is_of(&self, known: &Refusal<A>, now: Tick) -> bool {
+        // SAFETY: rows are aligned to eight bytes, and a key is the first field.
+        let known_key = unsafe { &*ptr::from_ref(known).cast::<Self>() };
+        let mut difference = (known.tick.0 ^ now.0) as u64;
+        for n in 0..Self::WORDS {
+            difference |= known_key.word(n) ^ self.word(n);
+        }
+        difference == 0
+    }
+}
+
+/// The drop of packets like this one, if it is remembered and holds. `key` is the packet's.
+#[inline(always)]
+pub fn recall<A: Family>(at: Open, mut key: Aligned<A>, ingress: &Ingress) -> Option<Outcome<Verdict>> {
+    key.0.sport = refusal::source_l4_port(ingress.port.kind, key.0.sport);
+    let (row, _) = key.place();
+    // SAFETY: this CPU's row.
+    let row = unsafe { &*A::refusals().get_ptr(row)? };
+    let now = report::now();
+    for known in row {
+        if key.is_of(known, now)
+            && at.wide(0) == wide(&known.frame_dst)
+            && at.wide(6) == wide(&known.frame_src)
+        {
+            let bumped = ingress.generation.wrapping_add(maps::port_row(known.egress)?.generation);
+            return (known.generation == bumped).then_some(Outcome::from_word(known.word));
+        }
+    }
+    None
+}
+
+/// Remembers a drop of a packet that is no hit; `to` is where it would have gone, if that was decided.
+///
+/// Verifier: a function of its own, so that its stack is not added to that of what else its caller calls.
+#[inline(never)]
+pub fn remember<A: Family, T: Payload>(
+    ingress: &Ingress,
+    ether: &Ether,
+    packet: &Packet<A>,
+    to: Option<&FlowEntry<A>>,
+    drop: Outcome<T>,
+) {
+    let FlowKey { proto, dport, .. } = packet.key;
+    let is_by_payload = proto == IpProto::UDP && BY_PAYLOAD.contains(&dport);
+    if !refusal::is_kept(drop.word() as u8) || is_by_payload || !matches!(proto, IpProto::TCP | IpProto::UDP)
+    {
+        return;
+    }
+    let mut key = Aligned(packet.key);
+    key.0.sport = refusal::source_l4_port(ingress.port.kind, packet.key.sport);
+    let (row, mut way) = key.place();
+    let Some(row) = A::refusals().get_ptr_mut(row) else { return };
+    // SAFETY: this CPU's row, which no program that nests in this one is in the middle of.
+    let row = unsafe { &mut *row };
+    let now = report::now();
+    for (n, known) in row.iter().enumerate() {
+        if known.tick != now || key.is_of(known, now) {
+            way = n;
+        }
+    }
+    let Some(known) = row.get_mut(way) else { return };
+    known.key = key.0;
+    known.word = drop.word();
+    // Read before it was decided: an edit since leaves the refusal stale.
+    (known.egress, known.generation) =
+        to.map_or((PortId(0), ingress.generation), |to| (to.egress, to.generation));
+    known.tick = now;
+    (known.frame_dst, known.frame_src) = (ether.dst, ether.src);
+}
