@@ -3,7 +3,7 @@
 use fwd_common::counter::Totals;
 use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
-use fwd_tests::frame::{Packet, ip};
+use fwd_tests::frame::{Mac, Packet, ip};
 use fwd_tests::{need, skip};
 use fwd_user::observe::Maps as _;
 use serde_json::json;
@@ -156,5 +156,23 @@ fn a_staged_permit_passes_nothing_and_counts_what_it_would_pass() {
         assert_eq!((totals(world, "web").flows, totals(world, "web").out.packets), (0, 4));
         assert_eq!(totals(world, "mail"), Totals::default());
         assert!(totals(world, "web").last_hit_ns > 0);
+    });
+}
+
+#[test]
+fn a_group_mac_is_no_way_around_the_receivers_rules() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.rule("in", "deny - port:red2 udp/69");
+        for (_, red1, red2) in VMS {
+            for group in [Mac::BROADCAST, Mac([0x33, 0x33, 0, 0, 0, 1])] {
+                let tftp = Packet::udp((red1, 4000), (red2, 69)).macs(RED1, group);
+                // The rule is on both ends: the sender's is asked first.
+                let refused = ("in", Direction::Egress);
+                world.send("red1", &tftp).drops_by_tcx_for(DropReason::PolicyDenied, refused);
+                let other = Packet::udp((red1, 4000), (red2, 70)).macs(RED1, group);
+                world.send("red1", &other).floods("red1", 4);
+            }
+        }
     });
 }

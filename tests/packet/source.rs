@@ -1,7 +1,7 @@
 //! Source guard: MAC, IP, ARP and neighbor discovery of a VM port.
 
 use fwd_common::drop::DropReason;
-use fwd_tests::frame::{NdOption, Packet};
+use fwd_tests::frame::{Extension, L4, Mac, NdOption, Packet, ip};
 use fwd_tests::{need, skip};
 
 use crate::sent::{admitted, named};
@@ -141,9 +141,61 @@ fn rogue_routers_are_dropped() {
     });
 }
 
+#[test]
+fn nothing_that_the_guard_looks_for_hides_behind_options() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let advert = Packet::router_advertisement(RED1, "fd00:10::11", &[]);
+        let own = [NdOption::TargetLink(RED1.into())];
+        let spoofed = Packet::neighbor_advertisement("fd00:10::12", "ff02::1", &own);
+        let spoofed = spoofed.from_ip(ip("fd00:10::11")).macs(RED1, "33:33:00:00:00:01");
+        for lie in [advert, spoofed] {
+            for number in [Extension::HOP_BY_HOP, Extension::DESTINATION] {
+                let hidden = lie.clone().extension(Extension::padding(number));
+                world.send("red1", &hidden).drops_by_tcx(DropReason::Ipv6Extension);
+                let deeper = hidden.extension(Extension::padding(Extension::DESTINATION));
+                world.send("red1", &deeper).drops_by_tcx(DropReason::Ipv6Extension);
+            }
+        }
+        let offer = Packet::udp("10.10.0.11:67", "255.255.255.255:68").payload(asks(RED2));
+        let offer = offer.ip_options(&[1, 1, 1, 0]).macs(RED1, Mac::BROADCAST);
+        world.send("red1", &offer).drops_by_tcx(DropReason::RogueServer);
+    });
+}
+
+#[test]
+fn membership_reports_pass_behind_their_router_alert() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let alert = Extension { number: Extension::HOP_BY_HOP, content: vec![5, 2, 0, 0, 1, 0] };
+        let mld = Packet::icmp("fd00:10::11", "ff02::16", 143, 0, [0, 0, 0, 0]).hops(1).extension(alert);
+        let mld = mld.macs(RED1, "33:33:00:00:00:16");
+        world.send("red1", &mld).floods("red1", 4);
+        let igmp = Packet::ip(ip("10.10.0.11"), ip("224.0.0.22"), L4::Other { protocol: 2 });
+        let igmp = igmp.ip_options(&[0x94, 4, 0, 0]).payload([0x22; 16]).macs(RED1, "01:00:5e:00:00:16");
+        world.send("red1", &igmp).floods("red1", 4);
+        let spoofed = igmp.from_ip(ip("10.10.0.12"));
+        world.send("red1", &spoofed).drops_by_tcx(DropReason::SourceAddressSpoofed);
+    });
+}
+
+#[test]
+fn no_icmp_error_goes_to_a_group() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let quoted = Packet::udp("10.10.0.12:1", "198.51.100.7:2").frame()[14..].to_vec();
+        let redirect = Packet::icmp("10.10.0.11", "10.10.0.12", 5, 1, [10, 10, 0, 11]).payload(&quoted);
+        let redirect = redirect.macs(RED1, Mac::BROADCAST);
+        world.send("red1", &redirect).drops_by_tcx(DropReason::IcmpRedirect);
+        let unreachable = Packet::icmp("10.10.0.11", "10.10.0.12", 3, 1, [0; 4]).payload(&quoted);
+        let unreachable = unreachable.macs(RED1, Mac::BROADCAST);
+        world.send("red1", &unreachable).drops_by_tcx(DropReason::IcmpErrorUnrelated);
+    });
+}
+
 /// A DHCP client's message, in the name of a MAC.
 fn asks(chaddr: &str) -> Vec<u8> {
-    let fwd_tests::frame::Mac(mac) = chaddr.into();
+    let Mac(mac) = chaddr.into();
     [&[1, 1, 6, 0][..], &[0; 24], &mac, &[0; 202]].concat()
 }
 

@@ -10,7 +10,7 @@ use fwd_common::{
     id::{NetworkId, PortId},
     network::{MAX_MEMBERS, Mode},
     port::{self, PortKind},
-    proto::IpProto,
+    proto::{IpProto, icmp},
     verdict::{Outcome, Verdict},
 };
 
@@ -60,13 +60,36 @@ fn check<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> O
                 neighborhood::check_nd(frame, ingress, ether, packet)?;
                 return Outcome::ok(());
             }
-            if !is_open && !is_dhcp_request(packet) {
-                let key = &packet.key;
-                policy::ask_sender(ingress.port, key.dst.ip(), (key.proto, packet.service))?;
+            if packet.kind == Kind::IcmpError && !ingress.port.has(port::flag::TRUSTED) {
+                return Outcome::dropped(reason_of_error(packet));
             }
-            Outcome::ok(())
+            ask::<F, A>(ingress, packet, is_open)
         }
         Err(reason) => Outcome::dropped(reason),
+    }
+}
+
+/// The rules: those of both ends where the packet is for one VM, whose rules a group's MAC must not get around.
+#[inline(always)]
+fn ask<F: Deliver, A: Family>(ingress: &Ingress, packet: &parse::Packet<A>, is_open: bool) -> Outcome<()> {
+    let key = &packet.key;
+    let service = (key.proto, packet.service);
+    if let Some(owner) = maps::neighbor(ingress.port.network, key.dst.ip()) {
+        let to = maps::port(owner.port).ok_or(DropReason::PortDown)?;
+        policy::ask::<F, A>((ingress.port, to), (key.src.ip(), key.dst.ip()), service)?;
+    } else if !is_open && !is_dhcp_request(packet) {
+        policy::ask_sender(ingress.port, key.dst.ip(), service)?;
+    }
+    Outcome::ok(())
+}
+
+/// An ICMP error is never for a group (RFC 1122, 3.2.2; RFC 4443, 2.4).
+#[inline(always)]
+fn reason_of_error<A: Address>(packet: &parse::Packet<A>) -> DropReason {
+    if !A::IS_V6 && packet.service.to_ne_bytes()[0] == icmp::REDIRECT {
+        DropReason::IcmpRedirect
+    } else {
+        DropReason::IcmpErrorUnrelated
     }
 }
 
