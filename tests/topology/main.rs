@@ -17,6 +17,7 @@ mod forward;
 mod fragment;
 mod host;
 mod isolation;
+mod liars;
 mod modes;
 mod nat;
 mod policy;
