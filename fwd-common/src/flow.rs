@@ -79,7 +79,7 @@ pub mod flag {
     pub const UNRESOLVED: u16 = 32;
     /// A rule, or the default, that an edit brought no longer permits the flow, and the edit let it live.
     pub const KEPT_FROM_RULE: u16 = 64;
-    /// Its forward leads there no longer, and the edit that took it away let the flow live.
+    /// Its forward leads there no longer, or it would now be translated otherwise, and that edit let the flow live.
     pub const KEPT_FROM_FORWARD: u16 = 128;
 }
 

@@ -1,12 +1,12 @@
 //! Sizes that kernel and user space agree on. A change here is a change of the ABI.
 
 use crate::{
-    addr, counter, event, fdb, flow, forward, fragment, neighbor, network, policy, port, refusal, settings,
-    sweep, trace,
+    addr, counter, event, fdb, flow, forward, fragment, nat, neighbor, network, policy, port, refusal,
+    settings, sweep, trace,
 };
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 const fn size<T>(bytes: usize) {
     assert!(size_of::<T>() == bytes);
@@ -23,8 +23,10 @@ const _: () = {
     size::<fragment::FragmentKey<addr::V4>>(16);
     size::<fragment::FragmentKey<addr::V6>>(40);
     size::<fragment::FirstFragment>(16);
-    size::<port::Port>(88);
+    size::<port::Port>(128);
     size::<port::PortUse>(16);
+    size::<nat::Source>(20);
+    size::<nat::ExemptionKey>(20);
     size::<network::Network>(12);
     size::<network::MemberKey>(4);
     size::<neighbor::NetworkAddress>(20);

@@ -1,8 +1,10 @@
-//! Which L4 ports a masqueraded flow may take, and in which order they are tried.
+//! What a masqueraded flow may take as source: which address, which L4 ports, and in which order they are tried.
 //!
 //! The source L4 port is kept where it can be (RFC 4787, REQ-3 of "port preservation"); else the tries walk
 //! the configured range from a place that the flow's tuple fixes, so two CPUs that admit one flow try the
 //! same L4 ports in the same order.
+
+use crate::{addr::Ip, id::NetworkId};
 
 /// How many L4 ports one admission tries.
 pub const TRIES: u32 = 32;
@@ -23,6 +25,53 @@ impl L4Range {
 
     pub const fn is_empty(self) -> bool {
         self.high < self.low
+    }
+}
+
+/// What flows of a port to outside get as source, in one family.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// None: the address of the uplink by which they leave.
+    pub addr: Ip,
+    /// The L4 ports that they may take; [`Source::OWN`], or [`L4Range::default`]: their own, else one of the
+    /// settings' range.
+    pub l4_ports: L4Range,
+}
+
+impl Source {
+    /// No range: the address is the port's alone, and its flows keep their L4 ports.
+    pub const OWN: L4Range = L4Range { low: 1, high: 0 };
+
+    #[inline(always)]
+    pub const fn keeps_l4_ports(&self) -> bool {
+        self.l4_ports.is_empty()
+    }
+
+    /// The range to choose from, and whether an L4 port (host byte order) may be kept.
+    #[inline(always)]
+    pub const fn choice(&self, usual: L4Range, own: u16) -> (L4Range, bool) {
+        if self.l4_ports.high == 0 {
+            return (usual, true);
+        }
+        (self.l4_ports, self.l4_ports.low <= own && own <= self.l4_ports.high)
+    }
+}
+
+/// Key data of `NAT_EXEMPTIONS`, compared bit by bit from the front: destinations that flows of a network reach
+/// under their own addresses.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExemptionKey {
+    pub network: NetworkId,
+    pub _pad: u16,
+    pub addr: Ip,
+}
+
+impl ExemptionKey {
+    /// Prefix length of a row for the first `bits` bits of the sixteen-byte address.
+    pub const fn prefix(bits: u32) -> u32 {
+        32 + bits
     }
 }
 
@@ -61,6 +110,18 @@ mod tests {
         let range = L4Range { low: 20000, high: 32767 };
         assert_eq!(candidate(range, 5353, 1, 0), 5353);
         assert_ne!(candidate(range, 5353, 1, 1), 5353);
+    }
+
+    #[test]
+    fn a_range_of_its_own_keeps_what_lies_in_it_only() {
+        let usual = L4Range { low: 20000, high: 32767 };
+        let own = L4Range { low: 40000, high: 40999 };
+        let source = |l4_ports| Source { addr: Ip::NONE, l4_ports };
+        assert_eq!(source(L4Range::default()).choice(usual, 53), (usual, true));
+        assert_eq!(source(own).choice(usual, 53), (own, false));
+        assert_eq!(source(own).choice(usual, 40999), (own, true));
+        assert!(source(Source::OWN).keeps_l4_ports());
+        assert!(!source(own).keeps_l4_ports() && !source(L4Range::default()).keeps_l4_ports());
     }
 
     proptest! {

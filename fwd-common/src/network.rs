@@ -25,6 +25,8 @@ pub enum Mode {
 pub mod flag {
     /// Its addresses repeat elsewhere: only the gateway is this host's, in a namespace of its own.
     pub const PRIVATE: u8 = 1;
+    /// `NAT_EXEMPTIONS` has rows of it.
+    pub const EXEMPTIONS: u8 = 2;
 }
 
 /// A network's row.

@@ -4,7 +4,7 @@
 mod user {
     use crate::{
         addr::{self, V4, V6},
-        counter, event, fdb, flow, forward, id, neighbor, network, policy, port, settings, sweep, trace,
+        counter, event, fdb, flow, forward, id, nat, neighbor, network, policy, port, settings, sweep, trace,
     };
 
     macro_rules! pod {
@@ -38,6 +38,7 @@ mod user {
         neighbor::SourceKey,
         forward::ForwardKey,
         forward::Forward,
+        nat::ExemptionKey,
         policy::ClassKey,
         policy::PolicyKey,
         policy::RowKey,

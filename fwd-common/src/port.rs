@@ -3,6 +3,7 @@
 use crate::{
     addr::{Ip, Mac},
     id::{Identity, NetworkId, PolicyId, Zone},
+    nat::Source,
 };
 
 /// Most ports of one host, uplinks and host ports included.
@@ -92,6 +93,8 @@ pub struct Port {
     /// answers go in the name of the destination.
     pub own4: Ip,
     pub own6: Ip,
+    /// What flows of a VM to outside get as source: IPv4, IPv6.
+    pub sources: [Source; 2],
 }
 
 /// What a port holds at the moment; changed by atomics.

@@ -18,6 +18,7 @@ use fwd_common::{
     forward::{Forward, ForwardKey},
     fragment::{FirstFragment, FragmentKey},
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
+    nat::ExemptionKey,
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MAX_NETWORKS, MemberKey, Network},
     policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
@@ -55,6 +56,8 @@ pub static PORT_MACS: Array<Mac> = Array::with_max_entries(MAX_PORTS, 0);
 static HOST_ADDRESSES: HashMap<NetworkAddress, u32> = HashMap::with_max_entries(16_384, 0);
 #[map]
 static FORWARDS: LpmTrie<ForwardKey, Forward> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+#[map]
+static NAT_EXEMPTIONS: LpmTrie<ExemptionKey, u32> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 #[map]
 static IDENTITIES: LpmTrie<ClassKey, ClassId> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 #[map]
@@ -248,6 +251,13 @@ pub fn is_allowed_source(port: PortId, addr: Ip) -> bool {
 pub fn network_of(addr: Ip) -> Option<NetworkId> {
     let key = SourceKey { port: PortId(0), _pad: 0, addr };
     ALLOWED_SOURCES.get(&Key::new(SourceKey::prefix(128), key)).map(|id| NetworkId(*id as u16))
+}
+
+/// Whether a network's flows reach an address under their own.
+#[inline(always)]
+pub fn is_exempt(network: NetworkId, addr: Ip) -> bool {
+    let key = Key::new(ExemptionKey::prefix(128), ExemptionKey { network, _pad: 0, addr });
+    NAT_EXEMPTIONS.get(&key).is_some()
 }
 
 /// The forward that publishes an address and L4 port (network byte order).

@@ -82,6 +82,7 @@ fn what_show_prints_apply_accepts() {
             listen: "tcp:203.0.113.10:8080"
             to: "web1:80"
             expires: ~
+        nats: []
         groups:
           - name: web
             members: []
@@ -169,6 +170,7 @@ settings: {udp_timeout: soon}
         networks: []
         ports: []
         forwards: []
+        nats: []
         groups: []
         sets: []
         policies: []
@@ -256,6 +258,7 @@ fn settings_are_set_and_taken_back() {
             networks: []
             ports: []
             forwards: []
+            nats: []
             groups: []
             sets: []
             policies: []
@@ -268,6 +271,7 @@ fn settings_are_set_and_taken_back() {
             networks: []
             ports: []
             forwards: []
+            nats: []
             groups: []
             sets: []
             policies: []

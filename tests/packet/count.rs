@@ -93,7 +93,7 @@ impl Counts {
             add(format!("rule {name} cut"), totals.cut);
         }
         for (id, totals) in world.maps.forward_totals().expect("the map is readable") {
-            let name = world.forward_name(id.0).unwrap_or("?");
+            let name = world.forward_name(id.0).unwrap_or_else(|| "?".to_owned());
             add(format!("forward {name} flows"), totals.flows);
             add(format!("forward {name} cut"), totals.cut);
         }

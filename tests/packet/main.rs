@@ -26,4 +26,5 @@ mod run;
 mod sent;
 mod source;
 mod sweep;
+mod translation;
 mod world;

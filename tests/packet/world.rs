@@ -301,8 +301,12 @@ impl World {
         self.desired.numbers.rules.iter().find(|(_, rule)| rule.0 == id).map(|(name, _)| name.as_str())
     }
 
-    pub fn forward_name(&self, id: u32) -> Option<&str> {
-        self.desired.numbers.forwards.iter().find(|(_, rule)| rule.0 == id).map(|(name, _)| name.as_str())
+    /// A forward's name, `nat:NAME` of a translation.
+    pub fn forward_name(&self, id: u32) -> Option<String> {
+        let numbers = &self.desired.numbers;
+        let forwards = numbers.forwards.iter().map(|(name, id)| (name.clone(), id));
+        let mut all = forwards.chain(numbers.nats.iter().map(|(name, id)| (format!("nat:{name}"), id)));
+        all.find(|(_, forward)| forward.0 == id).map(|(name, _)| name)
     }
 
     /// Ends all flows, and holds that they gave back what they took; then forgets what was learnt.

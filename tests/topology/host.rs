@@ -267,7 +267,7 @@ fn nat_l4_ports_are_reserved_beside_those_of_others() {
     let state = Instance::new();
     let reserved = || netns.read_sysctl("net.ipv4.ip_local_reserved_ports");
     let want = |low, high| {
-        let wanted = Wanted { nat_l4_ports: Some(L4Range { low, high }), ..Wanted::default() };
+        let wanted = Wanted { nat_l4_ports: vec![L4Range { low, high }], ..Wanted::default() };
         prepare(&netns, state.folder(), &wanted).unwrap_or_else(|error| panic!("{error}"));
         reserved()
     };

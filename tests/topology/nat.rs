@@ -14,6 +14,9 @@ on_both_hooks!(
     nothing_comes_in_unasked,
     the_host_keeps_its_own_connections,
     a_long_download_comes_through_whole,
+    outside_sees_the_address_of_the_network,
+    an_address_of_one_vm_leads_to_it_and_it_goes_out_under_it,
+    an_exempt_destination_sees_the_vms_own_address,
 );
 
 fn lab(hook: Hook) -> Lab {
@@ -124,4 +127,103 @@ fn a_long_download_comes_through_whole(hook: Hook) {
     };
     let source = BulkSource::start(&lab.outside, &format!("{OUTSIDE_V4}:5000"), bytes);
     source.download(&lab.get("red1").netns).expect("the hashes are equal");
+}
+
+const OTHER_V4: &str = "203.0.113.11";
+const OTHER_V6: &str = "2001:db8:113::11";
+
+/// The outside addresses that translations of their own have.
+fn with_other_addresses(hook: Hook) -> Lab {
+    let lab = lab(hook);
+    lab.host.run(&format!("ip address add {OTHER_V4}/32 dev eth0"));
+    lab.host.run(&format!("ip address add {OTHER_V6}/128 dev eth0 nodad preferred_lft 0"));
+    lab
+}
+
+fn outside_sees_the_address_of_the_network(hook: Hook) {
+    let lab = with_other_addresses(hook);
+    lab.ok(&format!("nat add out --network red --address {OTHER_V4} --l4-ports 40000-40999"));
+    lab.ok(&format!("nat add out6 --network red --address {OTHER_V6}"));
+    let reserved = lab.host.run("cat /proc/sys/net/ipv4/ip_local_reserved_ports");
+    assert_eq!(reserved.trim(), "20000-32767,40000-40999");
+    for (server, red, blue) in [
+        (format!("{OUTSIDE_V4}:80"), format!("{OTHER_V4}:40"), format!("{HOST_V4}:")),
+        (format!("[{OUTSIDE_V6}]:80"), format!("[{OTHER_V6}]:"), format!("[{HOST_V6}]:")),
+    ] {
+        let _http = http_whoami(&lab.outside, &server);
+        for (vm, seen) in [("red1", &red), ("red2", &red), ("blue1", &blue)] {
+            let page = http_get(&lab.get(vm).netns, &server).expect("the VM gets out");
+            assert!(page.starts_with(seen.as_str()), "outside saw {vm} as {page}");
+        }
+    }
+    for nat in lab.items("nat list") {
+        assert_eq!(nat["state"], "ready", "{nat}");
+    }
+    lab.ok("nat delete out");
+    lab.ok("nat delete out6");
+    let server = format!("{OUTSIDE_V4}:80");
+    let _http = http_whoami(&lab.outside, &server);
+    let page = http_get(&lab.get("red1").netns, &server).expect("the VM gets out");
+    assert!(page.starts_with(&format!("{HOST_V4}:")), "outside saw red1 as {page}");
+}
+
+fn an_address_of_one_vm_leads_to_it_and_it_goes_out_under_it(hook: Hook) {
+    let lab = with_other_addresses(hook);
+    lab.ok(&format!("nat add one --one-to-one {OTHER_V4}=red1"));
+    lab.ok(&format!("nat add one6 --one-to-one {OTHER_V6}=red1"));
+    let vm = lab.get("red1");
+    for (server, other, own, client, host) in [
+        (
+            format!("{OUTSIDE_V4}:80"),
+            format!("{OTHER_V4}:8000"),
+            format!("{}:8000", vm.v4),
+            OUTSIDE_V4,
+            HOST_V4,
+        ),
+        (
+            format!("[{OUTSIDE_V6}]:80"),
+            format!("[{OTHER_V6}]:8000"),
+            format!("[{}]:8000", vm.v6),
+            OUTSIDE_V6,
+            HOST_V6,
+        ),
+    ] {
+        let _http = http_whoami(&lab.outside, &server);
+        let page = http_get(&vm.netns, &server).expect("the VM gets out");
+        let address = other.trim_end_matches("8000");
+        assert!(page.starts_with(address), "outside saw red1 as {page}");
+        let page = http_get(&lab.get("red2").netns, &server).expect("the VM gets out");
+        assert!(page.contains(host), "outside saw red2 as {page}");
+        let _service = http_whoami(&vm.netns, &own);
+        let page = http_get(&lab.outside, &other).expect("outside gets in");
+        assert!(page.contains(client), "red1 saw outside as {page}");
+        http_get(&lab.get("blue1").netns, &other).expect("VMs of other networks get there");
+    }
+    for address in [OTHER_V4, OTHER_V6] {
+        ping(&lab.outside, address).expect("the VM answers under its address");
+        ping(&vm.netns, if address == OTHER_V4 { OUTSIDE_V4 } else { OUTSIDE_V6 }).expect("echo gets out");
+    }
+    for address in [OUTSIDE_V4, OUTSIDE_V6] {
+        ping(&lab.host, address).expect("the host pings as before");
+    }
+    let refused = lab.fwd(&format!("nat add all --one-to-one {HOST_V4}=red2")).fails(5);
+    assert!(refused.contains("FWD-E510"), "{refused}");
+}
+
+fn an_exempt_destination_sees_the_vms_own_address(hook: Hook) {
+    let lab = lab(hook);
+    let vm = lab.get("red1");
+    lab.outside.run(&format!("ip route add {}/32 via {HOST_V4}", vm.v4));
+    lab.outside.run(&format!("ip route add {}/128 via {HOST_V6}", vm.v6));
+    lab.ok(&format!("nat add site --exempt {OUTSIDE_V4}/32"));
+    lab.ok(&format!("nat add site6 --network red --exempt {OUTSIDE_V6}/128"));
+    for (server, own, host) in
+        [(format!("{OUTSIDE_V4}:80"), &vm.v4, HOST_V4), (format!("[{OUTSIDE_V6}]:80"), &vm.v6, HOST_V6)]
+    {
+        let _http = http_whoami(&lab.outside, &server);
+        let page = http_get(&vm.netns, &server).expect("the VM gets out");
+        assert!(page.contains(own.as_str()), "outside saw red1 as {page}");
+        let page = http_get(&lab.get("blue1").netns, &server).expect("the VM gets out");
+        assert!(page.contains(host), "outside saw blue1, of a private network, as {page}");
+    }
 }

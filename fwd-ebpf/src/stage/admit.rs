@@ -236,12 +236,20 @@ pub fn try_l4_port<F: Deliver, A: Family>(frame: F, n: u32) -> Inserted {
     let Some(pair) = A::scratch().get_ptr_mut(F::PROGRAM) else { return Inserted::Full };
     // SAFETY: this CPU's and this program's row, which `admit` filled for this.
     let pair = unsafe { &mut *pair };
-    let (Ok(settings), Some(egress)) = (maps::settings(), maps::port(pair.entry.egress)) else {
+    let (Ok(settings), Some(egress), Some(from)) =
+        (maps::settings(), maps::port(pair.entry.egress), maps::port(pair.reply.egress))
+    else {
         return Inserted::Full;
     };
-    pair.entry.sport = nat::l4_port(settings.nat_l4_ports, &pair.key, n);
-    finish_translation(pair, egress);
-    if nat::is_taken(frame, &pair.reply_key) { Inserted::Taken } else { attempt(pair) }
+    let source = nat::source::<A>(from).filter(|source| A::from_ip(source.addr) == pair.entry.src);
+    let is_taken = if source.is_some_and(|source| source.keeps_l4_ports()) {
+        n > 0
+    } else {
+        pair.entry.sport = nat::l4_port(settings.nat_l4_ports, source, &pair.key, n);
+        finish_translation(pair, egress);
+        nat::is_taken(frame, &pair.reply_key)
+    };
+    if is_taken { Inserted::Taken } else { attempt(pair) }
 }
 
 #[inline(always)]

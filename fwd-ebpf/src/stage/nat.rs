@@ -8,13 +8,18 @@ use aya_ebpf::{
 };
 use fwd_common::{
     flow::FlowKey,
-    nat::{L4Range, candidate, mix},
+    id::NetworkId,
+    nat::{L4Range, Source, candidate, mix},
+    network::{self, Network},
     port::Port,
     proto::IpProto,
 };
 
 use super::forward;
-use crate::{frame::Frame, maps::Family};
+use crate::{
+    frame::Frame,
+    maps::{self, Family},
+};
 
 /// BPF_F_CURRENT_NETNS.
 const CURRENT_NETNS: u64 = u64::MAX;
@@ -25,14 +30,37 @@ pub fn address<A: Family>(port: &Port) -> A {
     A::from_ip(if A::IS_V6 { port.own6 } else { port.own4 })
 }
 
+/// What a port's flows to outside are to get as source; none: the uplink's address.
+#[inline(always)]
+pub fn source<A: Family>(port: &Port) -> Option<&Source> {
+    let source = &port.sources[A::IS_V6 as usize];
+    (!source.addr.is_none()).then_some(source)
+}
+
+/// What flows of a port get as source that leave by an uplink; the default address: there is no way out.
+#[inline(always)]
+pub fn outside_address<A: Family>(from: &Port, uplink: &Port) -> A {
+    match source::<A>(from) {
+        Some(source) => A::from_ip(source.addr),
+        None => address(uplink),
+    }
+}
+
+/// Whether a network's flows reach an address under their own.
+#[inline(always)]
+pub fn is_exempt<A: Family>(id: NetworkId, network: &Network, dst: A) -> bool {
+    network.has(network::flag::EXEMPTIONS) && maps::is_exempt(id, dst.ip())
+}
+
 /// The L4 port (network byte order) of try `n`.
 #[inline(always)]
-pub fn l4_port<A: Family>(range: L4Range, key: &FlowKey<A>, n: u32) -> u16 {
+pub fn l4_port<A: Family>(usual: L4Range, source: Option<&Source>, key: &FlowKey<A>, n: u32) -> u16 {
     let l4_ports = (key.sport as u32) << 16 | key.dport as u32;
     let seed = mix(mix(mix(key.src.sum(), key.dst.sum()), l4_ports), key.zone.0 as u32);
     // Echo ids are not kept: the host's own cannot be kept out of the way.
     let own = if key.proto == A::ICMP { 0 } else { u16::from_be(key.sport) };
-    candidate(range, own, seed, n).to_be()
+    let (range, is_kept) = source.map_or((usual, true), |source| source.choice(usual, own));
+    candidate(range, if is_kept { own } else { 0 }, seed, n).to_be()
 }
 
 /// Whether a reply with this key would belong to the host: to one of its sockets, or to a forward.

@@ -106,7 +106,7 @@ fn keeps_flows() -> bool {
     maps::settings().is_ok_and(|settings| settings.flags & settings::flag::KEEP_FLOWS != 0)
 }
 
-/// Whether a flow goes on though its forward leads there no longer.
+/// Whether a flow goes on though its forward leads there no longer, or it would now be translated otherwise.
 #[inline(always)]
 fn is_kept_from_forward<A: Family>(entry: &mut FlowEntry<A>) -> bool {
     if keeps_flows() {
@@ -169,16 +169,19 @@ fn reroute<F: Frame, A: Family>(
         return true;
     }
     let Ok(network) = maps::network(from.network) else { return false };
-    if !entry.has(flag::SOURCE_TRANSLATED) && !network.is(Mode::Routed) {
+    let is_translated = entry.has(flag::SOURCE_TRANSLATED);
+    let is_due = !network.is(Mode::Routed) && !nat::is_exempt(from.network, network, key.dst);
+    if is_translated != is_due && !is_kept_from_forward(entry) {
         return false;
     }
     let mut hop = route::Hop::default();
     if route::lookup(frame, network.fib_ifindex, (&key.src, &key.dst), &mut hop).is_err() {
         return false;
     }
-    if hop.egress != entry.egress
-        || (entry.has(flag::SOURCE_TRANSLATED) && nat::address::<A>(to) != entry.src)
-    {
+    if hop.egress != entry.egress {
+        return false;
+    }
+    if is_translated && nat::outside_address::<A>(from, to) != entry.src && !is_kept_from_forward(entry) {
         return false;
     }
     entry.out_dst = hop.mac;

@@ -77,7 +77,7 @@ pub fn find<F: Frame, A: Family>(
     {
         return inside(other, to);
     }
-    if network.is(Mode::Routed) {
+    if network.is(Mode::Routed) || nat::is_exempt(id, network, key.dst) {
         return outside(frame, network.fib_ifindex, to);
     }
     // An echo reply answers nothing here: its request would be a flow.
@@ -87,7 +87,7 @@ pub fn find<F: Frame, A: Family>(
     let mut hop = Hop::default();
     lookup::<F, A>(frame, network.fib_ifindex, (&key.src, &key.dst), &mut hop)?;
     let uplink = maps::port(hop.egress).ok_or(DropReason::NoRoute)?;
-    to.src = nat::address::<A>(uplink);
+    to.src = nat::outside_address::<A>(ingress.port, uplink);
     if to.src == A::default() {
         return Outcome::dropped(DropReason::NoRoute);
     }

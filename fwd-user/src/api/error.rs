@@ -97,6 +97,7 @@ codes! {
     507 OtherAbi Conflict "The pinned datapath is of another version of fwd." "Run fwd down with that version, or fwd down --purge.";
     508 OtherOptions Conflict "The daemon runs with other options." "Run fwd down first, or leave the options out.";
     509 NothingOnTrial Conflict "No change waits for confirmation." "See fwd config history: it was confirmed, or rolled back in time.";
+    510 HostAddress Conflict "The address is the only one that the host itself has there." "Use another address: ip address add ADDR dev UPLINK.";
     601 InvalidDocument Invalid "Several things are wrong; nothing was changed." "Mend each of them; they are listed.";
     602 BadName Invalid "The name is not one." "Use [a-z0-9][a-z0-9-]{0,31}.";
     603 BadValue Invalid "The value is not understood." "See the message for what is.";
@@ -114,6 +115,8 @@ codes! {
     615 BadSetting Invalid "There is no such setting, or its value is out of range." "See the message for the range, and fwd config show.";
     616 BadYaml Invalid "The file is not YAML, or not of the document's shape." "See the line and column.";
     617 BadStructure Invalid "A field is missing, unknown, or of the wrong type." "See the message for the field.";
+    618 BadNat Invalid "The translation cannot be made so." "See the message.";
+    619 NatClash Invalid "Two translations want the same thing." "Change one of them, or delete it.";
     701 TooMany Capacity "The host holds no more of these." "Delete some, or raise the limit if a setting holds it.";
     801 Denied Permission "The socket or a file may not be used by this user." "Use sudo, or become a member of the group fwd.";
     802 CapabilityMissing Permission "The daemon lacks a capability that it needs." "Run it as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN.";

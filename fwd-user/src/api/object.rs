@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Document, Forward, Group, Network, Policy, Port, Set, Uplink};
+use super::spec::{Document, Forward, Group, Nat, Network, Policy, Port, Set, Uplink};
 
 /// A kind of object, in the order of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,14 +14,23 @@ pub enum Noun {
     Network,
     Port,
     Forward,
+    Nat,
     Group,
     Set,
     Policy,
 }
 
 impl Noun {
-    pub const ALL: [Self; 7] =
-        [Self::Uplink, Self::Network, Self::Port, Self::Forward, Self::Group, Self::Set, Self::Policy];
+    pub const ALL: [Self; 8] = [
+        Self::Uplink,
+        Self::Network,
+        Self::Port,
+        Self::Forward,
+        Self::Nat,
+        Self::Group,
+        Self::Set,
+        Self::Policy,
+    ];
 
     /// `port`.
     pub const fn name(self) -> &'static str {
@@ -30,6 +39,7 @@ impl Noun {
             Self::Network => "network",
             Self::Port => "port",
             Self::Forward => "forward",
+            Self::Nat => "nat",
             Self::Group => "group",
             Self::Set => "set",
             Self::Policy => "policy",
@@ -43,6 +53,7 @@ impl Noun {
             Self::Network => "networks",
             Self::Port => "ports",
             Self::Forward => "forwards",
+            Self::Nat => "nats",
             Self::Group => "groups",
             Self::Set => "sets",
             Self::Policy => "policies",
@@ -69,6 +80,7 @@ pub enum Object {
     Network(Network),
     Port(Port),
     Forward(Forward),
+    Nat(Nat),
     Group(Group),
     Set(Set),
     Policy(Policy),
@@ -169,6 +181,7 @@ named! {
     Network networks name;
     Port ports name;
     Forward forwards name;
+    Nat nats name;
     Group groups name;
     Set sets name;
     Policy policies name;

@@ -31,6 +31,7 @@ pub struct Document {
     pub networks: Vec<Network>,
     pub ports: Vec<Port>,
     pub forwards: Vec<Forward>,
+    pub nats: Vec<Nat>,
     pub groups: Vec<Group>,
     pub sets: Vec<Set>,
     pub policies: Vec<Policy>,
@@ -193,6 +194,31 @@ pub struct Forward {
     /// When it ends, RFC 3339; null: never.
     #[serde(default)]
     pub expires: Option<String>,
+}
+
+/// How flows to outside are translated: under an address (`address`), one address for one port
+/// (`one_to_one`), or not at all (`exempt`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nat {
+    pub name: String,
+    /// The network whose flows it translates; of an exemption null: every nat network that is not private.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// The address that outside sees.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// `FIRST-LAST`: no other L4 ports of `address` are used; null: the VM's own, else one of nat_l4_ports.
+    #[serde(default)]
+    pub l4_ports: Option<String>,
+    /// `ADDR=PORT`: the outside address is the port's, both ways.
+    #[serde(default)]
+    pub one_to_one: Option<String>,
+    /// Destinations outside that are reached untranslated.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub exempt: Option<IpNet>,
 }
 
 /// A named set of ports: by name, by label, or both.

@@ -58,7 +58,7 @@ pub enum Command {
     /// Outside addresses and L4 ports that lead to a port
     #[command(subcommand)]
     Forward(forward::Verb),
-    /// Translations
+    /// How flows to outside are translated, and the live translations
     #[command(subcommand)]
     Nat(nat::Verb),
     /// Named sets of ports

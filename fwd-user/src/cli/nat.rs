@@ -1,14 +1,29 @@
-//! `fwd nat`: translations.
+//! `fwd nat`: how flows to outside are translated, and the live translations.
 
-use clap::{Args, Subcommand};
+use std::net::IpAddr;
+
+use clap::{ArgGroup, Args, Subcommand};
+use ipnet::IpNet;
 
 use super::{
+    args::{Delete, Name, WriteArgs},
     session::{Answered, Session},
+    verbs::{Added, Verbs},
     view::{self, Column, column, wide},
 };
-use crate::api::query::FlowQuery;
+use crate::api::{object::Noun, query::FlowQuery, spec};
 
 const COLUMNS: &[Column] = &[
+    column("NAME", "/name"),
+    column("NETWORK", "/network"),
+    column("ADDRESS", "/address"),
+    column("L4-PORTS", "/l4_ports"),
+    column("ONE-TO-ONE", "/one_to_one"),
+    column("EXEMPT", "/exempt"),
+    column("STATE", "/state"),
+];
+const NAT: Verbs = Verbs { noun: Noun::Nat, columns: COLUMNS };
+const FLOWS: &[Column] = &[
     column("NETWORK", "/network"),
     column("PORT", "/port"),
     column("PROTO", "/protocol"),
@@ -21,10 +36,50 @@ const COLUMNS: &[Column] = &[
     wide("AGE", "/age_secs"),
 ];
 
+const ADD: &str = "Add a translation of flows to outside\n\n\
+    Without one, flows of nat networks go out under the address of the uplink by which they leave. An address must be \
+    one that outside sends here: one of an uplink (ip address add ADDR dev UPLINK), or one that is routed to this host. \
+    An address of one port (--one-to-one) is the port's both ways, for TCP, UDP and ICMP, but for what forwards take of it.";
+
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Add a translation of flows to outside
+    #[command(long_about = ADD)]
+    Add(Add),
+    /// List the translations that are configured
+    List,
+    /// Show a translation that is configured
+    Show(Name),
+    /// Delete a translation; its flows are decided anew
+    Delete(Delete),
     /// List the live translations
     Table(Table),
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("kind").required(true).args(["address", "one_to_one", "exempt"])))]
+pub struct Add {
+    name: String,
+    /// The network whose flows it translates; of an exemption left out: every nat network that is not private
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<String>,
+    /// The address under which the network's flows go out
+    #[arg(long, value_name = "ADDR", requires = "network")]
+    address: Option<IpAddr>,
+    /// The only L4 ports of the address that they may have; left out: their own, else one of nat_l4_ports
+    #[arg(long, value_name = "FIRST-LAST", requires = "address")]
+    l4_ports: Option<String>,
+    /// An outside address for one port alone, both ways
+    #[arg(long, value_name = "ADDR=PORT")]
+    one_to_one: Option<String>,
+    /// Destinations outside that are reached under the VMs' own addresses
+    #[arg(long, value_name = "CIDR", value_parser = super::value::cidr)]
+    exempt: Option<IpNet>,
+    /// Succeed if an equal one exists
+    #[arg(long)]
+    may_exist: bool,
+    #[command(flatten)]
+    write: WriteArgs,
 }
 
 #[derive(Debug, Args)]
@@ -39,9 +94,30 @@ pub struct Table {
 
 impl Verb {
     pub async fn run(self, session: &Session) -> Answered {
-        let Self::Table(table) = self;
-        let query = FlowQuery { port: table.port, proto: table.proto, ..FlowQuery::default() };
-        let answer = session.client.get("/v1/nat/table", &query).await?;
-        session.print(&view::list(&answer, COLUMNS, session.format))
+        match self {
+            Self::Add(add) => add.run(session).await,
+            Self::List => NAT.list(session).await,
+            Self::Show(name) => NAT.show(session, &name.name).await,
+            Self::Delete(delete) => NAT.delete(session, &delete).await,
+            Self::Table(table) => {
+                let query = FlowQuery { port: table.port, proto: table.proto, ..FlowQuery::default() };
+                let answer = session.client.get("/v1/nat/table", &query).await?;
+                session.print(&view::list(&answer, FLOWS, session.format))
+            }
+        }
+    }
+}
+
+impl Add {
+    async fn run(self, session: &Session) -> Answered {
+        let nat = spec::Nat {
+            name: self.name,
+            network: self.network,
+            address: self.address,
+            l4_ports: self.l4_ports,
+            one_to_one: self.one_to_one,
+            exempt: self.exempt,
+        };
+        NAT.add(session, Added { object: &nat, may_exist: self.may_exist }, &self.write).await
     }
 }

@@ -10,6 +10,7 @@ mod forwards;
 mod hook;
 mod judge;
 mod lookup;
+mod nats;
 mod neighbors;
 mod networks;
 mod policies;
@@ -28,6 +29,7 @@ use crate::{api::status::ObjectState, host::inventory::Inventory, state::Desired
 
 pub use attachment::{Attachment, Programs};
 pub use judge::Party;
+use nats::Nats;
 pub use networks::gateway_mac;
 pub use policies::{Applied, Question, about, implicit_services};
 pub use tables::Tables;
@@ -41,9 +43,11 @@ pub struct Compiled {
     pub ports: BTreeMap<PortId, Attachment>,
     /// Forwards by name.
     pub forwards: BTreeMap<String, ForwardState>,
+    /// Translations by name.
+    pub nats: BTreeMap<String, ForwardState>,
 }
 
-/// Whether a forward works.
+/// Whether a forward or a translation works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardState {
     pub state: ObjectState,
@@ -56,10 +60,13 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
     let world = World::new(desired, inventory);
     let attachments = attachment::compile(&world);
     let members = networks::members(&world, &attachments);
-    let ports = ports::compile(&world, &attachments);
-    let (forwards, forward_states) = forwards::compile(&world);
+    let nats = Nats::of(&world);
+    let ports = ports::compile(&world, &nats, &attachments);
+    let (mut forwards, forward_states) = forwards::compile(&world);
+    nats.publish(&world, &mut forwards);
     let policies = policies::compile(&world, previous);
     let view = |id: &PortId| (*id, policies.views.get(id).copied().unwrap_or_default());
+    let nat_states = Nats::states(&world);
     let tables = Tables {
         settings: settings::compile(
             &world.settings,
@@ -68,7 +75,7 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
         views: ports.keys().map(view).collect(),
         port_of_device: ports::devices(&ports),
         devices: ports::xdp_targets(&ports),
-        networks: networks::compile(&world, &members, &attachments),
+        networks: networks::compile(&world, &members, (&nats, &attachments)),
         members: networks::member_rows(&members),
         neighbors: neighbors::compile(&world),
         allowed_sources: neighbors::allowed_sources(&world),
@@ -77,8 +84,9 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
         classes: policies.classes,
         policies: policies.policies,
         rows: policies.rows,
+        nat_exemptions: nats.exemptions(),
         forwards,
         ports,
     };
-    Compiled { tables, ports: attachments, forwards: forward_states }
+    Compiled { tables, ports: attachments, forwards: forward_states, nats: nat_states }
 }

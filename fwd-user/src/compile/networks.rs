@@ -8,7 +8,7 @@ use fwd_common::{
     network::{self, MemberKey, Network},
 };
 
-use super::{Attachment, World, world::VmPort};
+use super::{Attachment, Nats, World, world::VmPort};
 use crate::api::spec::{self, Mode};
 
 /// The MAC of this host in a network: of its end of the network's veth, and what guests know as their
@@ -47,7 +47,7 @@ pub(super) fn member_rows(members: &Members) -> BTreeMap<MemberKey, PortId> {
 pub(super) fn compile(
     world: &World<'_>,
     members: &Members,
-    attachments: &BTreeMap<PortId, Attachment>,
+    (nats, attachments): (&Nats<'_>, &BTreeMap<PortId, Attachment>),
 ) -> BTreeMap<NetworkId, Network> {
     let port_of = |map: &BTreeMap<String, PortId>, name: &str| map.get(name).copied().unwrap_or_default();
     let row = |(id, network): (NetworkId, &spec::Network)| {
@@ -55,9 +55,13 @@ pub(super) fn compile(
         let host_port = port_of(&world.numbers.host_ports, &network.name);
         // Routes of what a bridge carries are the outside's.
         let fib = attachments.get(&host_port).filter(|_| network.has_gateway());
+        let mut flags = if network.is_apart() { network::flag::PRIVATE } else { 0 };
+        if nats.has_exemptions(id) {
+            flags |= network::flag::EXEMPTIONS;
+        }
         let row = Network {
             mode: mode(network.mode) as u8,
-            flags: if network.is_apart() { network::flag::PRIVATE } else { 0 },
+            flags,
             host_port,
             uplink: bridged.map_or(PortId(0), |uplink| port_of(&world.numbers.uplinks, uplink)),
             members: members.get(&id).map_or(0, |m| m.len() as u16),

@@ -9,9 +9,9 @@ use fwd_common::{
 };
 
 use super::{
-    Attachment, World, hook,
+    Attachment, Nats, World, hook,
     networks::gateway_mac,
-    world::{VmPort, configured_mac, is_link_local},
+    world::{VmPort, configured_mac},
 };
 use crate::{
     api::spec::{Hook, Mode, Network, Uplink},
@@ -24,14 +24,16 @@ const USUAL_MTU: u16 = 1500;
 /// All rows.
 pub(super) fn compile(
     world: &World<'_>,
+    nats: &Nats<'_>,
     attachments: &BTreeMap<PortId, Attachment>,
 ) -> BTreeMap<PortId, Port> {
     let mut rows = BTreeMap::new();
     for port in &world.ports {
-        rows.insert(port.id, vm_port(world, port, &attachments[&port.id]));
+        let sources = nats.sources(port);
+        rows.insert(port.id, Port { sources, ..vm_port(world, port, &attachments[&port.id]) });
     }
     for (id, uplink, bridge) in world.uplinks() {
-        let row = self::uplink(world, uplink, bridge, (id, &attachments[&id]));
+        let row = self::uplink((world, nats), uplink, bridge, (id, &attachments[&id]));
         rows.insert(id, row);
     }
     for (network_id, network) in world.networks() {
@@ -79,7 +81,7 @@ fn vm_port(world: &World<'_>, vm: &VmPort<'_>, attachment: &Attachment) -> Port 
 }
 
 fn uplink(
-    world: &World<'_>,
+    (world, nats): (&World<'_>, &Nats<'_>),
     uplink: &Uplink,
     bridge: Option<&Network>,
     (id, attachment): (PortId, &Attachment),
@@ -109,8 +111,8 @@ fn uplink(
             zone: Zone::OUTSIDE,
             gateway_mac: mac,
             mtu: device.map_or(USUAL_MTU, |d| clamp_mtu(d.mtu)),
-            own4: nat_address(device, IpAddr::is_ipv4),
-            own6: nat_address(device, IpAddr::is_ipv6),
+            own4: nat_address(device, nats, true),
+            own6: nat_address(device, nats, false),
             ..common
         },
     }
@@ -157,11 +159,10 @@ fn clamp_mtu(mtu: u32) -> u16 {
     u16::try_from(mtu).unwrap_or(u16::MAX)
 }
 
-/// The first address of a family that others can answer to.
-fn nat_address(device: Option<&Device>, is_family: fn(&IpAddr) -> bool) -> Ip {
-    let addresses = device.into_iter().flat_map(|d| &d.addresses).map(|net| net.addr());
-    let mut usable = addresses.filter(|a| is_family(a) && !is_link_local(*a) && !a.is_loopback());
-    usable.next().map_or(Ip::NONE, Ip::from)
+/// The first address of a family that others can answer to, and that is not one port's alone.
+fn nat_address(device: Option<&Device>, nats: &Nats<'_>, is_ipv4: bool) -> Ip {
+    let mut own = device.into_iter().flat_map(|device| device.outside_addresses(is_ipv4));
+    own.find(|addr| !nats.is_of_one_port(*addr)).map_or(Ip::NONE, Ip::from)
 }
 
 /// The gateway's first address of a family.

@@ -7,6 +7,7 @@ use fwd_common::{
     forward::{Forward, ForwardKey},
     id::{ClassId, NetworkId, PortId, RowId},
     map,
+    nat::ExemptionKey,
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Network},
     policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
@@ -36,6 +37,8 @@ pub struct Tables {
     pub host_addresses: BTreeMap<NetworkAddress, u32>,
     /// With the prefix length in bits.
     pub forwards: BTreeMap<(ForwardKey, u32), Forward>,
+    /// With the prefix length in bits. The value means nothing.
+    pub nat_exemptions: BTreeMap<(ExemptionKey, u32), u32>,
     /// With the prefix length in bits.
     pub classes: BTreeMap<(ClassKey, u32), ClassId>,
     pub policies: BTreeMap<PolicyKey, RowId>,
@@ -56,6 +59,7 @@ impl Tables {
             (map::ALLOWED_SOURCES, self.allowed_sources.len()),
             (map::HOST_ADDRESSES, self.host_addresses.len()),
             (map::FORWARDS, self.forwards.len()),
+            (map::NAT_EXEMPTIONS, self.nat_exemptions.len()),
             // Two copies, one for each parity of the epoch.
             (map::IDENTITIES, 2 * self.classes.len()),
             (map::POLICIES, self.policies.len()),

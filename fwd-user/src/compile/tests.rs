@@ -4,6 +4,7 @@ use fwd_common::{
     addr::{Ip, Mac},
     forward::{ForwardKey, range_prefixes},
     id::{NetworkId, PortId, Zone},
+    nat::{ExemptionKey, L4Range, Source},
     neighbor::NetworkAddress,
     network::Mode,
     port::{PortKind, flag},
@@ -297,4 +298,38 @@ fn settings_reach_their_rows() {
     let class = fwd_common::conntrack::TimeoutClass::UdpEstablished;
     assert_eq!(tables.settings.timeouts[class as usize], ticks);
     assert_eq!(tables.settings.flags, fwd_common::settings::flag::FLOW_EVENTS);
+}
+
+#[test]
+fn translations_reach_the_rows_of_ports_forwards_and_exemptions() {
+    let mut document = lab();
+    document["nats"] = json!([
+        {"name": "out", "network": "vmnat", "address": "203.0.113.99", "l4_ports": "40000-40999"},
+        {"name": "one", "one_to_one": "198.51.100.99=web1"},
+        {"name": "site", "exempt": "192.0.2.0/24"},
+    ]);
+    let desired = desired(document);
+    let numbers = &desired.numbers;
+    let Compiled { tables, nats, .. } = compiled(&desired, &host());
+    let sources = |name: &str| tables.ports[&numbers.ports[name]].sources.map(|s| (s.addr, s.l4_ports));
+    let range = L4Range { low: 40_000, high: 40_999 };
+    let none = (Ip::NONE, L4Range::default());
+    assert_eq!(sources("web1"), [(ip("198.51.100.99"), Source::OWN), none]);
+    assert_eq!(sources("db1"), [(ip("203.0.113.99"), range), none]);
+    let rows: Vec<_> = tables.forwards.iter().filter(|(_, row)| row.id == numbers.nats["one"]).collect();
+    assert_eq!(rows.len(), 3, "TCP, UDP and ICMP");
+    assert!(rows.iter().all(|((key, bits), row)| {
+        (key.addr, *bits, row.to) == (ip("198.51.100.99"), ForwardKey::prefix(0), ip("10.10.0.11"))
+    }));
+    let vmnat = numbers.networks["vmnat"];
+    let exempt: Vec<_> = tables.nat_exemptions.keys().copied().collect();
+    let key = ExemptionKey { network: vmnat, _pad: 0, addr: ip("192.0.2.0") };
+    assert!(exempt.contains(&(key, ExemptionKey::prefix(96 + 24))), "{exempt:?}");
+    for (id, row) in &tables.networks {
+        let is_exempting = row.flags & fwd_common::network::flag::EXEMPTIONS != 0;
+        assert_eq!(is_exempting, exempt.iter().any(|(key, _)| key.network == *id));
+    }
+    assert_eq!((nats["site"].state, nats["one"].state), (ObjectState::Ready, ObjectState::Ready));
+    let reason = "The interface eth0 does not have 203.0.113.99, so nobody outside finds it. Add it: ip address add 203.0.113.99 dev eth0.";
+    assert_eq!(nats["out"], ForwardState { state: ObjectState::Pending, reason: Some(reason.to_owned()) });
 }

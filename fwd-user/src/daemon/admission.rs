@@ -8,7 +8,7 @@ use crate::{
     api::{
         error::{Code, Problem},
         object::Noun,
-        spec::{Document, Forward},
+        spec::{Document, Forward, Uplink},
         text::Listen,
     },
     host::Inventory,
@@ -18,7 +18,7 @@ use crate::{
 /// Whether the host has nothing to say against any edit of such an object.
 pub const fn has_no_say(noun: Noun) -> bool {
     match noun {
-        Noun::Uplink | Noun::Network | Noun::Port | Noun::Forward => false,
+        Noun::Uplink | Noun::Network | Noun::Port | Noun::Forward | Noun::Nat => false,
         Noun::Group | Noun::Set | Noun::Policy => true,
     }
 }
@@ -31,6 +31,7 @@ pub fn problems(accepted: &Accepted, inventory: &Inventory, sockets: &[Socket]) 
         match change.kind.as_str() {
             "uplink" => out.extend(uplink(change, document, inventory)),
             "port" => out.extend(port(change, document, inventory)),
+            "nat" => out.extend(nat(change, document, inventory)),
             "forward" => out.extend(forward(change, document, inventory, sockets)),
             _ => {}
         }
@@ -111,6 +112,30 @@ pub fn taken<'a>(
     let uplinks = document.uplinks.iter().filter_map(|u| inventory.devices.get(&u.device));
     let own: Vec<IpAddr> = uplinks.flat_map(|d| d.addresses.iter().map(|a| a.addr())).collect();
     sockets.iter().find(|socket| takes(&listen, socket, &own))
+}
+
+/// The only address under which this host itself goes out by an uplink is not for one port to have.
+fn nat(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
+    let index = document.nats.iter().position(|n| n.name == change.name)?;
+    let addr = document.nats[index].pair()?.addr;
+    let taken: Vec<IpAddr> = document.nats.iter().filter_map(|nat| Some(nat.pair()?.addr)).collect();
+    let is_last = |device: &&Uplink| {
+        let own = inventory.devices.get(&device.device);
+        let own: Vec<_> = own.into_iter().flat_map(|d| d.outside_addresses(addr.is_ipv4())).collect();
+        own.contains(&addr) && own.iter().all(|addr| taken.contains(addr))
+    };
+    let Uplink { device, .. } = document.uplinks.iter().find(is_last)?;
+    Some(Problem {
+        path: format!("/nats/{index}/one_to_one"),
+        code: Code::HostAddress,
+        kind: Code::HostAddress.kind(),
+        object: format!("nat {}", change.name),
+        message: format!(
+            "Nat {}: {addr} is the only address that this host itself has on {device}.",
+            change.name
+        ),
+        hints: vec![format!("Use another one: ip address add ADDR dev {device}.")],
+    })
 }
 
 fn before(change: &Change) -> Option<Forward> {

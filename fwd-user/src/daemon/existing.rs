@@ -7,7 +7,7 @@ use super::world::World;
 use crate::{
     api::{
         request::{Existing, WriteQuery},
-        spec::{Document, Port},
+        spec::{Document, Nat, Port},
     },
     compile::Tables,
     plan::{self, Admitted, MapOp, diff},
@@ -47,6 +47,7 @@ fn by_object(kind: &str, name: &str, document: &Document, numbers: &Numbers) -> 
     match kind {
         "policy" => numbers.rules.get(name).copied().map(Admitted::ByRule).into_iter().collect(),
         "forward" => numbers.forwards.get(name).copied().map(Admitted::ByForward).into_iter().collect(),
+        "nat" => by_nat(name, document, numbers),
         "port" => numbers.ports.get(name).copied().map(Admitted::AtPort).into_iter().collect(),
         "uplink" => numbers.uplinks.get(name).copied().map(Admitted::AtPort).into_iter().collect(),
         "network" => {
@@ -60,4 +61,16 @@ fn by_object(kind: &str, name: &str, document: &Document, numbers: &Numbers) -> 
         }
         _ => Vec::new(),
     }
+}
+
+/// One address for one port admits by itself; what another one translates are flows of its networks' ports.
+fn by_nat(name: &str, document: &Document, numbers: &Numbers) -> Vec<Admitted> {
+    let Some(nat) = document.find::<Nat>(name) else { return Vec::new() };
+    if let Some(pair) = nat.pair() {
+        let port = numbers.ports.get(&pair.port).copied().map(Admitted::AtPort);
+        return numbers.nats.get(name).copied().map(Admitted::ByForward).into_iter().chain(port).collect();
+    }
+    let is_of = |port: &&Port| nat.network.as_ref().is_none_or(|network| port.network == *network);
+    let ports = document.ports.iter().filter(is_of);
+    ports.filter_map(|port| numbers.ports.get(&port.name)).copied().map(Admitted::AtPort).collect()
 }

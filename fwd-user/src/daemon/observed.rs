@@ -61,6 +61,11 @@ impl Sight<'_> {
                 let (kept, but) = (CLIENT_IP, self.client_ip_exception(forward));
                 json!({"state": state, "state_reason": reason, "client_ip": kept, "client_ip_except": but})
             }
+            Object::Nat(nat) => {
+                let state = self.world.compiled.nats.get(&nat.name);
+                let (state, reason) = state.map_or((None, None), |s| (Some(s.state), s.reason.clone()));
+                json!({"state": state, "state_reason": reason})
+            }
             Object::Policy(policy) => {
                 let id = self.world.desired.numbers.rules.get(&policy.name);
                 let count = id.and_then(|id| self.rules.get(id)).copied().unwrap_or_default();

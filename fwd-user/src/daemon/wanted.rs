@@ -7,7 +7,7 @@ use super::served;
 use crate::{
     api::{
         settings::Settings,
-        spec::{Mode, Network},
+        spec::{Mode, Nat, Network},
         text::parse_mac,
     },
     compile::{Compiled, gateway_mac},
@@ -29,6 +29,8 @@ pub fn of(desired: &Desired, inventory: &Inventory, compiled: &Compiled, instanc
     };
     let uplinks = compiled.ports.values().filter(|port| port.kind == PortKind::Uplink);
     let has_nat = document.networks.iter().any(|n| n.mode == Mode::Nat);
+    let usual = has_nat.then(|| Settings::of(&document.settings).nat_l4_ports);
+    let own = document.nats.iter().filter_map(Nat::l4_range);
     // A bridge's host port is its uplink.
     let is_uplink = |n: &Network| n.mode == Mode::Bridge && n.uplink.is_some();
     let has_pair = |n: &&Network| n.has_host_port() && !is_uplink(n);
@@ -41,7 +43,7 @@ pub fn of(desired: &Desired, inventory: &Inventory, compiled: &Compiled, instanc
                 bridged_macs: bridged_macs(desired, &port.device),
             })
             .collect(),
-        nat_l4_ports: has_nat.then(|| Settings::of(&document.settings).nat_l4_ports),
+        nat_l4_ports: usual.into_iter().chain(own).collect(),
         services: served::services(desired, inventory, instance),
     }
 }

@@ -59,6 +59,18 @@ pub struct Device {
     pub xdp_refused: Option<String>,
 }
 
+impl Device {
+    /// Its addresses of a family to which others outside can answer, in the kernel's order.
+    pub fn outside_addresses(&self, is_ipv4: bool) -> impl Iterator<Item = IpAddr> {
+        let is_link_local = |addr: &IpAddr| match addr {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        let own = self.addresses.iter().map(IpNet::addr);
+        own.filter(move |addr| addr.is_ipv4() == is_ipv4 && !is_link_local(addr) && !addr.is_loopback())
+    }
+}
+
 /// What kind of interface it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceKind {

@@ -43,8 +43,8 @@ pub struct News {
 pub struct Wanted {
     pub host_ports: Vec<HostPort>,
     pub uplinks: Vec<Uplink>,
-    /// What NAT gives out; `None`: there is no NAT.
-    pub nat_l4_ports: Option<L4Range>,
+    /// What NAT gives out; ranges may overlap.
+    pub nat_l4_ports: Vec<L4Range>,
     pub services: Vec<Service>,
 }
 
@@ -77,7 +77,7 @@ impl Host {
     /// # Errors
     /// Stops at the first step that the host refuses; preparing again goes on from there.
     pub async fn prepare(&mut self, wanted: &Wanted) -> Result<()> {
-        reserved::reserve(wanted.nat_l4_ports, &mut self.journal)?;
+        reserved::reserve(&wanted.nat_l4_ports, &mut self.journal)?;
         let networks: Vec<&str> = wanted.host_ports.iter().map(|port| port.network.as_str()).collect();
         if let Some(error) = self.netlink.remove_host_ports_but(&networks).await.into_iter().next() {
             return Err(error);

@@ -13,11 +13,11 @@ use super::{
 
 const KEY: &str = "net/ipv4/ip_local_reserved_ports";
 
-/// Reserves a range (`None`: nothing), and gives back what was reserved before.
-pub(super) fn reserve(wanted: Option<L4Range>, journal: &mut Journal) -> Result<()> {
+/// Reserves ranges, and gives back what was reserved before.
+pub(super) fn reserve(wanted: &[L4Range], journal: &mut Journal) -> Result<()> {
     let held: Vec<L4Range> = journal.changes().iter().filter_map(range_of).collect();
     let foreign = without(&read()?, &held);
-    let added = wanted.map_or(Vec::new(), |range| without(&[range], &foreign));
+    let added = without(&union(wanted), &foreign);
     if added == held {
         return Ok(());
     }
@@ -72,6 +72,22 @@ fn parse(text: &str) -> Option<Vec<L4Range>> {
     text.split(',').filter(|part| !part.trim().is_empty()).map(one).collect()
 }
 
+/// The same L4 ports in ranges that do not overlap, in order.
+fn union(ranges: &[L4Range]) -> Vec<L4Range> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| range.low);
+    let mut out: Vec<L4Range> = Vec::new();
+    for range in sorted {
+        match out.last_mut() {
+            Some(last) if u32::from(range.low) <= u32::from(last.high) + 1 => {
+                last.high = last.high.max(range.high)
+            }
+            _ => out.push(range),
+        }
+    }
+    out
+}
+
 /// What of `ranges` is in none of `taken`, in order.
 fn without(ranges: &[L4Range], taken: &[L4Range]) -> Vec<L4Range> {
     let mut left = ranges.to_vec();
@@ -115,6 +131,13 @@ mod tests {
         ] {
             assert_eq!(joined(&without(&ranges(wanted), &ranges(taken))), added, "{wanted} without {taken}");
         }
+    }
+
+    #[test]
+    fn ranges_that_overlap_are_one() {
+        let union = |text: &str| joined(&union(&ranges(text)));
+        assert_eq!(union("40000-40999,20000-32767,30000-35000,35001"), "20000-35001,40000-40999");
+        assert_eq!(union("1-65535,65535"), "1-65535");
     }
 
     #[test]

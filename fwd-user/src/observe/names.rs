@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use fwd_common::id::{ForwardId, NetworkId, PortId, RuleId};
 
 use crate::{
-    api::spec::Action,
+    api::spec::{Action, Nat},
     state::{Desired, Numbers},
 };
 
@@ -53,6 +53,11 @@ impl Names {
     pub fn new(desired: &Desired) -> Self {
         let (document, numbers) = (&desired.document, &desired.numbers);
         let ports = named_ports(desired);
+        let forwards = numbers.forwards.iter().map(|(name, id)| (*id, name.clone()));
+        // A forward may have the same name.
+        let one_to_one = |name: &str| document.find::<Nat>(name).is_some_and(|nat| nat.one_to_one.is_some());
+        let nats = numbers.nats.iter().filter(|(name, _)| one_to_one(name));
+        let nats = nats.map(|(name, id)| (*id, format!("nat:{name}")));
         let policies: HashMap<_, _> = document.policies.iter().map(|p| (p.name.as_str(), p)).collect();
         let rule = |(name, id): (&String, &RuleId)| {
             let policy = policies.get(name.as_str())?;
@@ -65,7 +70,7 @@ impl Names {
             networks: numbers.networks.iter().map(|(name, id)| (*id, name.clone())).collect(),
             rules: numbers.rules.iter().filter_map(rule).collect(),
             has_staged_rules: document.policies.iter().any(|policy| policy.stage),
-            forwards: numbers.forwards.iter().map(|(name, id)| (*id, name.clone())).collect(),
+            forwards: forwards.chain(nats).collect(),
         }
     }
 
@@ -121,7 +126,7 @@ impl Names {
         (id.0 != 0).then(|| self.rules.get(&id).map_or_else(|| format!("#{}", id.0), |r| r.name.clone()))
     }
 
-    /// A forward's name; none of number 0.
+    /// A forward's name, `nat:NAME` of one address for one port; none of number 0.
     pub fn forward(&self, id: ForwardId) -> Option<String> {
         (id.0 != 0).then(|| self.forwards.get(&id).cloned().unwrap_or_else(|| format!("#{}", id.0)))
     }

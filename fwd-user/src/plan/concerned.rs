@@ -62,12 +62,14 @@ fn as_flows_see(row: Port) -> Port {
     Port { flow_limit: 0, half_open_limit: 0, mac_limit: 0, ..row }
 }
 
-/// All ports of a network whose ways changed; who else is its member changes no flow.
+/// All ports of a network whose ways or exemptions changed; who else is its member changes no flow.
 fn of_networks(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     let ways = |row: Option<Network>| row.map(|row| Network { members: 0, ..row });
     let rows = changed(&old.networks, &new.networks);
-    let networks: BTreeSet<NetworkId> =
+    let mut networks: BTreeSet<NetworkId> =
         rows.filter(|(_, a, b)| ways(*a) != ways(*b)).map(|(id, ..)| *id).collect();
+    let exemptions = changed(&old.nat_exemptions, &new.nat_exemptions);
+    networks.extend(exemptions.map(|((key, _), ..)| key.network));
     let ports = old.ports.iter().chain(&new.ports);
     ports.filter(|(_, row)| networks.contains(&row.network)).map(|(id, _)| *id).collect()
 }

@@ -36,6 +36,9 @@ fn put_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
         plan.push(MapOp::Put(Row::Settings(new.settings)));
     }
     put(plan, &old.ports, &new.ports, |id, row| Row::Port(*id, *row));
+    put(plan, &old.nat_exemptions, &new.nat_exemptions, |(key, bits), row| {
+        Row::NatExemption(*key, *bits, *row)
+    });
     put(plan, &old.networks, &new.networks, |id, row| Row::Network(*id, *row));
     put(plan, &old.host_addresses, &new.host_addresses, |key, row| Row::HostAddress(*key, *row));
     put(plan, &old.allowed_sources, &new.allowed_sources, |(key, bits), row| {
@@ -62,6 +65,7 @@ fn delete_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
     });
     delete(plan, &old.host_addresses, &new.host_addresses, |key| RowKeyOf::HostAddress(*key));
     delete(plan, &old.networks, &new.networks, |id| RowKeyOf::Network(*id));
+    delete(plan, &old.nat_exemptions, &new.nat_exemptions, |(key, bits)| RowKeyOf::NatExemption(*key, *bits));
     delete(plan, &old.ports, &new.ports, |id| RowKeyOf::Port(*id));
 }
 

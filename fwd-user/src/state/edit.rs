@@ -255,6 +255,7 @@ fn in_order_of(old: &Document, mut new: Document) -> Document {
     order(&old.networks, &mut new.networks);
     order(&old.ports, &mut new.ports);
     order(&old.forwards, &mut new.forwards);
+    order(&old.nats, &mut new.nats);
     order(&old.groups, &mut new.groups);
     order(&old.sets, &mut new.sets);
     order(&old.policies, &mut new.policies);

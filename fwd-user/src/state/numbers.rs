@@ -25,6 +25,8 @@ pub struct Numbers {
     pub host_ports: BTreeMap<String, PortId>,
     pub networks: BTreeMap<String, NetworkId>,
     pub forwards: BTreeMap<String, ForwardId>,
+    /// One address for one port is a forward of all that comes to it: of the same numbers.
+    pub nats: BTreeMap<String, ForwardId>,
     pub rules: BTreeMap<String, RuleId>,
     pub last: Last,
 }
@@ -68,11 +70,15 @@ impl Numbers {
         let mut next = || NetworkId(take(&mut used, &mut self.last.network, MAX_NETWORKS - 1) as u16);
         fill(&mut self.networks, wanted, &mut next);
         let wanted = names(document.forwards.iter().map(|f| &f.name).collect());
+        let nats = names(document.nats.iter().map(|n| &n.name).collect());
         self.forwards.retain(|name, _| wanted.contains(name));
-        let mut used: BTreeSet<u32> = self.forwards.values().map(|id| id.0).collect();
-        fill(&mut self.forwards, wanted, &mut || {
-            ForwardId(take(&mut used, &mut self.last.forward, u32::MAX))
-        });
+        self.nats.retain(|name, _| nats.contains(name));
+        let held = self.forwards.values().chain(self.nats.values());
+        let mut used: BTreeSet<u32> = held.map(|id| id.0).collect();
+        for (map, wanted) in [(&mut self.forwards, wanted), (&mut self.nats, nats)] {
+            let mut next = || ForwardId(take(&mut used, &mut self.last.forward, u32::MAX));
+            fill(map, wanted, &mut next);
+        }
         let wanted = names(document.policies.iter().map(|p| &p.name).collect());
         self.rules.retain(|name, _| wanted.contains(name));
         let mut used: BTreeSet<u32> = self.rules.values().map(|id| id.0).collect();
@@ -111,6 +117,7 @@ impl Numbers {
                 (HOST_PORT, port(&self.host_ports)),
             ],
             "forward" => vec![(FORWARD, self.forwards.get(name).map(|id| id.0))],
+            "nat" => vec![(NAT, self.nats.get(name).map(|id| id.0))],
             "policy" => vec![(RULE, self.rules.get(name).map(|id| id.0))],
             _ => Vec::new(),
         }
@@ -132,6 +139,7 @@ impl Numbers {
                 HOST_PORT => _ = numbers.host_ports.insert(name, PortId(short()?)),
                 NETWORK => _ = numbers.networks.insert(name, NetworkId(short()?)),
                 FORWARD => _ = numbers.forwards.insert(name, ForwardId(*number)),
+                NAT => _ = numbers.nats.insert(name, ForwardId(*number)),
                 RULE => _ = numbers.rules.insert(name, RuleId(*number)),
                 LAST => *numbers.last.of(&name).ok_or_else(wrong)? = *number,
                 _ => return Err(wrong()),
@@ -146,6 +154,7 @@ const UPLINK: &str = "uplink";
 const HOST_PORT: &str = "host_port";
 const NETWORK: &str = "network";
 const FORWARD: &str = "forward";
+const NAT: &str = "nat";
 const RULE: &str = "rule";
 /// Kind of the rows of [`Last`].
 pub const LAST: &str = "last";

@@ -17,19 +17,23 @@ pub(super) fn users(document: &Document, noun: Noun, name: &str) -> Vec<String> 
         Noun::Network => {
             let ports = document.ports.iter().filter(|p| p.network == name);
             users.extend(ports.map(|p| format!("port {}", p.name)));
+            let nats = document.nats.iter().filter(|n| n.network.as_deref() == Some(name));
+            users.extend(nats.map(|n| format!("nat {}", n.name)));
             users.extend(rules_with(document, &End::Network(name.to_owned())));
         }
         Noun::Port => {
             let leads_here = |to: &str| to.parse::<Target>().is_ok_and(|target| target.port == name);
             let forwards = document.forwards.iter().filter(|f| leads_here(&f.to));
             users.extend(forwards.map(|f| format!("forward {}", f.name)));
+            let nats = document.nats.iter().filter(|n| n.pair().is_some_and(|pair| pair.port == name));
+            users.extend(nats.map(|n| format!("nat {}", n.name)));
             let groups = document.groups.iter().filter(|g| g.members.iter().any(|m| m == name));
             users.extend(groups.map(|g| format!("group {}", g.name)));
             users.extend(rules_with(document, &End::Port(name.to_owned())));
         }
         Noun::Group => users.extend(rules_with(document, &End::Group(name.to_owned()))),
         Noun::Set => users.extend(rules_with(document, &End::Set(name.to_owned()))),
-        Noun::Forward | Noun::Policy => {}
+        Noun::Forward | Noun::Nat | Noun::Policy => {}
     }
     users
 }

@@ -6,6 +6,7 @@ use fwd_common::{
     forward::{Forward, ForwardKey},
     id::{ClassId, ForwardId, Identity, NetworkId, PolicyId, PortId, RowId, RuleId},
     map,
+    nat::ExemptionKey,
     neighbor::{self, Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Mode, Network},
     policy::{ClassKey, Direction, PolicyKey, RowKey, RowVerdict},
@@ -45,6 +46,7 @@ fn rows() -> Vec<Row> {
             ForwardKey::prefix(16),
             forward,
         ),
+        Row::NatExemption(ExemptionKey { network, _pad: 0, addr: key.addr }, ExemptionKey::prefix(128), 1),
         Row::Policy(PolicyKey::new(PolicyId(1), Direction::Egress, Identity::ANY), RowId(4)),
         Row::PolicyRow(
             RowKey::new(RowId(4), IpProto::TCP, 0),
@@ -78,7 +80,7 @@ fn every_row_written_is_read_back_and_deleted() {
     let rows = tables.networks.len() + tables.members.len() + tables.neighbors.len();
     let rows = rows + tables.host_addresses.len() + tables.allowed_sources.len() + tables.forwards.len();
     let rows = rows + tables.policies.len() + tables.rows.len() + tables.fdb.len() + tables.devices.len();
-    assert_eq!(rows, 10);
+    assert_eq!(rows + tables.nat_exemptions.len(), 11);
     let deletions: Vec<MapOp> = plan.iter().filter_map(deletion).collect();
     kernel.apply(&deletions).expect("every row can be deleted");
     let after = kernel.tables().expect("rows are readable");
@@ -98,6 +100,7 @@ fn deletion(op: &MapOp) -> Option<MapOp> {
         Row::AllowedSource(key, bits, _) => RowKeyOf::AllowedSource(key, bits),
         Row::HostAddress(key, _) => RowKeyOf::HostAddress(key),
         Row::Forward(key, bits, _) => RowKeyOf::Forward(key, bits),
+        Row::NatExemption(key, bits, _) => RowKeyOf::NatExemption(key, bits),
         Row::Policy(key, _) => RowKeyOf::Policy(key),
         Row::PolicyRow(key, bits, _) => RowKeyOf::PolicyRow(key, bits),
         Row::Fdb(key, _) => RowKeyOf::Fdb(key),

@@ -5,13 +5,11 @@ use serde_json::Value;
 
 use crate::api::object::Noun;
 
-/// The list of a document that this version does not have.
-pub const LIST: &str = "nats";
-
 /// The fields of a kind of object.
 pub const fn fields(noun: Noun) -> &'static [&'static str] {
     match noun {
         Noun::Forward => &["from"],
+        Noun::Nat => &["prefix"],
         Noun::Uplink | Noun::Network | Noun::Port | Noun::Group | Noun::Set | Noun::Policy => &[],
     }
 }

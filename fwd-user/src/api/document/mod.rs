@@ -145,7 +145,7 @@ impl Text {
     fn check(&mut self, value: Value) {
         let Value::Object(mut map) = value else {
             let hint = format!(
-                "Begin with `api: {API}`, then uplinks, networks, ports, forwards, groups, sets, policies."
+                "Begin with `api: {API}`, then uplinks, networks, ports, forwards, nats, groups, sets, policies."
             );
             return self.tell("", "a document is a mapping", &hint);
         };
@@ -165,13 +165,13 @@ impl Text {
                 "networks" => document.networks = self.objects(value, &pointer, "name"),
                 "ports" => document.ports = self.objects(value, &pointer, "name"),
                 "forwards" => document.forwards = self.objects(value, &pointer, "name"),
+                "nats" => document.nats = self.objects(value, &pointer, "name"),
                 "groups" => document.groups = self.objects(value, &pointer, "name"),
                 "sets" => document.sets = self.objects(value, &pointer, "name"),
                 "policies" => document.policies = self.objects(value, &pointer, "name"),
-                later::LIST => self.refuse_unless_idle(&value, &pointer),
                 _ => {
                     self.point_at_key(&pointer);
-                    let known = "Known are api, settings, uplinks, networks, ports, forwards, groups, sets, policies.";
+                    let known = "Known are api, settings, uplinks, networks, ports, forwards, nats, groups, sets, policies.";
                     self.tell(&pointer, &format!("{key} is not part of a document"), known);
                 }
             }
@@ -311,7 +311,8 @@ mod tests {
                 6:3: Forward a: from is not built yet. Leave it out; a later version does it.
             "#]],
         );
-        assert_eq!(Text::read("api: fwd/v1\nnats: [{}]\n").problems[0].code, Code::NotBuilt);
+        let prefix = "api: fwd/v1\nnats: [{name: a, network: n, prefix: \"fd00::/48=2001:db8::/48\"}]\n";
+        assert_eq!(Text::read(prefix).problems[0].code, Code::NotBuilt);
     }
 
     #[test]
@@ -319,7 +320,7 @@ mod tests {
         check(
             "api: fwd/v1\nnetworks:\n- name: a\n  mode: natt\n  mtu: big\n  colour: red\n- mode: nat\nports: 5\nfoo: 1\n",
             expect![[r#"
-                9:1: Document: foo is not part of a document. Known are api, settings, uplinks, networks, ports, forwards, groups, sets, policies.
+                9:1: Document: foo is not part of a document. Known are api, settings, uplinks, networks, ports, forwards, nats, groups, sets, policies.
                 4:9: Network a: natt is not possible here. Write one of nat, routed, bridge, host, isolated.
                 6:3: Network a: colour is not known here. Known are name, mode, subnets, gateways, uplink, dhcp, dns, mtu, default_policy, private, isolate_ports.
                 5:8: Network a: invalid type: string "big", a number from 0 to 65535 is wanted. 
@@ -340,13 +341,13 @@ mod tests {
         check(
             "- 1\n",
             expect![[r#"
-                1:1: Document: a document is a mapping. Begin with `api: fwd/v1`, then uplinks, networks, ports, forwards, groups, sets, policies.
+                1:1: Document: a document is a mapping. Begin with `api: fwd/v1`, then uplinks, networks, ports, forwards, nats, groups, sets, policies.
             "#]],
         );
         check(
             "",
             expect![[r#"
-                1:1: Document: a document is a mapping. Begin with `api: fwd/v1`, then uplinks, networks, ports, forwards, groups, sets, policies.
+                1:1: Document: a document is a mapping. Begin with `api: fwd/v1`, then uplinks, networks, ports, forwards, nats, groups, sets, policies.
             "#]],
         );
         check(

@@ -386,6 +386,7 @@ fn read_object(noun: Noun, value: Value) -> Result<Object, ApiError> {
         Noun::Network => document::object(&value, &name).map(Object::Network),
         Noun::Port => document::object(&value, &name).map(Object::Port),
         Noun::Forward => document::object(&value, &name).map(Object::Forward),
+        Noun::Nat => document::object(&value, &name).map(Object::Nat),
         Noun::Group => document::object(&value, &name).map(Object::Group),
         Noun::Set => document::object(&value, &name).map(Object::Set),
         Noun::Policy => document::object(&value, &name).map(Object::Policy),

@@ -8,6 +8,7 @@ mod listen;
 mod moment;
 mod name;
 mod packet;
+mod pair;
 mod service;
 
 pub use dhcp::{AddressRange, Dhcp};
@@ -17,6 +18,7 @@ pub use listen::{Listen, Protocols, Target};
 pub use moment::Moment;
 pub use name::{parse_device, parse_mac, parse_name, parse_selector};
 pub use packet::{IpPacket, PacketText};
+pub use pair::Pair;
 pub use service::{Match, Service, ServiceNames};
 
 use fwd_common::nat::L4Range;

@@ -33,7 +33,7 @@ impl<'a> Known<'a> {
             Noun::Port => self.ports.contains(name),
             Noun::Group => self.groups.contains(name),
             Noun::Set => self.sets.contains(name),
-            Noun::Uplink | Noun::Forward | Noun::Policy => false,
+            Noun::Uplink | Noun::Forward | Noun::Nat | Noun::Policy => false,
         }
     }
 }

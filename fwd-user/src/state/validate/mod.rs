@@ -4,6 +4,7 @@ mod forwards;
 mod groups;
 mod known;
 mod listens;
+mod nats;
 mod networks;
 mod policies;
 mod ports;
@@ -21,7 +22,7 @@ use crate::api::{
     error::{Code, Problem},
     object::Named,
     settings,
-    spec::{Document, Forward, Group, Network, Policy, Port, Set},
+    spec::{Document, Forward, Group, Nat, Network, Policy, Port, Set},
     text::parse_name,
 };
 
@@ -39,6 +40,7 @@ pub(super) fn problems(document: &Document) -> Vec<Problem> {
     check_names::<Network>(document, &mut out);
     check_names::<Port>(document, &mut out);
     check_names::<Forward>(document, &mut out);
+    check_names::<Nat>(document, &mut out);
     check_names::<Group>(document, &mut out);
     check_names::<Set>(document, &mut out);
     check_names::<Policy>(document, &mut out);
@@ -48,6 +50,7 @@ pub(super) fn problems(document: &Document) -> Vec<Problem> {
     ports::check(document, &mut out);
     forwards::check(document, &mut out);
     listens::check(document, &mut out);
+    nats::check(document, &mut out);
     let known = Known::of(document);
     groups::check(document, &known, &mut out);
     policies::check(document, &known, &mut out);

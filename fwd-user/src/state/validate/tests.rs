@@ -281,3 +281,39 @@ fn what_the_tables_cannot_hold_is_refused() {
     let problems = found(json!({"ports": (0..1025).map(member).collect::<Vec<_>>()}));
     assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [Kind::Capacity]);
 }
+
+#[test]
+fn a_translation_is_of_one_kind_and_takes_what_nobody_has() {
+    let nats = |nats: Value| told(json!({ "nats": nats }));
+    assert_eq!(
+        nats(json!([
+            {"name": "out", "network": "vmnat", "address": "203.0.113.11", "l4_ports": "20000-59999"},
+            {"name": "out6", "network": "vmnat", "address": "2001:db8::11"},
+            {"name": "one", "one_to_one": "203.0.113.12=web1"},
+            {"name": "two", "network": "vmnat", "one_to_one": "203.0.113.13=db1"},
+            {"name": "site", "exempt": "192.0.2.0/24"},
+            {"name": "site6", "network": "vmnat", "exempt": "2001:db8:1::/48"},
+        ])),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        nats(json!([
+            {"name": "out", "network": "vmnat", "address": "203.0.113.11"},
+            {"name": "again", "network": "vmnat", "address": "203.0.113.12"},
+            {"name": "one", "one_to_one": "203.0.113.11=web1"},
+            {"name": "two", "one_to_one": "203.0.113.11=db1"},
+            {"name": "three", "one_to_one": "203.0.113.14=pc"},
+            {"name": "four", "one_to_one": "224.0.0.1=db1", "network": "lan"},
+        ])),
+        [
+            "/nats/1/address Nat again: nat out has that address, network or port already.",
+            "/nats/3/one_to_one Nat two: nat one has that address, network or port already.",
+            "/nats/4/one_to_one Nat three: port pc is on network lan.",
+            "/nats/5/network Nat four: network lan does not translate.",
+            "/nats/5/one_to_one Nat four: outside cannot answer to 224.0.0.1.",
+            "/nats/5/one_to_one Nat four: port db1 is on network vmnat.",
+            "/nats/5/one_to_one Nat four: nat two has that address, network or port already.",
+            "/nats/0/address Nat out: nat two gives that address to one port.",
+        ]
+    );
+}
