@@ -100,7 +100,7 @@ fn rogues(liar: &Vm, victim: &Vm) -> Vec<Lie> {
     let mut lies = vec![
         lie("DHCP offer", &offer, "rogue_server"),
         lie("DHCP offer to one", &offer.clone().to_ip(ip(&victim.v4)).to_mac(victim.mac), "rogue_server"),
-        lie("DHCP offer behind options", &offer.ip_options(&[1, 1, 1, 0]), "ipv4_options_unsupported"),
+        lie("DHCP offer behind options", &offer.ip_options(&[1, 1, 1, 0]), "rogue_server"),
         lie("DHCPv6 advertise", &advert.payload([2; 40]).macs(liar.mac, victim.mac), "rogue_server"),
         lie("RA", &router, "rogue_server"),
         lie("RA to one", &router.to_ip(ip(&victim.v6)).to_mac(victim.mac), "rogue_server"),
@@ -123,24 +123,21 @@ fn message(kind: u8, client: Mac) -> Vec<u8> {
     [&[kind, 1, 6, 0][..], &[0; 24], &client.0, &[0; 202]].concat()
 }
 
-/// What hides its L4 header, or would be put together to something else than was judged.
+/// What hides its L4 header.
 fn hidden(liar: &Vm, victim: &Vm) -> Vec<Lie> {
     let mut lies = vec![];
     for (own, victims) in [(&liar.v4, &victim.v4), (&liar.v6, &victim.v6)] {
-        let udp = Packet::udp((own.as_str(), 9), (victims.as_str(), 9)).macs(liar.mac, victim.mac);
         let part = |offset, more, bytes: usize| {
-            let part = Packet::ip(ip(own), ip(victims), L4::Other { protocol: 17 }).payload(vec![0; bytes]);
+            let part = Packet::ip(ip(own), ip(victims), L4::Other { protocol: 6 }).payload(vec![0; bytes]);
             part.macs(liar.mac, victim.mac).fragment(Fragment { id: 7, offset, more })
         };
         lies.extend([
-            lie("first fragment too short", &part(0, true, 8), "fragment_unsupported"),
-            lie("later fragment", &part(8, false, 16), "fragment_unsupported"),
-            lie("overlapping first", &part(0, true, 32), "fragment_unsupported"),
-            lie("overlapping later", &part(16, false, 32), "fragment_unsupported"),
+            lie("first fragment too short", &part(0, true, 8), "fragment_tiny"),
+            lie("later fragment", &part(8, false, 16), "fragment_before_first"),
         ]);
         if ip(own).is_ipv6() {
-            let chain = [Extension::HOP_BY_HOP, Extension::DESTINATION, Extension::ROUTING];
-            let chained = chain.into_iter().fold(udp, |p, number| p.extension(Extension::padding(number)));
+            let udp = Packet::udp((own.as_str(), 9), (victims.as_str(), 9)).macs(liar.mac, victim.mac);
+            let chained = (0..8).fold(udp, |p, _| p.extension(Extension::padding(Extension::DESTINATION)));
             lies.push(lie("header chain", &chained, "ipv6_extension_unsupported"));
         }
     }
