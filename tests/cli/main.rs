@@ -6,6 +6,7 @@
 mod instance;
 
 mod api;
+mod audit;
 mod bench;
 mod config;
 mod doctor;

@@ -109,6 +109,8 @@ settings! {
     mark: u32 = 0x0800_0000, Bit, "The skb mark bit of frames that fwd itself emits; 0 for none.";
     events_per_tick: u32 = 512, Count(0, 65_535), "Most events (drops, flows) that each CPU tells within 134 ms; counters are exact whatever this is.";
     metrics_detail: MetricsDetail = MetricsDetail::Rule, DETAIL, "How much detail /metrics has: totals, by port and forward, or by rule too.";
+    audit_log_mib: u32 = 256, Count(1, 1 << 20), "Most room of the audit log, in MiB; the oldest records go.";
+    audit_log_time: u32 = 183 * DAY, Seconds(DAY, 3650 * DAY), "How long the audit log is kept: six months.";
     flow_log: bool = true, ON_OFF, "Whether starts and ends of flows are told (fwd flow watch).";
 }
 

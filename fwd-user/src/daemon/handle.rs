@@ -117,9 +117,14 @@ impl Handle {
 }
 
 /// Has the writer end flows; for a thread that may wait.
-fn end(jobs: &mpsc::UnboundedSender<Job>, commands: Vec<Command>) -> Answer<u64> {
+fn end(
+    jobs: &mpsc::UnboundedSender<Job>,
+    commands: Vec<Command>,
+    query: &FlowQuery,
+    author: Author,
+) -> Answer<u64> {
     let (reply, answer) = oneshot::channel();
-    jobs.send(Job::EndFlows { commands, reply }).map_err(|_| ending())?;
+    jobs.send(Job::EndFlows { commands, query: query.clone(), author, reply }).map_err(|_| ending())?;
     answer.blocking_recv().map_err(|_| ending())?
 }
 
@@ -182,8 +187,8 @@ impl Service for Handle {
         self.job(|reply| Job::TestPolicy { asked, reply }).await
     }
 
-    async fn confirm(&self) -> Answer<Written> {
-        self.job(|reply| Job::Confirm { reply }).await
+    async fn confirm(&self, author: Author) -> Answer<Written> {
+        self.job(|reply| Job::Confirm { author, reply }).await
     }
 
     async fn roll_back(&self, query: RollbackQuery, author: Author) -> Answer<Written> {
@@ -258,12 +263,12 @@ impl Service for Handle {
         self.flows(query).await?.pop().ok_or_else(|| no_flow(name))
     }
 
-    async fn end_flows(&self, query: FlowQuery) -> Answer<Written> {
+    async fn end_flows(&self, query: FlowQuery, author: Author) -> Answer<Written> {
         let jobs = self.jobs.clone();
         let name = query.name.clone();
         let end = move |view: &View<'_>| {
             let mut ended = Ok(0);
-            let take = &mut |commands| match (&ended, end(&jobs, commands)) {
+            let take = &mut |commands| match (&ended, end(&jobs, commands, &query, author)) {
                 (Ok(before), Ok(now)) => {
                     ended = Ok(before + now);
                     ControlFlow::Continue(())
@@ -325,7 +330,7 @@ impl Service for Handle {
         self.observer.events.missed(events);
     }
 
-    async fn down(&self, keep_datapath: bool) -> Answer<()> {
-        self.job(|reply| Job::Down { keep_datapath, reply }).await
+    async fn down(&self, keep_datapath: bool, author: Author) -> Answer<()> {
+        self.job(|reply| Job::Down { keep_datapath, author, reply }).await
     }
 }

@@ -1,6 +1,7 @@
 //! The daemon: one writer, an HTTP server on a unix socket, metrics on loopback; and its start and end.
 
 mod admission;
+mod audit;
 mod bundle;
 mod diagnosis;
 mod existing;

@@ -3,7 +3,10 @@
 
 use std::time::SystemTime;
 
+use serde_json::json;
+
 use super::{
+    audit::Happened,
     bundle::Bundle,
     summary,
     trial::{Keeping, Trial},
@@ -65,7 +68,7 @@ fn document_at(store: &Sqlite, revision: u64) -> Result<Document, ApiError> {
 
 impl Writer {
     /// Confirms what is on trial.
-    pub(super) fn confirm(&mut self) -> Result<Written, ApiError> {
+    pub(super) fn confirm(&mut self, author: Author) -> Result<Written, ApiError> {
         let revision = self.world.desired.revision;
         if self.trial.is_none() {
             let sentence = format!("No change waits for confirmation; the revision is {revision}.");
@@ -75,6 +78,7 @@ impl Writer {
         self.tools.store.confirm(revision)?;
         self.begin_trial(None, revision);
         self.publish();
+        self.tools.audit.note(Some(author), Happened::Confirmed { revision });
         Ok(Written { api: API.to_owned(), revision, ..Written::default() })
     }
 
@@ -84,11 +88,23 @@ impl Writer {
         let confirmed = self.trial.as_ref().map(|_| self.world.confirmed);
         let target = query.revision.or(confirmed).unwrap_or(before);
         let edit = Edit::Replace(document_at(&self.tools.store, target)?);
-        if confirmed == Some(target) && !query.dry_run {
-            return self.go_back(edit, Some(author), query.if_revision);
+        let (from, RollbackQuery { dry_run, if_revision, .. }) = (self.world.desired.revision, query);
+        let query = WriteQuery { dry_run, if_revision, ..WriteQuery::default() };
+        let written = match confirmed == Some(target) && !dry_run {
+            true => self.go_back(edit, Some(author), if_revision),
+            false => self.write(edit, query, Some(author)),
+        };
+        if !dry_run {
+            let asked = json!({"action": "rollback", "to": target});
+            let happened = match &written {
+                Ok(Written { revision, .. }) => {
+                    Happened::RolledBack { from, to: target, revision: *revision }
+                }
+                Err(error) => Happened::Refused { asked, error },
+            };
+            self.tools.audit.note(Some(author), happened);
         }
-        let RollbackQuery { dry_run, if_revision, .. } = query;
-        self.write(edit, WriteQuery { dry_run, if_revision, ..WriteQuery::default() }, Some(author))
+        written
     }
 
     /// After a trial's time. What fails is logged and shown: the trial stays, to be ended by hand.
@@ -102,6 +118,7 @@ impl Writer {
             Ok(written) => {
                 let revision = written.revision;
                 tracing::warn!("revision {from} was not confirmed in time: back to {to}, as {revision}");
+                self.tools.audit.note(None, Happened::RolledBack { from, to, revision });
             }
             Err(error) => tracing::error!("revision {from} could not be rolled back: {error}"),
         }

@@ -14,7 +14,9 @@ use tokio::{
 };
 
 use super::{
-    DatapathKind, LogLevel, Metrics, Options, expiry,
+    DatapathKind, LogLevel, Metrics, Options,
+    audit::Audit,
+    expiry,
     failure::of_read,
     ground::{Ground, KernelGround, MemoryGround},
     handle::{Fixed, Handle},
@@ -106,7 +108,9 @@ impl Engine {
     /// Blocks: the store, the kernel and the host are asked here.
     fn open(options: &Options, trials: Trials) -> Result<Self, ApiError> {
         let store = Sqlite::open(&options.state_dir.join(STORE))?;
-        let flows = Settings::of(&store.load()?.document.settings).flow_limit;
+        let kept = store.load()?;
+        let audit = Audit::open(&options.state_dir, &kept)?;
+        let flows = Settings::of(&kept.document.settings).flow_limit;
         let (ground, observer, kernel, tracer): (Box<dyn Ground>, _, _, _) = match options.datapath {
             DatapathKind::Memory => {
                 let ground = MemoryGround::open(options.inventory.as_deref())?;
@@ -126,7 +130,8 @@ impl Engine {
         let observer = Arc::new(observer);
         let instance = instance(&options.state_dir);
         let services = services::read();
-        let tools = Tools { ground, store, observer: Arc::clone(&observer), services, instance, trials };
+        let tools =
+            Tools { ground, store, audit, observer: Arc::clone(&observer), services, instance, trials };
         let (mut writer, world) = Writer::new(tools)?;
         // What ended while no daemon ran is not to be shown. Apart: the borrow must end before the writer writes.
         let due = expiry::due(&world.borrow());

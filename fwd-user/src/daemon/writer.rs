@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     admission,
+    audit::{Audit, Happened},
     bundle::{self, Bundle, Write},
     existing,
     failure::{of_query, of_read},
@@ -31,6 +32,7 @@ use crate::{
         answer::{PlanSummary, Revision, Written},
         error::{ApiError, Code},
         policy_test::{PolicyTestRow, PolicyTests},
+        query::FlowQuery,
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::API,
         text::ServiceNames,
@@ -53,6 +55,8 @@ pub enum Job {
     /// Ends flows by their keys, and answers how many there were.
     EndFlows {
         commands: Vec<Command>,
+        query: FlowQuery,
+        author: Author,
         reply: Reply<u64>,
     },
     Revisions {
@@ -64,6 +68,7 @@ pub enum Job {
         reply: Reply<Vec<PolicyTestRow>>,
     },
     Confirm {
+        author: Author,
         reply: Reply<Written>,
     },
     RollBack {
@@ -82,6 +87,7 @@ pub enum Job {
     /// The last one.
     Down {
         keep_datapath: bool,
+        author: Author,
         reply: Reply<()>,
     },
 }
@@ -93,6 +99,7 @@ pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 pub struct Tools {
     pub ground: Box<dyn Ground>,
     pub store: Sqlite,
+    pub audit: Audit,
     pub observer: Arc<Observer>,
     pub services: ServiceNames,
     /// Keeps the namespaces of several daemons apart.
@@ -117,6 +124,7 @@ impl Writer {
     /// The store or the datapath cannot be read, or the document cannot be brought about.
     pub fn new(mut tools: Tools) -> Result<(Self, watch::Receiver<Arc<World>>), ApiError> {
         let (desired, confirmed) = rollback::confirmed(&mut tools.store, &tools.services)?;
+        tools.audit.catch_up(&tools.store, &desired, false);
         let tables = tools.ground.tables()?;
         let (readers, seen) = watch::channel(Arc::default());
         let compiled = Compiled { tables, ..Compiled::default() };
@@ -138,10 +146,12 @@ impl Writer {
                     (writes, next) = bundle::gather(first, &mut jobs);
                     self.write_all(writes);
                 }
-                Job::EndFlows { commands, reply } => _ = reply.send(self.tools.ground.end_flows(&commands)),
+                Job::EndFlows { commands, query, author, reply } => {
+                    _ = reply.send(self.end_flows(&commands, &query, author));
+                }
                 Job::Revisions { query, reply } => _ = reply.send(self.revisions(query)),
                 Job::TestPolicy { asked, reply } => _ = reply.send(self.test_policy(asked)),
-                Job::Confirm { reply } => _ = reply.send(self.confirm()),
+                Job::Confirm { author, reply } => _ = reply.send(self.confirm(author)),
                 Job::RollBack { query, author, reply } => _ = reply.send(self.roll_back(query, author)),
                 Job::Expired(trial) => self.expire(trial),
                 Job::Host(changes) => self.follow_host(&changes),
@@ -151,7 +161,8 @@ impl Writer {
                     }
                 }
                 Job::Served => self.look_again(),
-                Job::Down { keep_datapath, reply } => {
+                Job::Down { keep_datapath, author, reply } => {
+                    self.tools.audit.note(Some(author), Happened::Down { keep_datapath });
                     let result = if keep_datapath { Ok(()) } else { self.tear_down() };
                     _ = reply.send(result);
                     return;
@@ -164,6 +175,7 @@ impl Writer {
         let answers = self.make(&writes);
         for (write, answer) in writes.into_iter().zip(answers) {
             self.note(&answer, write.query, write.asked);
+            self.note_refusal(&write, &answer);
             _ = write.reply.send(answer);
         }
         if let Err(error) = self.tools.store.tidy() {
@@ -303,6 +315,8 @@ impl Writer {
         let confirmed = if is_on_trial { self.world.confirmed } else { bundle.desired.revision };
         match self.bring_about(&bundle, keeping, confirmed, query) {
             Ok(placed) => {
+                let Tools { audit, store, .. } = &mut self.tools;
+                audit.accepted(&bundle.edits, store, &bundle.desired, is_on_trial);
                 if trial.is_some() || !is_on_trial {
                     self.begin_trial(trial, confirmed);
                 }

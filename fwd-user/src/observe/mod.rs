@@ -21,6 +21,7 @@ mod names;
 mod observer;
 mod pinned;
 mod reader;
+mod record_file;
 mod rule_log;
 pub mod rules;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use names::{NamedPort, NamedRule, Names, PortRole};
 pub use observer::Observer;
 pub use pinned::{EventRing, PinnedMaps, open_events};
 pub use reader::{Family, FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows};
+pub use record_file::{Keep, RecordFile};
 pub use usage::Usage;
 pub use view::View;
 

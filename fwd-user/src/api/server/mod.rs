@@ -266,8 +266,8 @@ async fn settings<S: Service>(
     Ok(axum::Json(s.write(edit, query, author).await?).into_response())
 }
 
-async fn confirm<S: Service>(State(s): State<S>) -> Result<Response, ApiError> {
-    Ok(axum::Json(s.confirm().await?).into_response())
+async fn confirm<S: Service>(State(s): State<S>, author: Author) -> Result<Response, ApiError> {
+    Ok(axum::Json(s.confirm(author).await?).into_response())
 }
 
 async fn roll_back<S: Service>(
@@ -328,9 +328,10 @@ async fn flow<S: Service>(State(s): State<S>, Path(name): Path<String>) -> Resul
 
 async fn end_flows<S: Service>(
     State(s): State<S>,
+    author: Author,
     Asked(query): Asked<FlowQuery>,
 ) -> Result<Response, ApiError> {
-    Ok(axum::Json(s.end_flows(query).await?).into_response())
+    Ok(axum::Json(s.end_flows(query, author).await?).into_response())
 }
 
 async fn translations<S: Service>(
@@ -373,8 +374,12 @@ struct DownQuery {
     keep_datapath: bool,
 }
 
-async fn down<S: Service>(State(s): State<S>, Asked(query): Asked<DownQuery>) -> Result<Response, ApiError> {
-    s.down(query.keep_datapath).await?;
+async fn down<S: Service>(
+    State(s): State<S>,
+    author: Author,
+    Asked(query): Asked<DownQuery>,
+) -> Result<Response, ApiError> {
+    s.down(query.keep_datapath, author).await?;
     Ok(axum::Json(json!({"api": API})).into_response())
 }
 

@@ -50,7 +50,7 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// Judges policy tests.
     fn test_policy(&self, asked: PolicyTests) -> impl Future<Output = Answer<Vec<PolicyTestRow>>> + Send;
     /// Confirms what is on trial.
-    fn confirm(&self) -> impl Future<Output = Answer<Written>> + Send;
+    fn confirm(&self, author: Author) -> impl Future<Output = Answer<Written>> + Send;
     /// Makes the document of an earlier revision the next one, or tells what it would do.
     fn roll_back(&self, query: RollbackQuery, author: Author)
     -> impl Future<Output = Answer<Written>> + Send;
@@ -65,7 +65,7 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
     fn flow(&self, name: &str) -> impl Future<Output = Answer<FlowRow>> + Send;
     /// Ends flows.
-    fn end_flows(&self, query: FlowQuery) -> impl Future<Output = Answer<Written>> + Send;
+    fn end_flows(&self, query: FlowQuery, author: Author) -> impl Future<Output = Answer<Written>> + Send;
     fn translations(&self, query: FlowQuery) -> impl Future<Output = Answer<Vec<FlowRow>>> + Send;
     fn flow_count(&self, query: FlowQuery) -> impl Future<Output = Answer<FlowCount>> + Send;
     fn drops(&self, query: DropQuery) -> impl Future<Output = Answer<Vec<DropRow>>> + Send;
@@ -79,5 +79,5 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// Counts events that a watcher was too slow for.
     fn missed(&self, events: u64);
     /// Ends the daemon; unless the datapath is kept, the host is as it was before the answer.
-    fn down(&self, keep_datapath: bool) -> impl Future<Output = Answer<()>> + Send;
+    fn down(&self, keep_datapath: bool, author: Author) -> impl Future<Output = Answer<()>> + Send;
 }
