@@ -3,8 +3,8 @@
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{Shutdown, shutdown};
@@ -89,11 +89,25 @@ pub fn http_get(netns: &Netns, to: &str) -> Result<String> {
     })
 }
 
+/// A UDP socket. One that this test had there before may still be held by a process that another test has
+/// forked, until that executes its program.
+fn bound(at: &str) -> io::Result<UdpSocket> {
+    let begun = Instant::now();
+    loop {
+        match UdpSocket::bind(at) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound,
+        }
+    }
+}
+
 /// A UDP service on `at` that answers every datagram with `<sender> <datagram>`.
 #[must_use]
 #[track_caller]
 pub fn udp_whoami(netns: &Netns, at: &str) -> Service {
-    let socket = netns.inside(|| UdpSocket::bind(at)).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let socket = netns.inside(|| bound(at)).unwrap_or_else(|error| panic!("{at}: {error}"));
     let serving = socket.try_clone().expect("a descriptor can be duplicated");
     Service::start(netns, &socket, move || {
         let mut buffer = [0; 1 << 16];
@@ -114,7 +128,7 @@ pub fn udp_whoami(netns: &Netns, at: &str) -> Service {
 /// If none comes within a second, twice.
 pub fn ask_udp(netns: &Netns, from: &str, to: &str, text: &str) -> Result<String> {
     netns.inside(|| {
-        let socket = UdpSocket::bind(from).with_context(|| format!("{from} cannot be bound"))?;
+        let socket = bound(from).with_context(|| format!("{from} cannot be bound"))?;
         socket.connect(to)?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         let mut buffer = [0; 1 << 16];
