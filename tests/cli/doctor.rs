@@ -1,27 +1,20 @@
-//! `fwd doctor`.
+//! `fwd doctor` and `fwd forward test`.
 
 use expect_test::expect;
 
 use crate::check;
 
+/// A VM that is not there, and a forward on an address that nobody has.
+const FAULTS: [&str; 3] = [
+    "network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q",
+    "port add web1 --device tap7 --network vmnat --ip 10.10.0.11 -q",
+    "forward add web --listen tcp:203.0.113.77:8080 --to web1:80 -q",
+];
+
 #[test]
-fn nothing_is_told_of_a_healthy_host_and_faults_by_step() {
+fn nothing_is_told_of_a_healthy_host() {
     check(
-        &[
-            "doctor",
-            "doctor -q",
-            "doctor -o json",
-            "network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q",
-            "port add web1 --device tap7 --network vmnat --ip 10.10.0.11 -q",
-            "forward add web --listen tcp:203.0.113.77:8080 --to web1:80 -q",
-            "doctor",
-            "doctor -o csv",
-            "doctor -o name",
-            "doctor -o json",
-            "forward test web",
-            "forward test web -o csv",
-            "forward test nobody",
-        ],
+        &["doctor", "doctor -q", "doctor -o json"],
         expect![[r#"
             $ fwd doctor
             Nothing is wrong: links, addresses, routes, transport, services.
@@ -33,6 +26,15 @@ fn nothing_is_told_of_a_healthy_host_and_faults_by_step() {
               "healthy": true,
               "findings": []
             }
+        "#]],
+    );
+}
+
+#[test]
+fn faults_are_told_by_step() {
+    check(
+        &[FAULTS[0], FAULTS[1], FAULTS[2], "doctor", "doctor -o csv", "doctor -o name", "doctor -o json"],
+        expect![[r#"
             $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
             $ fwd port add web1 --device tap7 --network vmnat --ip 10.10.0.11 -q
             $ fwd forward add web --listen tcp:203.0.113.77:8080 --to web1:80 -q
@@ -90,6 +92,25 @@ fn nothing_is_told_of_a_healthy_host_and_faults_by_step() {
               ]
             }
             [exit code 20]
+        "#]],
+    );
+}
+
+#[test]
+fn a_test_names_the_steps_that_fail() {
+    check(
+        &[
+            FAULTS[0],
+            FAULTS[1],
+            FAULTS[2],
+            "forward test web",
+            "forward test web -o csv",
+            "forward test nobody",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add web1 --device tap7 --network vmnat --ip 10.10.0.11 -q
+            $ fwd forward add web --listen tcp:203.0.113.77:8080 --to web1:80 -q
             $ fwd forward test web
             Forward web: tcp:203.0.113.77:8080 to web1:80
             link         failed

@@ -98,13 +98,11 @@ fn translations_are_added_shown_and_deleted() {
 }
 
 #[test]
-fn bad_translations_are_refused_with_what_to_do() {
+fn bad_addresses_of_networks_are_refused_with_what_to_do() {
     check(
         &[
             NETWORK,
             "network add far --mode routed --subnet 10.20.0.0/24 --uplink eth0 -q",
-            "network add own --mode nat --subnet 10.10.0.0/24 --uplink eth0 --private -q",
-            PORT,
             "nat add out --network vmnat",
             "nat add out --address 198.51.100.10",
             "nat add out --network vmnat --exempt 192.0.2.0/24 --l4-ports 20000-59999",
@@ -112,20 +110,10 @@ fn bad_translations_are_refused_with_what_to_do() {
             "nat add out --network far --address 198.51.100.10",
             "nat add out --network gone --address 198.51.100.10",
             "nat add out --network vmnat --address 198.51.100.10 --l4-ports 9-1",
-            "nat add one --one-to-one 198.51.100.11",
-            "nat add one --one-to-one 198.51.100.11=web2",
-            "nat add one --one-to-one 2001:db8::11=web1",
-            "nat add site --network own --exempt 192.0.2.0/24",
-            "nat add site --exempt 192.0.2.1/24",
-            "nat add one --one-to-one 198.51.100.11=web1 -q",
-            "nat add two --one-to-one 198.51.100.12=web1",
-            "nat add out --network vmnat --address 198.51.100.11",
         ],
         expect![[r#"
             $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --subnet fd00:10::/64 --uplink eth0 -q
             $ fwd network add far --mode routed --subnet 10.20.0.0/24 --uplink eth0 -q
-            $ fwd network add own --mode nat --subnet 10.10.0.0/24 --uplink eth0 --private -q
-            $ fwd port add web1 --device tap0 --network vmnat --mac 52:54:00:00:00:11 --ip 10.10.0.11 -q
             $ fwd nat add out --network vmnat
             error: the following required arguments were not provided:
               <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>>
@@ -167,6 +155,30 @@ fn bad_translations_are_refused_with_what_to_do() {
               Write it as 1-9.
               (FWD-E603; fwd explain FWD-E603)
             [exit code 6]
+        "#]],
+    );
+}
+
+#[test]
+fn bad_addresses_of_ports_and_exemptions_are_refused_with_what_to_do() {
+    check(
+        &[
+            NETWORK,
+            "network add own --mode nat --subnet 10.10.0.0/24 --uplink eth0 --private -q",
+            PORT,
+            "nat add one --one-to-one 198.51.100.11",
+            "nat add one --one-to-one 198.51.100.11=web2",
+            "nat add one --one-to-one 2001:db8::11=web1",
+            "nat add site --network own --exempt 192.0.2.0/24",
+            "nat add site --exempt 192.0.2.1/24",
+            "nat add one --one-to-one 198.51.100.11=web1 -q",
+            "nat add two --one-to-one 198.51.100.12=web1",
+            "nat add out --network vmnat --address 198.51.100.11",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --subnet fd00:10::/64 --uplink eth0 -q
+            $ fwd network add own --mode nat --subnet 10.10.0.0/24 --uplink eth0 --private -q
+            $ fwd port add web1 --device tap0 --network vmnat --mac 52:54:00:00:00:11 --ip 10.10.0.11 -q
             $ fwd nat add one --one-to-one 198.51.100.11
             error: Nat one: `198.51.100.11` is not an address and a port.
               Write ADDR=PORT, as 203.0.113.11=web1.

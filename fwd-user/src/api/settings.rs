@@ -111,7 +111,7 @@ settings! {
     metrics_detail: MetricsDetail = MetricsDetail::Rule, DETAIL, "How much detail /metrics has: totals, by port and forward, or by rule too.";
     audit_log_mib: u32 = 256, Count(1, 1 << 20), "Most room of the audit log, in MiB; the oldest records go.";
     audit_log_time: u32 = 183 * DAY, Seconds(DAY, 3650 * DAY), "How long the audit log is kept: six months.";
-    flow_log: bool = true, ON_OFF, "Whether starts and ends of flows are told (fwd flow watch).";
+    flow_log: bool = true, ON_OFF, "Whether starts of flows are told (fwd flow watch).";
 }
 
 /// A line of the table.

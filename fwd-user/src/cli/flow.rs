@@ -41,7 +41,7 @@ const EVENT: &[&str] = &["/time", "/event", "/port", "/protocol", "/source", "/d
 pub enum Verb {
     /// List the flows
     List(List),
-    /// Tell of flows as they start and end
+    /// Tell of flows as they start
     Watch(Watch),
     /// Show one flow
     Show(One),
