@@ -54,6 +54,21 @@ impl Zone {
 impl PolicyId {
     /// No rule applies and the default is open.
     pub const OPEN: Self = Self(0);
+
+    /// The policy of VM ports that rules do not tell apart. Closed networks with a gateway have services that
+    /// nobody needs to allow.
+    pub const fn of(vm: Identity, default: DefaultOf) -> Self {
+        Self(vm.0 << 2 | default as u32)
+    }
+}
+
+/// What a port's network has for those whom no rule names: part of a [`PolicyId`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DefaultOf {
+    Open = 1,
+    Closed = 2,
+    ClosedWithGateway = 3,
 }
 
 impl Identity {

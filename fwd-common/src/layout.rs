@@ -36,6 +36,8 @@ const _: () = {
     size::<forward::Forward>(32);
     size::<policy::ClassKey>(20);
     size::<policy::PolicyKey>(12);
+    // A value takes a multiple of eight bytes in a hash: the second row costs nothing.
+    size::<policy::RowCopies>(8);
     size::<policy::RowKey>(8);
     size::<policy::RowVerdict>(12);
     size::<fdb::FdbKey>(8);

@@ -42,7 +42,7 @@ maps! {
     FORWARDS User "Longest prefix of (protocol, address, L4 port): where a forward leads.";
     NAT_EXEMPTIONS User "Longest prefix of (network, address): destinations outside that a network's flows reach untranslated.";
     IDENTITIES User "Longest prefix of (epoch parity, address): the class of addresses that rules name by CIDR.";
-    POLICIES User "Hash by (policy, peer, direction): the row of services that applies.";
+    POLICIES User "Hash by (policy, peer, direction): the row of services that applies, by the epoch's parity.";
     ROWS User "Longest prefix of (row, protocol, L4 port): the verdict and its rule.";
     FDB Both "Hash by (network, MAC): the port behind which it was last seen. Static rows are user space's.";
     FLOWS4 Kernel "Hash by (zone, addresses, L4 ports, protocol): one direction of an IPv4 flow.";

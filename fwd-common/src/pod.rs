@@ -41,6 +41,7 @@ mod user {
         nat::ExemptionKey,
         policy::ClassKey,
         policy::PolicyKey,
+        policy::RowCopies,
         policy::RowKey,
         policy::RowVerdict,
         fdb::FdbKey,

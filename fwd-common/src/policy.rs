@@ -2,8 +2,9 @@
 //!
 //! Priorities and overlaps are resolved in user space. A port has one [`PolicyId`]; with the direction and
 //! the peer's identity it leads to a row (two look-ups at most: this peer, then any peer), and the row with
-//! protocol and L4 port to a verdict (one longest-prefix look-up). Rows and policies are immutable under
-//! their id: an edit writes new ones and flips the ports' views.
+//! protocol and L4 port to a verdict (one longest-prefix look-up). A row is immutable under its id. Which row
+//! a policy has for a peer stands there twice, as all else that an edit changes: the epoch's parity says
+//! which one holds, so an edit writes only what it changes, and binds as a whole with one write.
 
 use crate::{
     drop::DropReason,
@@ -32,7 +33,7 @@ impl Direction {
     }
 }
 
-/// Key of `POLICIES`; its value is a [`RowId`].
+/// Key of `POLICIES`; its value is a [`RowCopies`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyKey {
@@ -47,6 +48,26 @@ impl PolicyKey {
     #[inline(always)]
     pub const fn new(policy: PolicyId, direction: Direction, peer: Identity) -> Self {
         Self { policy, peer, direction: direction as u8, _pad: [0; 3] }
+    }
+}
+
+/// Value of `POLICIES`: the row that holds in each parity of the epoch; 0: none, any peer's holds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCopies(pub [RowId; 2]);
+
+impl RowCopies {
+    /// The row in an epoch.
+    #[inline(always)]
+    pub const fn row(self, epoch: u32) -> Option<RowId> {
+        let row = if epoch & 1 == 0 { self.0[0] } else { self.0[1] };
+        if row.0 == 0 { None } else { Some(row) }
+    }
+
+    /// With another row in an epoch and those of its parity.
+    pub const fn with(mut self, epoch: u32, row: RowId) -> Self {
+        self.0[(epoch & 1) as usize] = row;
+        self
     }
 }
 

@@ -21,7 +21,7 @@ use fwd_common::{
     nat::ExemptionKey,
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MAX_NETWORKS, MemberKey, Network},
-    policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
+    policy::{ClassKey, Policies, PolicyKey, RowCopies, RowKey, RowVerdict},
     port::{MAX_PORTS, Port, PortKind, PortUse},
     refusal::{self, Refusal, WAYS},
     settings::Settings,
@@ -61,7 +61,7 @@ static NAT_EXEMPTIONS: LpmTrie<ExemptionKey, u32> = LpmTrie::with_max_entries(65
 #[map]
 static IDENTITIES: LpmTrie<ClassKey, ClassId> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 #[map]
-static POLICIES: HashMap<PolicyKey, RowId> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+static POLICIES: HashMap<PolicyKey, RowCopies> = HashMap::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 #[map]
 static ROWS: LpmTrie<RowKey, RowVerdict> = LpmTrie::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
 #[map]
@@ -273,14 +273,17 @@ pub fn class(epoch: u32, addr: Ip) -> ClassId {
     IDENTITIES.get(&key).copied().unwrap_or_default()
 }
 
-/// The compiled rules in their maps.
-pub struct PolicyMaps;
+/// The compiled rules in their maps, as they are in an epoch.
+pub struct PolicyMaps {
+    pub epoch: u32,
+}
 
 impl Policies for PolicyMaps {
     #[inline(always)]
     fn row(&self, key: &PolicyKey) -> Option<RowId> {
-        // SAFETY: rows are four bytes, written whole.
-        unsafe { POLICIES.get(key).copied() }
+        // SAFETY: a write puts a new element in the place of the old one, and the copy of the epoch in use
+        // is not written.
+        unsafe { POLICIES.get(key) }.and_then(|rows| rows.row(self.epoch))
     }
     #[inline(always)]
     fn verdict(&self, key: &RowKey) -> Option<RowVerdict> {

@@ -128,7 +128,7 @@ fn decide(
     staged: &mut Staged,
 ) -> Outcome<RuleId> {
     let key = PolicyKey::new(asked.view(epoch).policy, direction, peer);
-    match policy::decide(&PolicyMaps, key, service, staged) {
+    match policy::decide(&PolicyMaps { epoch }, key, service, staged) {
         Ok(rule) => Outcome::ok(rule),
         Err(Denied { reason, rule }) => Outcome::dropped(Dropped { reason, rule, direction }),
     }

@@ -119,6 +119,7 @@ const fn written(op: &MapOp) -> Option<(&'static str, bool)> {
         MapOp::Put(row) => (put(row), false),
         MapOp::StageView(..) | MapOp::Bump(_) => (map::PORTS, false),
         MapOp::StageClass(_, _, class) => (map::IDENTITIES, class.is_none()),
+        MapOp::StagePolicy(_, row) => (map::POLICIES, row.is_none()),
         MapOp::Commit => (map::SETTINGS, false),
         MapOp::Delete(key) => (deleted(key), true),
         MapOp::Recheck | MapOp::Cut(_) => return None,

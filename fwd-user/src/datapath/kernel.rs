@@ -6,8 +6,8 @@ use std::path::Path;
 
 use fwd_common::{
     addr::Mac,
-    id::{ClassId, PortId},
-    policy::ClassKey,
+    id::{ClassId, PortId, RowId},
+    policy::{ClassKey, PolicyKey},
     port::View,
     settings::Settings,
     sweep::Op,
@@ -183,6 +183,10 @@ impl Kernel {
                     maps.put_class((*key, *bits), *class, maps.settings()?.epoch + 1)?;
                     staged.classes.push(((*key, *bits), *class));
                 }
+                MapOp::StagePolicy(key, row) => {
+                    maps.put_policy(*key, *row, maps.settings()?.epoch + 1)?;
+                    staged.policies.push((*key, *row));
+                }
                 MapOp::Commit => {
                     let mut settings = maps.settings()?;
                     settings.epoch = settings.epoch.wrapping_add(1);
@@ -226,6 +230,9 @@ impl Kernel {
         for (key, class) in staged.classes.drain(..) {
             self.maps.put_class(key, class, spare)?;
         }
+        for (key, row) in staged.policies.drain(..) {
+            self.maps.put_policy(key, row, spare)?;
+        }
         staged.is_committed = false;
         Ok(())
     }
@@ -236,7 +243,14 @@ impl Kernel {
 struct Staged {
     views: Vec<(PortId, View)>,
     classes: Vec<((ClassKey, u32), Option<ClassId>)>,
+    policies: Vec<(PolicyKey, Option<RowId>)>,
     is_committed: bool,
+}
+
+impl Staged {
+    const fn is_empty(&self) -> bool {
+        self.views.is_empty() && self.classes.is_empty() && self.policies.is_empty()
+    }
 }
 
 impl Datapath for Kernel {
@@ -245,7 +259,7 @@ impl Datapath for Kernel {
     fn apply(&mut self, plan: &[MapOp]) -> Result<()> {
         let mut staged = Staged::default();
         let result = self.run(plan, &mut staged);
-        if result.is_err() || !staged.views.is_empty() || !staged.classes.is_empty() {
+        if result.is_err() || !staged.is_empty() {
             // What was staged must not come into force with the next plan's commit.
             read::align_copies(&self.maps)?;
         }

@@ -10,7 +10,7 @@ use fwd_common::{
     nat::ExemptionKey,
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Network},
-    policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
+    policy::{ClassKey, PolicyKey, RowCopies, RowKey, RowVerdict},
     port::{Port, View},
     settings::Settings,
 };
@@ -50,7 +50,7 @@ pub(super) struct Maps {
     pub forwards: Table<Prefix<ForwardKey>, Forward>,
     pub nat_exemptions: Table<Prefix<ExemptionKey>, u32>,
     pub classes: Table<Prefix<ClassKey>, ClassId>,
-    pub policies: Table<PolicyKey, RowId>,
+    pub policies: Table<PolicyKey, RowCopies>,
     pub rows: Table<Prefix<RowKey>, RowVerdict>,
     pub fdb: Table<FdbKey, FdbEntry>,
     /// The kernel's; read only, to know how far a sweep goes.
@@ -114,7 +114,7 @@ impl Maps {
             Row::HostAddress(key, value) => self.host_addresses.put(&key, &value),
             Row::Forward(data, bits, forward) => self.forwards.put(&Prefix { bits, data }, &forward),
             Row::NatExemption(data, bits, value) => self.nat_exemptions.put(&Prefix { bits, data }, &value),
-            Row::Policy(key, row) => self.policies.put(&key, &row),
+            Row::Policy(key, row) => self.policies.put(&key, &RowCopies([row; 2])),
             Row::PolicyRow(data, bits, verdict) => self.rows.put(&Prefix { bits, data }, &verdict),
             Row::Fdb(key, entry) => self.fdb.put(&key, &entry),
         }
@@ -161,6 +161,12 @@ impl Maps {
             Some(class) => self.classes.put(&key, &class),
             None => self.classes.delete(&key),
         }
+    }
+
+    /// Writes one of the two copies of a policy's row; `None` takes it out, and the entry if neither is left.
+    pub fn put_policy(&self, key: PolicyKey, row: Option<RowId>, copy: u32) -> Result<()> {
+        let rows = self.policies.get(&key)?.unwrap_or_default().with(copy, row.unwrap_or_default());
+        if rows == RowCopies::default() { self.policies.delete(&key) } else { self.policies.put(&key, &rows) }
     }
 
     fn is_low(&self, ifindex: u32) -> bool {

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, convert::Infallible};
 
 use fwd_common::{
-    id::{ClassId, PortId},
-    policy::ClassKey,
+    id::{ClassId, PortId, RowId},
+    policy::{ClassKey, PolicyKey},
     port::View,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 /// Rows in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Without views and classes, which have two copies.
+    /// Without what has two copies.
     rows: Tables,
     epoch: u32,
     copies: [PolicyCopy; 2],
@@ -30,6 +30,7 @@ pub struct Memory {
 struct PolicyCopy {
     views: BTreeMap<PortId, View>,
     classes: BTreeMap<(ClassKey, u32), ClassId>,
+    policies: BTreeMap<PolicyKey, RowId>,
 }
 
 impl Memory {
@@ -45,7 +46,7 @@ impl Memory {
         self.generations.get(&port).copied().unwrap_or_default()
     }
 
-    /// Whether both copies of views and classes are the same, as every plan must leave them.
+    /// Whether both copies of what has two are the same, as every plan must leave them.
     pub fn is_settled(&self) -> bool {
         self.copies[0] == self.copies[1]
     }
@@ -73,7 +74,9 @@ impl Memory {
             Row::HostAddress(key, row) => set(&mut rows.host_addresses, key, row),
             Row::Forward(key, bits, row) => set(&mut rows.forwards, (key, bits), row),
             Row::NatExemption(key, bits, row) => set(&mut rows.nat_exemptions, (key, bits), row),
-            Row::Policy(key, row) => set(&mut rows.policies, key, row),
+            Row::Policy(key, row) => {
+                self.copies.iter_mut().for_each(|copy| set(&mut copy.policies, key, row));
+            }
             Row::PolicyRow(key, bits, row) => set(&mut rows.rows, (key, bits), row),
             Row::Fdb(key, row) => set(&mut rows.fdb, key, row),
         }
@@ -95,7 +98,9 @@ impl Memory {
             RowKeyOf::HostAddress(key) => unset(&mut rows.host_addresses, &key),
             RowKeyOf::Forward(key, bits) => unset(&mut rows.forwards, &(key, bits)),
             RowKeyOf::NatExemption(key, bits) => unset(&mut rows.nat_exemptions, &(key, bits)),
-            RowKeyOf::Policy(key) => unset(&mut rows.policies, &key),
+            RowKeyOf::Policy(key) => {
+                self.copies.iter_mut().for_each(|copy| unset(&mut copy.policies, &key));
+            }
             RowKeyOf::PolicyRow(key, bits) => unset(&mut rows.rows, &(key, bits)),
             RowKeyOf::Fdb(key) => unset(&mut rows.fdb, &key),
         }
@@ -109,6 +114,8 @@ impl Memory {
                 MapOp::StageView(port, view) => set(&mut copy.views, port, view),
                 MapOp::StageClass(key, bits, Some(class)) => set(&mut copy.classes, (key, bits), class),
                 MapOp::StageClass(key, bits, None) => unset(&mut copy.classes, &(key, bits)),
+                MapOp::StagePolicy(key, Some(row)) => set(&mut copy.policies, key, row),
+                MapOp::StagePolicy(key, None) => unset(&mut copy.policies, &key),
                 _ => {}
             }
         }
@@ -131,7 +138,7 @@ impl Datapath for Memory {
         for op in plan {
             match *op {
                 MapOp::Put(row) => self.put(row),
-                MapOp::StageView(..) | MapOp::StageClass(..) => {
+                MapOp::StageView(..) | MapOp::StageClass(..) | MapOp::StagePolicy(..) => {
                     self.write(&[*op], self.epoch + 1);
                     staged.push(*op);
                 }
@@ -153,6 +160,7 @@ impl Datapath for Memory {
         let copy = &self.copies[(self.epoch & 1) as usize];
         let view = |id: &PortId| (*id, copy.views.get(id).copied().unwrap_or_default());
         let views = self.rows.ports.keys().map(view).collect();
-        Ok(Tables { views, classes: copy.classes.clone(), ..self.rows.clone() })
+        let (classes, policies) = (copy.classes.clone(), copy.policies.clone());
+        Ok(Tables { views, classes, policies, ..self.rows.clone() })
     }
 }

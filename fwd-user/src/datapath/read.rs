@@ -40,7 +40,8 @@ pub(super) fn tables(maps: &Maps) -> Result<Tables> {
     tables.forwards = maps.forwards.rows()?.into_iter().map(|(k, row)| ((k.data, k.bits), row)).collect();
     let exemptions = maps.nat_exemptions.rows()?.into_iter();
     tables.nat_exemptions = exemptions.map(|(k, row)| ((k.data, k.bits), row)).collect();
-    tables.policies = maps.policies.rows()?.into_iter().collect();
+    let policies = maps.policies.rows()?.into_iter();
+    tables.policies = policies.filter_map(|(key, rows)| Some((key, rows.row(settings.epoch)?))).collect();
     tables.rows = maps.rows.rows()?.into_iter().map(|(k, row)| ((k.data, k.bits), row)).collect();
     let fdb = maps.fdb.rows()?.into_iter();
     tables.fdb = fdb.filter(|(_, row)| row.flags & fdb::flag::STATIC != 0).collect();
@@ -75,7 +76,7 @@ pub(super) fn learnt(maps: &Maps) -> Result<Vec<Learnt>> {
     Ok(learnt)
 }
 
-/// Makes the copies of views and classes that are out of use equal to those in use, as every plan expects
+/// Makes the copies that are out of use equal to those in use, as every plan expects
 /// to find them; an interrupted or failed plan leaves them apart.
 pub(super) fn align_copies(maps: &Maps) -> Result<()> {
     let epoch = maps.settings()?.epoch;
@@ -84,6 +85,11 @@ pub(super) fn align_copies(maps: &Maps) -> Result<()> {
         let view: View = row.view(used);
         if row.view(spare) != view {
             maps.put_view(PortId(id as u16), view, spare)?;
+        }
+    }
+    for (key, rows) in maps.policies.rows()? {
+        if rows.row(spare) != rows.row(used) {
+            maps.put_policy(key, rows.row(used), spare)?;
         }
     }
     let rows = maps.classes.rows()?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fwd_common::{
     id::{NetworkId, PolicyId, PortId},
     network::{Network, flag},
-    port::Port,
+    port::{Port, View},
 };
 
 use super::merge::differences;
@@ -22,6 +22,10 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     }
     let views = changed(&old.views, &new.views);
     ports.extend(views.filter(|(_, a, b)| a.unwrap_or_default() != b.unwrap_or_default()).map(|(id, ..)| id));
+    let policies: BTreeSet<PolicyId> =
+        changed(&old.policies, &new.policies).map(|(key, ..)| key.policy).collect();
+    let has_changed = |(_, view): &(&PortId, &View)| policies.contains(&view.policy);
+    ports.extend(new.views.iter().filter(has_changed).map(|(id, _)| *id));
     ports.extend(changed(&old.devices, &new.devices).map(|(id, ..)| id));
     // Those of port 0 are subnets: what is in them has rows of its own.
     let sources = changed(&old.allowed_sources, &new.allowed_sources).map(|((key, _), ..)| key.port);

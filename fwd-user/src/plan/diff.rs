@@ -1,8 +1,11 @@
 //! The difference of two tables as a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fwd_common::{id::PortId, port::View};
+use fwd_common::{
+    id::{PolicyId, PortId},
+    port::View,
+};
 
 use super::{MapOp, Row, RowKeyOf, concerned::concerned, merge::differences};
 use crate::compile::Tables;
@@ -11,8 +14,10 @@ use crate::compile::Tables;
 pub fn diff(old: &Tables, new: &Tables) -> Vec<MapOp> {
     let mut plan = Vec::new();
     put(&mut plan, &old.rows, &new.rows, |(key, bits), row| Row::PolicyRow(*key, *bits, *row));
-    put(&mut plan, &old.policies, &new.policies, |key, row| Row::Policy(*key, *row));
-    let staged: Vec<MapOp> = staged_views(old, new).chain(staged_classes(old, new)).collect();
+    let policies = Policies::of(old, new);
+    plan.extend(policies.put);
+    let staged = staged_views(old, new).chain(staged_classes(old, new)).chain(policies.staged);
+    let staged: Vec<MapOp> = staged.collect();
     if !staged.is_empty() {
         plan.extend(staged);
         plan.push(MapOp::Commit);
@@ -25,9 +30,38 @@ pub fn diff(old: &Tables, new: &Tables) -> Vec<MapOp> {
     if plan.len() > kept {
         plan.extend(&bumps);
     }
-    delete(&mut plan, &old.policies, &new.policies, |key| RowKeyOf::Policy(*key));
+    plan.extend(policies.delete);
     delete(&mut plan, &old.rows, &new.rows, |(key, bits)| RowKeyOf::PolicyRow(*key, *bits));
     plan
+}
+
+/// What becomes of policies.
+#[derive(Default)]
+struct Policies {
+    /// Nobody looks at them before the commit.
+    put: Vec<MapOp>,
+    staged: Vec<MapOp>,
+    /// Nobody looks at them once the ports are gone, or have others.
+    delete: Vec<MapOp>,
+}
+
+impl Policies {
+    fn of(old: &Tables, new: &Tables) -> Self {
+        let in_use = |tables: &Tables| tables.views.values().map(|view| view.policy).collect();
+        let (before, after): (BTreeSet<PolicyId>, BTreeSet<PolicyId>) = (in_use(old), in_use(new));
+        let mut policies = Self::default();
+        for (key, _, now) in differences(&old.policies, &new.policies) {
+            let is_seen = before.contains(&key.policy);
+            match now {
+                Some(row) if !is_seen => policies.put.push(MapOp::Put(Row::Policy(*key, *row))),
+                None if !is_seen || !after.contains(&key.policy) => {
+                    policies.delete.push(MapOp::Delete(RowKeyOf::Policy(*key)));
+                }
+                row => policies.staged.push(MapOp::StagePolicy(*key, row.copied())),
+            }
+        }
+        policies
+    }
 }
 
 /// What leads to a port comes after the port.

@@ -28,6 +28,7 @@ pub enum Row {
     HostAddress(NetworkAddress, u32),
     Forward(ForwardKey, u32, Forward),
     NatExemption(ExemptionKey, u32, u32),
+    /// Of a policy that no port has yet.
     Policy(PolicyKey, RowId),
     PolicyRow(RowKey, u32, RowVerdict),
     Fdb(FdbKey, FdbEntry),
@@ -47,6 +48,7 @@ pub enum RowKeyOf {
     HostAddress(NetworkAddress),
     Forward(ForwardKey, u32),
     NatExemption(ExemptionKey, u32),
+    /// Of a policy that no port has any more.
     Policy(PolicyKey),
     PolicyRow(RowKey, u32),
     Fdb(FdbKey),
@@ -60,8 +62,8 @@ pub enum Admitted {
     AtPort(PortId),
 }
 
-/// One step. A plan's order is: new rows of policies; staged views and classes; `Commit`; all other new
-/// rows; `Bump`s; deletions of what nothing names any more; the `Bump`s again where a deletion may concern
+/// One step. A plan's order is: new rows, and policies that no port has yet; what is staged; `Commit`; all
+/// other new rows; `Bump`s; deletions of what nothing names any more; the `Bump`s again where a deletion may concern
 /// flows, which may have been decided anew before it. Until `Commit` packets see only the old policy,
 /// after it only the new one; a new port is led to by nothing before its policy is in force, and a deleted
 /// one keeps its policy as long as something leads to it.
@@ -72,6 +74,8 @@ pub enum MapOp {
     StageView(PortId, View),
     /// Likewise; `None` deletes.
     StageClass(ClassKey, u32, Option<ClassId>),
+    /// Likewise, of a policy that a port has before and after.
+    StagePolicy(PolicyKey, Option<RowId>),
     /// Flips the epoch, and writes all that was staged once more into the copies now out of use.
     Commit,
     /// Flows that depend on the port are decided anew at their next packet.

@@ -88,7 +88,7 @@ fn phase(op: &MapOp, bump: u32) -> u32 {
     match op {
         MapOp::Put(Row::PolicyRow(..)) => 0,
         MapOp::Put(Row::Policy(..)) => 1,
-        MapOp::StageView(..) | MapOp::StageClass(..) => 2,
+        MapOp::StageView(..) | MapOp::StageClass(..) | MapOp::StagePolicy(..) => 2,
         MapOp::Commit => 3,
         MapOp::Put(Row::Settings(_)) => 4,
         MapOp::Put(Row::Port(..)) => 5,
@@ -132,9 +132,14 @@ proptest! {
         let commit = plan.iter().position(|op| *op == MapOp::Commit).unwrap_or(0);
         let Ok(()) = memory.apply(&plan[..commit]);
         let seen = memory.tables().expect("infallible");
-        prop_assert_eq!(seen.views, a.views);
-        prop_assert_eq!(seen.classes, a.classes);
-        prop_assert!(a.policies.keys().all(|key| seen.policies.contains_key(key)));
+        prop_assert_eq!(&seen.views, &a.views);
+        prop_assert_eq!(&seen.classes, &a.classes);
+        let in_use: BTreeSet<PolicyId> = a.views.values().map(|view| view.policy).collect();
+        let is_seen = |(key, _): &(PolicyKey, RowId)| in_use.contains(&key.policy);
+        let of_ports = |tables: &Tables| -> Vec<(PolicyKey, RowId)> {
+            tables.policies.iter().map(|(key, row)| (*key, *row)).filter(is_seen).collect()
+        };
+        prop_assert_eq!(of_ports(&seen), of_ports(&a));
     }
 }
 
@@ -186,6 +191,26 @@ fn exactly_the_ports_concerned_are_bumped() {
     assert_eq!(bumped(|t| _ = network(t, 1)), [2, 4].into());
     assert_eq!(bumped(|t| _ = t.host_addresses.insert(address(1), 1)), [3].into());
     assert_eq!(bumped(|t| _ = t.host_addresses.insert(address(3), 1)), [3, 4].into());
+}
+
+/// A rule that is added to many writes what it adds, and packets see it with the commit.
+#[test]
+fn a_policy_that_a_port_keeps_is_changed_in_place() {
+    let key = |n| PolicyKey::new(PolicyId(7), Direction::Egress, Identity::vm(n));
+    let mut old = base();
+    old.policies = (1..100).map(|n| (key(n), RowId(n))).collect();
+    let mut new = old.clone();
+    new.policies.insert(key(5), RowId(200));
+    new.policies.remove(&key(6));
+    let staged = [MapOp::StagePolicy(key(5), Some(RowId(200))), MapOp::StagePolicy(key(6), None)];
+    assert_eq!(diff(&old, &new), [&staged[..], &[MapOp::Commit, MapOp::Bump(PortId(2))]].concat());
+    let mut gone = old.clone();
+    gone.views.insert(PortId(2), View::default());
+    gone.policies.clear();
+    let plan = diff(&old, &gone);
+    let is_deletion = |op: &MapOp| matches!(op, MapOp::Delete(RowKeyOf::Policy(_)));
+    assert!(plan.ends_with(&(1..100).map(|n| MapOp::Delete(RowKeyOf::Policy(key(n)))).collect::<Vec<_>>()));
+    assert_eq!(plan.iter().filter(|op| is_deletion(op)).count(), 99);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_pinned_map_of_another_shape_is_refused_by_name() {
         (map::PORTS, "type array key 4 value 16 entries 4096", "the value size is 16"),
         (map::FDB, "type hash key 8 value 8 entries 77", "the number of rows is 77"),
         (map::DEVICES, "type hash key 4 value 8 entries 4096", "the map type is 1"),
-        (map::POLICIES, "type hash key 12 value 4 entries 262144", "the flags is 0"),
+        (map::POLICIES, "type hash key 12 value 8 entries 262144", "the flags is 0"),
     ] {
         let (pin, aside) = (world.pin(&format!("maps/{name}")), world.pin("maps/aside"));
         fs::rename(&pin, &aside).expect("bpffs renames");

@@ -9,7 +9,7 @@ use fwd_common::{
     nat::ExemptionKey,
     neighbor::{self, Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Mode, Network},
-    policy::{ClassKey, Direction, PolicyKey, RowKey, RowVerdict},
+    policy::{ClassKey, Direction, PolicyKey, RowCopies, RowKey, RowVerdict},
     port::{Port, PortKind, View},
     proto::IpProto,
     settings::Settings,
@@ -144,8 +144,12 @@ fn generations_only_grow() {
     assert_eq!(raw_port(&kernel, port).generation, 3);
 }
 
+fn policy(peer: Identity) -> PolicyKey {
+    PolicyKey::new(PolicyId(5), Direction::Egress, peer)
+}
+
 #[test]
-fn staged_views_and_classes_bind_together_at_the_commit() {
+fn what_is_staged_binds_together_at_the_commit() {
     need!(skip::bpf());
     let world = World::new();
     let mut kernel = world.open();
@@ -155,11 +159,18 @@ fn staged_views_and_classes_bind_together_at_the_commit() {
         MapOp::Put(Row::Port(port, Port { kind: PortKind::Vm as u8, ..Port::default() })),
         MapOp::StageView(port, view),
         MapOp::StageClass(class, ClassKey::prefix(120), Some(ClassId(4))),
+        MapOp::StagePolicy(policy(Identity::vm(1)), Some(RowId(8))),
+        MapOp::StagePolicy(policy(Identity::vm(2)), None),
+        MapOp::StagePolicy(policy(Identity::vm(3)), Some(RowId(9))),
     ];
+    let before = [1, 2].map(|n| MapOp::Put(Row::Policy(policy(Identity::vm(n)), RowId(7))));
+    kernel.apply(&before).expect("the rows fit");
     kernel.apply(&stage).expect("the rows fit");
     let tables = kernel.tables().expect("rows are readable");
     assert_eq!(tables.views[&port], View::default(), "nothing binds before the commit");
     assert!(tables.classes.is_empty());
+    let row = |n| (policy(Identity::vm(n)), RowId(7));
+    assert_eq!(tables.policies, [row(1), row(2)].into());
 
     // Twice: the second commit comes back to the first copy.
     for round in 0..2 {
@@ -168,7 +179,12 @@ fn staged_views_and_classes_bind_together_at_the_commit() {
         let tables = kernel.tables().expect("rows are readable");
         assert_eq!(tables.views[&port], view);
         assert_eq!(tables.classes[&(class, ClassKey::prefix(120))], ClassId(4));
+        let row = |n, row| (policy(Identity::vm(n)), RowId(row));
+        assert_eq!(tables.policies, [row(1, 8), row(3, 9)].into());
     }
+    let policies: Table<PolicyKey, RowCopies> =
+        Table::open(kernel.pins(), map::POLICIES).expect("it is pinned");
+    assert_eq!(policies.rows().expect("rows are readable").len(), 2, "what neither copy has is gone");
     assert_eq!(raw_port(&kernel, port).views, [view; 2]);
 }
 
@@ -181,11 +197,19 @@ fn what_a_failed_plan_staged_never_binds() {
     let nowhere = Row::Device(port, 0xffff);
     let error = world
         .netns
-        .inside(|| kernel.apply(&[MapOp::StageView(port, view), MapOp::Put(nowhere), MapOp::Commit]))
+        .inside(|| {
+            kernel.apply(&[
+                MapOp::StageView(port, view),
+                MapOp::StagePolicy(policy(Identity::ANY), Some(RowId(8))),
+                MapOp::Put(nowhere),
+                MapOp::Commit,
+            ])
+        })
         .expect_err("no such device");
     assert!(error.to_string().starts_with("Map DEVICES: writing failed"), "{error}");
     kernel.apply(&[MapOp::Commit]).expect("an empty commit is fine");
     assert_eq!(raw_port(&kernel, port).views, [View::default(); 2]);
+    assert!(kernel.tables().expect("rows are readable").policies.is_empty());
 }
 
 #[test]

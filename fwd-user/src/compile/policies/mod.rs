@@ -1,6 +1,6 @@
 //! Policies: what each VM port's rules come to, by direction and peer.
 //!
-//! Ports that the same rules are about share a policy, and peers to whom the same rules apply share a row.
+//! Ports that no end of a rule tells apart share a policy, and peers to whom the same rules apply share a row.
 //! What no end of a rule tells apart from everybody has no entry of its own.
 
 mod about;
@@ -18,7 +18,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fwd_common::{
-    id::{ClassId, Identity, PolicyId, PortId, RowId},
+    id::{ClassId, DefaultOf, Identity, PolicyId, PortId, RowId},
     policy::{ClassKey, Direction, PolicyKey, RowKey, RowVerdict},
     port::View,
 };
@@ -56,24 +56,17 @@ pub(super) fn compile(world: &World<'_>, previous: &Tables) -> Policies {
     let mut compiler = Compiler::new(&rules, &identities, previous);
     let mut views = BTreeMap::new();
     for VmPort { id, network, .. } in &world.ports {
-        let subject = Subject {
-            ends: &identities.ports[id],
-            default: by_default(network.default_policy == DefaultPolicy::Open),
-            has_gateway: network.has_gateway(),
+        let identity = identities.of_port(*id);
+        let default = match (network.default_policy, network.has_gateway()) {
+            (DefaultPolicy::Open, _) => DefaultOf::Open,
+            (DefaultPolicy::Closed, false) => DefaultOf::Closed,
+            (DefaultPolicy::Closed, true) => DefaultOf::ClosedWithGateway,
         };
-        let view = View { policy: compiler.policy(&subject), identity: identities.of_port(*id) };
-        views.insert(*id, view);
+        let policy = compiler.policy(&Subject { identity, ends: &identities.ports[id], default });
+        views.insert(*id, View { policy, identity });
     }
     let Compiler { policies, rows, .. } = compiler;
-    Policies { views, policies: policy_rows(policies), rows: service_rows(rows), classes: classes.rows() }
-}
-
-fn policy_rows(policies: Interned<PolicyContent>) -> BTreeMap<PolicyKey, RowId> {
-    let of_one = |(content, id): (PolicyContent, u32)| {
-        let rows = content.into_iter();
-        rows.map(move |((direction, peer), row)| (PolicyKey::new(PolicyId(id), direction, peer), row))
-    };
-    policies.into_used().flat_map(of_one).collect()
+    Policies { views, policies, rows: service_rows(rows), classes: classes.rows() }
 }
 
 fn service_rows(rows: Interned<rows::Content>) -> BTreeMap<(RowKey, u32), RowVerdict> {
@@ -86,14 +79,10 @@ fn service_rows(rows: Interned<rows::Content>) -> BTreeMap<(RowKey, u32), RowVer
 
 /// Whose policy is compiled.
 struct Subject<'a> {
+    identity: Identity,
     ends: &'a BTreeSet<EndId>,
-    default: RowVerdict,
-    /// Whether the implicit services are there to be reached.
-    has_gateway: bool,
+    default: DefaultOf,
 }
-
-/// A policy without its id: the row of each direction and peer.
-type PolicyContent = BTreeMap<(Direction, Identity), RowId>;
 
 /// What a row is made of: rules in order, the implicit services behind them or not, and the default.
 type RowSource = (Vec<Rank>, bool, RowVerdict);
@@ -136,10 +125,10 @@ struct Compiler<'a> {
     /// Indices of the peers that an end names.
     named_by: BTreeMap<EndId, Vec<usize>>,
     implicit: Vec<Match>,
-    policies: Interned<PolicyContent>,
+    policies: BTreeMap<PolicyKey, RowId>,
+    known_policies: BTreeSet<PolicyId>,
     rows: Interned<rows::Content>,
     known_rows: BTreeMap<RowSource, RowId>,
-    known_policies: BTreeMap<(Vec<Rank>, Vec<Rank>, bool, RowVerdict), PolicyId>,
 }
 
 impl<'a> Compiler<'a> {
@@ -149,12 +138,6 @@ impl<'a> Compiler<'a> {
             for end in &peer.ends {
                 named_by.entry(*end).or_default().push(index);
             }
-        }
-        let mut policies: BTreeMap<u32, PolicyContent> = BTreeMap::new();
-        for (key, row) in &previous.policies {
-            let direction =
-                if key.direction == Direction::Egress as u8 { Direction::Egress } else { Direction::Ingress };
-            policies.entry(key.policy.0).or_default().insert((direction, key.peer), *row);
         }
         let mut rows: BTreeMap<u32, rows::Content> = BTreeMap::new();
         for ((key, bits), verdict) in &previous.rows {
@@ -168,33 +151,29 @@ impl<'a> Compiler<'a> {
             receivers: Speakers::of(rules, |rule| &rule.to),
             named_by,
             implicit: implicit_services().into_iter().flat_map(Service::matches).collect(),
-            policies: Interned::after(policies),
+            policies: BTreeMap::new(),
+            known_policies: BTreeSet::new(),
             rows: Interned::after(rows),
             known_rows: BTreeMap::new(),
-            known_policies: BTreeMap::new(),
         }
     }
 
     fn policy(&mut self, subject: &Subject<'_>) -> PolicyId {
         let egress = self.senders.rules_for(subject.ends);
         let ingress = self.receivers.rules_for(subject.ends);
-        if egress.is_empty() && ingress.is_empty() && subject.default.permits() {
+        if egress.is_empty() && ingress.is_empty() && subject.default == DefaultOf::Open {
             return PolicyId::OPEN;
         }
-        let key = (egress, ingress, subject.has_gateway, subject.default);
-        if let Some(id) = self.known_policies.get(&key) {
-            return *id;
+        let id = PolicyId::of(subject.identity, subject.default);
+        if self.known_policies.insert(id) {
+            self.direction((id, subject.default), Direction::Egress, &egress);
+            self.direction((id, subject.default), Direction::Ingress, &ingress);
         }
-        let (egress, ingress, ..) = &key;
-        let mut content = self.direction(subject, Direction::Egress, egress);
-        content.extend(self.direction(subject, Direction::Ingress, ingress));
-        let id = PolicyId(self.policies.id(content));
-        self.known_policies.insert(key, id);
         id
     }
 
     /// Entries of one direction: for any peer, and for those to whom other rules apply.
-    fn direction(&mut self, subject: &Subject<'_>, direction: Direction, ranks: &[Rank]) -> PolicyContent {
+    fn direction(&mut self, (id, of): (PolicyId, DefaultOf), direction: Direction, ranks: &[Rank]) {
         let mut for_all = BTreeSet::new();
         let mut for_peer: BTreeMap<usize, BTreeSet<Rank>> = BTreeMap::new();
         for rank in ranks {
@@ -209,24 +188,23 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        let is_closed = !subject.default.permits();
-        let has_implicit = is_closed && subject.has_gateway && direction == Direction::Egress;
+        let default = by_default(of == DefaultOf::Open);
+        let has_implicit = of == DefaultOf::ClosedWithGateway && direction == Direction::Egress;
         let identities = self.identities;
         if has_implicit {
             let hosts = identities.peers.iter().enumerate().filter(|(_, peer)| peer.is_host);
             hosts.for_each(|(index, _)| _ = for_peer.entry(index).or_default());
         }
-        let any = self.row((for_all.iter().copied().collect(), false, subject.default));
-        let mut content = PolicyContent::from([((direction, Identity::ANY), any)]);
+        let any = self.row((for_all.iter().copied().collect(), false, default));
+        self.policies.insert(PolicyKey::new(id, direction, Identity::ANY), any);
         for (index, own) in for_peer {
             let peer = &identities.peers[index];
             let ranks: Vec<Rank> = for_all.union(&own).copied().collect();
-            let row = self.row((ranks, has_implicit && peer.is_host, subject.default));
+            let row = self.row((ranks, has_implicit && peer.is_host, default));
             if row != any {
-                content.insert((direction, peer.identity), row);
+                self.policies.insert(PolicyKey::new(id, direction, peer.identity), row);
             }
         }
-        content
     }
 
     fn row(&mut self, source: RowSource) -> RowId {
