@@ -89,6 +89,11 @@ impl Identity {
         Self(Self::OUTSIDE | class.0)
     }
 
+    /// Whether it is this host.
+    pub const fn is_host(self) -> bool {
+        self.0 & Self::HOST != 0
+    }
+
     /// This host, by one of its addresses.
     #[inline(always)]
     pub const fn host(class: ClassId) -> Self {

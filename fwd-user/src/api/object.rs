@@ -87,10 +87,11 @@ pub enum Object {
 }
 
 /// What all kinds of objects have: a list in the document, and a name there.
-pub trait Named: Sized {
+pub trait Named: Sized + 'static {
     const NOUN: Noun;
     fn name(&self) -> &str;
-    fn list(document: &Document) -> &[Self];
+    /// In the order of the document.
+    fn list(document: &Document) -> impl Iterator<Item = &Self>;
 }
 
 macro_rules! named {
@@ -102,8 +103,8 @@ macro_rules! named {
                 &self.$name
             }
 
-            fn list(document: &Document) -> &[Self] {
-                &document.$list
+            fn list(document: &Document) -> impl Iterator<Item = &Self> {
+                document.$list.iter()
             }
         })*
 
@@ -156,21 +157,26 @@ macro_rules! named {
             /// Appends an object, or puts it in the place of the one of its name.
             pub fn put(&mut self, object: Object) {
                 match object {
-                    $(Object::$type(new) => match self.$list.iter_mut().find(|o| o.$name == new.$name) {
-                        Some(old) => *old = new,
-                        None => self.$list.push(new),
+                    $(Object::$type(new) => match self.$list.iter().position(|o| o.$name == new.$name) {
+                        Some(index) => self.$list[index] = new,
+                        None => self.$list.extend([new]),
                     },)*
                 }
             }
 
             /// Appends an object that is known not to be there.
             pub fn append(&mut self, object: Object) {
-                match object { $(Object::$type(new) => self.$list.push(new),)* }
+                match object { $(Object::$type(new) => self.$list.extend([new]),)* }
             }
 
             /// Takes an object out, if it is there.
             pub fn remove(&mut self, noun: Noun, name: &str) {
-                match noun { $(Noun::$type => self.$list.retain(|o| o.$name != name),)* }
+                match noun {
+                    $(Noun::$type => {
+                        let index = self.$list.iter().position(|o| o.$name == name);
+                        index.into_iter().for_each(|index| _ = self.$list.remove(index));
+                    })*
+                }
             }
         }
     };
@@ -190,7 +196,7 @@ named! {
 impl Document {
     /// The object of a type and name.
     pub fn find<T: Named>(&self, name: &str) -> Option<&T> {
-        T::list(self).iter().find(|object| object.name() == name)
+        T::list(self).find(|object| object.name() == name)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use imbl::Vector;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -34,7 +35,9 @@ pub struct Document {
     pub nats: Vec<Nat>,
     pub groups: Vec<Group>,
     pub sets: Vec<Set>,
-    pub policies: Vec<Policy>,
+    /// Copies share what is the same: there may be many, and few are edited at a time.
+    #[schema(value_type = Vec<Policy>)]
+    pub policies: Vector<Policy>,
 }
 
 /// Which hook a port or uplink is to use.

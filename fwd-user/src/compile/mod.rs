@@ -25,20 +25,26 @@ use std::collections::BTreeMap;
 
 use fwd_common::id::PortId;
 
-use crate::{api::status::ObjectState, host::inventory::Inventory, state::Desired};
+use crate::{
+    api::{settings::Settings, status::ObjectState},
+    host::inventory::Inventory,
+    state::{Desired, EditedRules},
+};
 
 pub use attachment::{Attachment, Programs};
 pub use judge::Party;
 use nats::Nats;
 pub use networks::gateway_mac;
-pub use policies::{Applied, Question, about, implicit_services};
+pub use policies::{Applied, Policies, Question, about, implicit_services};
 pub use tables::Tables;
 use world::World;
 
 /// What compiling came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Compiled {
     pub tables: Tables,
+    /// What an edit of rules is followed from; nothing, if the rows were not compiled but read.
+    pub policies: Policies,
     /// VM ports, uplinks and host ports: device, hook and state.
     pub ports: BTreeMap<PortId, Attachment>,
     /// Forwards by name.
@@ -64,15 +70,10 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
     let ports = ports::compile(&world, &nats, &attachments);
     let (mut forwards, forward_states) = forwards::compile(&world);
     nats.publish(&world, &mut forwards);
-    let policies = policies::compile(&world, previous);
-    let view = |id: &PortId| (*id, policies.views.get(id).copied().unwrap_or_default());
+    let policies = policies::compile(&world, desired, previous);
     let nat_states = Nats::states(&world);
-    let tables = Tables {
-        settings: settings::compile(
-            &world.settings,
-            desired.document.policies.iter().any(|p| p.enabled && p.log),
-        ),
-        views: ports.keys().map(view).collect(),
+    let mut tables = Tables {
+        settings: settings::compile(&world.settings, policies.has_logged()),
         port_of_device: ports::devices(&ports),
         devices: ports::xdp_targets(&ports),
         networks: networks::compile(&world, &members, (&nats, &attachments)),
@@ -81,12 +82,23 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
         allowed_sources: neighbors::allowed_sources(&world),
         host_addresses: addresses::compile(&world),
         fdb: neighbors::fdb(&ports),
-        classes: policies.classes,
-        policies: policies.policies,
-        rows: policies.rows,
         nat_exemptions: nats.exemptions(),
         forwards,
         ports,
+        ..Tables::default()
     };
-    Compiled { tables, ports: attachments, forwards: forward_states, nats: nat_states }
+    policies.fill(&mut tables);
+    Compiled { tables, policies, ports: attachments, forwards: forward_states, nats: nat_states }
+}
+
+/// Compiles what an edit of rules changed, if nothing else did since `previous` was compiled. `None` if it tells
+/// VM ports apart otherwise than before: then all has to be compiled.
+pub fn follow(desired: &Desired, edited: &EditedRules<'_>, previous: &Compiled) -> Option<Compiled> {
+    let policies = previous.policies.follow(edited)?;
+    let mut compiled = previous.clone();
+    compiled.tables.settings =
+        settings::compile(&Settings::of(&desired.document.settings), policies.has_logged());
+    policies.fill(&mut compiled.tables);
+    compiled.policies = policies;
+    Some(compiled)
 }

@@ -14,8 +14,9 @@ use fwd_common::{
     port::{Port, View},
     settings::Settings,
 };
+use imbl::OrdMap;
 
-/// All rows that user space owns. What the datapath itself keeps is left 0 here: `Port::generation`,
+/// All rows that user space owns; of what grows with rules, copies share what is the same. What the datapath itself keeps is left 0 here: `Port::generation`,
 /// `Port::views` (they stand in `views`), `Settings::epoch`, `ClassKey::epoch`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
@@ -40,10 +41,10 @@ pub struct Tables {
     /// With the prefix length in bits. The value means nothing.
     pub nat_exemptions: BTreeMap<(ExemptionKey, u32), u32>,
     /// With the prefix length in bits.
-    pub classes: BTreeMap<(ClassKey, u32), ClassId>,
-    pub policies: BTreeMap<PolicyKey, RowId>,
+    pub classes: OrdMap<(ClassKey, u32), ClassId>,
+    pub policies: OrdMap<PolicyKey, RowId>,
     /// With the prefix length in bits.
-    pub rows: BTreeMap<(RowKey, u32), RowVerdict>,
+    pub rows: OrdMap<(RowKey, u32), RowVerdict>,
     /// Static ones only.
     pub fdb: BTreeMap<FdbKey, FdbEntry>,
 }

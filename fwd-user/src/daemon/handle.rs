@@ -184,6 +184,7 @@ impl Service for Handle {
     }
 
     async fn test_policy(&self, asked: PolicyTests) -> Answer<Vec<PolicyTestRow>> {
+        let asked = Box::new(asked);
         self.job(|reply| Job::TestPolicy { asked, reply }).await
     }
 

@@ -14,26 +14,29 @@ use fwd_common::{
 use super::{wanted, world::World, writer::Writer};
 use crate::{
     api::error::{ApiError, Code},
-    compile::{Compiled, Tables, compile},
+    compile::{self, Compiled, Tables, compile},
     host::{Changes, HostPort, Inventory},
     observe::Names,
     plan::{MapOp, diff},
-    state::Desired,
+    state::{Desired, EditedRules},
 };
 
 /// A document brought to the host and the datapath.
 pub(super) struct Placed {
     pub inventory: Arc<Inventory>,
     pub compiled: Compiled,
+    pub names: Names,
     pub refused: Arc<BTreeMap<u32, ApiError>>,
 }
 
 /// Whether the host is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Look<'a> {
     Again,
     /// It is followed, so it is as it was; nothing of it is concerned.
     AsKnown,
+    /// Likewise; and nothing but these rules came, changed or went.
+    AtRules(&'a EditedRules<'a>),
 }
 
 /// What a device that refuses a program means.
@@ -51,7 +54,7 @@ impl Writer {
     pub(super) fn place(
         &mut self,
         desired: &Desired,
-        look: Look,
+        look: Look<'_>,
         refusals: Refusals,
     ) -> Result<Placed, ApiError> {
         let networks: Vec<_> =
@@ -60,9 +63,13 @@ impl Writer {
         let previous = &self.world.compiled;
         let mut inventory = match look {
             Look::Again => Arc::new(ground.inventory(&networks)?),
-            Look::AsKnown => Arc::clone(&self.world.inventory),
+            Look::AsKnown | Look::AtRules(_) => Arc::clone(&self.world.inventory),
         };
-        let mut compiled = compile(desired, &inventory, &previous.tables);
+        let mut compiled = match look {
+            Look::AtRules(edited) => compile::follow(desired, edited, previous),
+            Look::Again | Look::AsKnown => None,
+        }
+        .unwrap_or_else(|| compile(desired, &inventory, &previous.tables));
         let wanted = wanted::of(desired, &inventory, &compiled, &self.tools.instance);
         if look == Look::Again || self.wanted != wanted {
             ground.prepare(&wanted)?;
@@ -83,10 +90,14 @@ impl Writer {
                 refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
             }
         }
+        let names = match look {
+            Look::AtRules(edited) => self.tools.observer.names().follow(edited),
+            Look::Again | Look::AsKnown => Names::new(desired),
+        };
         let new = refused.iter().find(|(ifindex, _)| !self.world.refused.contains_key(ifindex));
         match (new, refusals) {
             (Some((_, error)), Refusals::Fatal) => Err(error.clone()),
-            _ => Ok(Placed { inventory, compiled, refused }),
+            _ => Ok(Placed { inventory, compiled, names, refused }),
         }
     }
 
@@ -121,7 +132,7 @@ impl Writer {
             }
         }
         self.announce(&desired, &placed.compiled.tables);
-        self.tools.observer.rename(Names::new(&desired));
+        self.tools.observer.rename(placed.names);
         self.world = World {
             applied: desired.revision,
             confirmed: self.world.confirmed,

@@ -8,6 +8,7 @@
 //! go this way together (`bundle`).
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -31,6 +32,7 @@ use crate::{
     api::{
         answer::{PlanSummary, Revision, Written},
         error::{ApiError, Code},
+        object::Noun,
         policy_test::{PolicyTestRow, PolicyTests},
         query::FlowQuery,
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
@@ -64,7 +66,7 @@ pub enum Job {
         reply: Reply<Vec<Revision>>,
     },
     TestPolicy {
-        asked: PolicyTests,
+        asked: Box<PolicyTests>,
         reply: Reply<Vec<PolicyTestRow>>,
     },
     Confirm {
@@ -150,7 +152,7 @@ impl Writer {
                     _ = reply.send(self.end_flows(&commands, &query, author));
                 }
                 Job::Revisions { query, reply } => _ = reply.send(self.revisions(query)),
-                Job::TestPolicy { asked, reply } => _ = reply.send(self.test_policy(asked)),
+                Job::TestPolicy { asked, reply } => _ = reply.send(self.test_policy(*asked)),
                 Job::Confirm { author, reply } => _ = reply.send(self.confirm(author)),
                 Job::RollBack { query, author, reply } => _ = reply.send(self.roll_back(query, author)),
                 Job::Expired(trial) => self.expire(trial),
@@ -342,7 +344,15 @@ impl Writer {
     ) -> Result<Placed, ApiError> {
         let start = Instant::now();
         let concerns_host = |c: &Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
-        let look = if bundle.changes().any(concerns_host) { Look::Again } else { Look::AsKnown };
+        let is_rule = |c: &Change| c.kind == Noun::Policy.name();
+        let rules: BTreeSet<&str> =
+            bundle.changes().filter(|c| is_rule(c)).map(|c| c.name.as_str()).collect();
+        let rules = state::edited_rules(&self.world.desired.numbers, &bundle.desired, &rules);
+        let look = match () {
+            () if bundle.changes().all(is_rule) => Look::AtRules(&rules),
+            () if bundle.changes().any(concerns_host) => Look::Again,
+            () => Look::AsKnown,
+        };
         // A device that refuses a program does not keep what was confirmed from coming back.
         let refusals = if keeping == Keeping::Back { Refusals::Noted } else { Refusals::Fatal };
         let placed = self.place(&bundle.desired, look, refusals)?;

@@ -9,6 +9,8 @@ use fwd_common::{
     port::View,
 };
 
+use imbl::OrdMap;
+
 use super::Datapath;
 use crate::{
     compile::Tables,
@@ -29,8 +31,8 @@ pub struct Memory {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct PolicyCopy {
     views: BTreeMap<PortId, View>,
-    classes: BTreeMap<(ClassKey, u32), ClassId>,
-    policies: BTreeMap<PolicyKey, RowId>,
+    classes: OrdMap<(ClassKey, u32), ClassId>,
+    policies: OrdMap<PolicyKey, RowId>,
 }
 
 impl Memory {
@@ -75,9 +77,9 @@ impl Memory {
             Row::Forward(key, bits, row) => set(&mut rows.forwards, (key, bits), row),
             Row::NatExemption(key, bits, row) => set(&mut rows.nat_exemptions, (key, bits), row),
             Row::Policy(key, row) => {
-                self.copies.iter_mut().for_each(|copy| set(&mut copy.policies, key, row));
+                self.copies.iter_mut().for_each(|copy| _ = copy.policies.insert(key, row));
             }
-            Row::PolicyRow(key, bits, row) => set(&mut rows.rows, (key, bits), row),
+            Row::PolicyRow(key, bits, row) => _ = rows.rows.insert((key, bits), row),
             Row::Fdb(key, row) => set(&mut rows.fdb, key, row),
         }
     }
@@ -99,9 +101,9 @@ impl Memory {
             RowKeyOf::Forward(key, bits) => unset(&mut rows.forwards, &(key, bits)),
             RowKeyOf::NatExemption(key, bits) => unset(&mut rows.nat_exemptions, &(key, bits)),
             RowKeyOf::Policy(key) => {
-                self.copies.iter_mut().for_each(|copy| unset(&mut copy.policies, &key));
+                self.copies.iter_mut().for_each(|copy| _ = copy.policies.remove(&key));
             }
-            RowKeyOf::PolicyRow(key, bits) => unset(&mut rows.rows, &(key, bits)),
+            RowKeyOf::PolicyRow(key, bits) => _ = rows.rows.remove(&(key, bits)),
             RowKeyOf::Fdb(key) => unset(&mut rows.fdb, &key),
         }
     }
@@ -112,10 +114,10 @@ impl Memory {
         for op in staged {
             match *op {
                 MapOp::StageView(port, view) => set(&mut copy.views, port, view),
-                MapOp::StageClass(key, bits, Some(class)) => set(&mut copy.classes, (key, bits), class),
-                MapOp::StageClass(key, bits, None) => unset(&mut copy.classes, &(key, bits)),
-                MapOp::StagePolicy(key, Some(row)) => set(&mut copy.policies, key, row),
-                MapOp::StagePolicy(key, None) => unset(&mut copy.policies, &key),
+                MapOp::StageClass(key, bits, Some(class)) => _ = copy.classes.insert((key, bits), class),
+                MapOp::StageClass(key, bits, None) => _ = copy.classes.remove(&(key, bits)),
+                MapOp::StagePolicy(key, Some(row)) => _ = copy.policies.insert(key, row),
+                MapOp::StagePolicy(key, None) => _ = copy.policies.remove(&key),
                 _ => {}
             }
         }

@@ -1,12 +1,17 @@
 //! Numbers of the datapath as the operator's names. A number whose object was deleted is told as `#N`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use fwd_common::id::{ForwardId, NetworkId, PortId, RuleId};
 
+use imbl::OrdMap;
+
 use crate::{
-    api::spec::{Action, Nat},
-    state::{Desired, Numbers},
+    api::spec::{Action, Nat, Policy},
+    state::{Desired, EditedRules, Numbers},
 };
 
 /// What a port number stands for.
@@ -38,15 +43,22 @@ pub struct NamedRule {
     pub is_logged: bool,
 }
 
+impl NamedRule {
+    fn of(policy: &Policy) -> Self {
+        let (name, action) = (policy.name.clone(), policy.action);
+        Self { name, action, is_staged: policy.stage, is_logged: policy.log }
+    }
+}
+
 /// The names of one accepted document, by number. In order of numbers, so that lists and metrics keep theirs.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    ports: BTreeMap<PortId, NamedPort>,
-    networks: BTreeMap<NetworkId, String>,
-    rules: BTreeMap<RuleId, NamedRule>,
-    forwards: BTreeMap<ForwardId, String>,
-    port_ids: HashMap<String, PortId>,
-    has_staged_rules: bool,
+    ports: Arc<BTreeMap<PortId, NamedPort>>,
+    networks: Arc<BTreeMap<NetworkId, String>>,
+    rules: OrdMap<RuleId, NamedRule>,
+    forwards: Arc<BTreeMap<ForwardId, String>>,
+    port_ids: Arc<HashMap<String, PortId>>,
+    staged_rules: usize,
 }
 
 impl Names {
@@ -61,17 +73,30 @@ impl Names {
         let policies: HashMap<_, _> = document.policies.iter().map(|p| (p.name.as_str(), p)).collect();
         let rule = |(name, id): (&String, &RuleId)| {
             let policy = policies.get(name.as_str())?;
-            let (action, is_staged, is_logged) = (policy.action, policy.stage, policy.log);
-            Some((*id, NamedRule { name: name.clone(), action, is_staged, is_logged }))
+            Some((*id, NamedRule::of(policy)))
         };
         Self {
-            port_ids: ports.iter().map(|(id, p)| (p.name.clone(), *id)).collect(),
-            ports,
-            networks: numbers.networks.iter().map(|(name, id)| (*id, name.clone())).collect(),
+            port_ids: Arc::new(ports.iter().map(|(id, p)| (p.name.clone(), *id)).collect()),
+            ports: Arc::new(ports),
+            networks: Arc::new(numbers.networks.iter().map(|(name, id)| (*id, name.clone())).collect()),
             rules: numbers.rules.iter().filter_map(rule).collect(),
-            has_staged_rules: document.policies.iter().any(|policy| policy.stage),
-            forwards: forwards.chain(nats).collect(),
+            staged_rules: document.policies.iter().filter(|policy| policy.stage).count(),
+            forwards: Arc::new(forwards.chain(nats).collect()),
         }
+    }
+
+    /// The names after an edit of rules.
+    pub fn follow(&self, edited: &EditedRules<'_>) -> Self {
+        let mut names = self.clone();
+        for (id, policy) in edited {
+            let old = match policy {
+                Some(policy) => names.rules.insert(*id, NamedRule::of(policy)),
+                None => names.rules.remove(id),
+            };
+            names.staged_rules += usize::from(policy.is_some_and(|policy| policy.stage));
+            names.staged_rules -= usize::from(old.is_some_and(|rule| rule.is_staged));
+        }
+        names
     }
 
     /// Every port, by number.
@@ -97,8 +122,8 @@ impl Names {
     }
 
     /// Whether a rule only counts what it would do.
-    pub fn has_staged_rules(&self) -> bool {
-        self.has_staged_rules
+    pub const fn has_staged_rules(&self) -> bool {
+        self.staged_rules > 0
     }
 
     /// A rule, by its number.

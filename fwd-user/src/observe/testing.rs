@@ -64,7 +64,7 @@ pub fn names() -> Names {
                 .map(|(s, n)| (s, NetworkId(n)))
                 .collect(),
             forwards: [("web-http".to_owned(), WEB_HTTP)].into(),
-            rules: [("web2db".to_owned(), WEB2DB), ("no-ssh".to_owned(), NO_SSH)].into(),
+            rules: [("web2db".to_owned(), WEB2DB), ("no-ssh".to_owned(), NO_SSH)].into_iter().collect(),
             ..Numbers::default()
         },
     })
@@ -86,7 +86,7 @@ fn document() -> Document {
     Document {
         networks: vec![network("left"), network("right")],
         ports: vec![port("web1", "left"), port("db1", "left"), port("web2", "right")],
-        policies: vec![rule("web2db", Action::Allow), rule("no-ssh", Action::Deny)],
+        policies: [rule("web2db", Action::Allow), rule("no-ssh", Action::Deny)].into(),
         ..Document::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Whose flows must be decided anew: a flow entry depends on both of its ports, so whatever it was decided
 //! by has a port that stands for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fwd_common::{
     id::{NetworkId, PolicyId, PortId},
@@ -9,7 +9,7 @@ use fwd_common::{
     port::{Port, View},
 };
 
-use super::merge::differences;
+use super::merge::Sorted;
 use crate::compile::Tables;
 
 /// Ports whose flows depend on a row that differs.
@@ -44,7 +44,7 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     }
     ports.extend(of_networks(old, new));
     ports.extend(of_host_addresses(old, new));
-    if old.classes != new.classes {
+    if old.classes.differences(&new.classes).next().is_some() {
         for tables in [old, new] {
             let asked = tables.views.iter().filter(|(_, view)| view.policy != PolicyId::OPEN);
             ports.extend(asked.map(|(id, _)| id));
@@ -54,11 +54,11 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
 }
 
 /// Rows that are not the same in both, with what they are in each.
-fn changed<'a, K: Ord, V: PartialEq + Copy>(
-    old: &'a BTreeMap<K, V>,
-    new: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = (&'a K, Option<V>, Option<V>)> {
-    differences(old, new).map(|(key, a, b)| (key, a.copied(), b.copied()))
+fn changed<'a, T: Sorted<Row: Copy>>(
+    old: &'a T,
+    new: &'a T,
+) -> impl Iterator<Item = (&'a T::Key, Option<T::Row>, Option<T::Row>)> {
+    old.differences(new).map(|(key, a, b)| (key, a.copied(), b.copied()))
 }
 
 /// Limits are asked when a flow is admitted, and change none that is.

@@ -1,13 +1,13 @@
 //! The difference of two tables as a plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fwd_common::{
     id::{PolicyId, PortId},
     port::View,
 };
 
-use super::{MapOp, Row, RowKeyOf, concerned::concerned, merge::differences};
+use super::{MapOp, Row, RowKeyOf, concerned::concerned, merge::Sorted};
 use crate::compile::Tables;
 
 /// The writes that make `old` into `new`; none if they are equal.
@@ -50,7 +50,7 @@ impl Policies {
         let in_use = |tables: &Tables| tables.views.values().map(|view| view.policy).collect();
         let (before, after): (BTreeSet<PolicyId>, BTreeSet<PolicyId>) = (in_use(old), in_use(new));
         let mut policies = Self::default();
-        for (key, _, now) in differences(&old.policies, &new.policies) {
+        for (key, _, now) in old.policies.differences(&new.policies) {
             let is_seen = before.contains(&key.policy);
             match now {
                 Some(row) if !is_seen => policies.put.push(MapOp::Put(Row::Policy(*key, *row))),
@@ -103,23 +103,13 @@ fn delete_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
     delete(plan, &old.ports, &new.ports, |id| RowKeyOf::Port(*id));
 }
 
-fn put<K: Ord, V: PartialEq>(
-    plan: &mut Vec<MapOp>,
-    old: &BTreeMap<K, V>,
-    new: &BTreeMap<K, V>,
-    row: impl Fn(&K, &V) -> Row,
-) {
-    let changed = differences(old, new).filter_map(|(key, _, now)| Some((key, now?)));
+fn put<T: Sorted>(plan: &mut Vec<MapOp>, old: &T, new: &T, row: impl Fn(&T::Key, &T::Row) -> Row) {
+    let changed = old.differences(new).filter_map(|(key, _, now)| Some((key, now?)));
     plan.extend(changed.map(|(key, value)| MapOp::Put(row(key, value))));
 }
 
-fn delete<K: Ord, V: PartialEq>(
-    plan: &mut Vec<MapOp>,
-    old: &BTreeMap<K, V>,
-    new: &BTreeMap<K, V>,
-    row: impl Fn(&K) -> RowKeyOf,
-) {
-    let gone = differences(old, new).filter(|(_, _, now)| now.is_none());
+fn delete<T: Sorted>(plan: &mut Vec<MapOp>, old: &T, new: &T, row: impl Fn(&T::Key) -> RowKeyOf) {
+    let gone = old.differences(new).filter(|(_, _, now)| now.is_none());
     plan.extend(gone.map(|(key, ..)| MapOp::Delete(row(key))));
 }
 
@@ -134,6 +124,6 @@ fn staged_views(old: &Tables, new: &Tables) -> impl Iterator<Item = MapOp> {
 }
 
 fn staged_classes<'a>(old: &'a Tables, new: &'a Tables) -> impl Iterator<Item = MapOp> + use<'a> {
-    let changed = differences(&old.classes, &new.classes);
+    let changed = old.classes.differences(&new.classes);
     changed.map(|((key, bits), _, class)| MapOp::StageClass(*key, *bits, class.copied()))
 }

@@ -8,7 +8,7 @@ use crate::api::{
     error::{ApiError, Code, Problem},
     object::{Named, Noun, Object},
     settings,
-    spec::{Document, Hook, Uplink},
+    spec::{Document, Hook, Policy, Uplink},
     text::{Moment, ServiceNames},
 };
 
@@ -247,8 +247,8 @@ pub(super) fn moment(expires: &mut Option<String>) {
 /// The new document with the objects that it keeps in their old order, new ones behind: the order of the
 /// store, so that what is shown does not depend on a restart.
 fn in_order_of(old: &Document, mut new: Document) -> Document {
-    fn order<T: Named>(old: &[T], new: &mut [T]) {
-        let place: BTreeMap<&str, usize> = old.iter().enumerate().map(|(n, o)| (o.name(), n)).collect();
+    fn order<'a, T: Named + 'a>(old: impl IntoIterator<Item = &'a T>, new: &mut [T]) {
+        let place: BTreeMap<&str, usize> = old.into_iter().enumerate().map(|(n, o)| (o.name(), n)).collect();
         new.sort_by_key(|object| place.get(object.name()).copied().unwrap_or(usize::MAX));
     }
     order(&old.uplinks, &mut new.uplinks);
@@ -258,7 +258,9 @@ fn in_order_of(old: &Document, mut new: Document) -> Document {
     order(&old.nats, &mut new.nats);
     order(&old.groups, &mut new.groups);
     order(&old.sets, &mut new.sets);
-    order(&old.policies, &mut new.policies);
+    let mut policies: Vec<Policy> = new.policies.into_iter().collect();
+    order(&old.policies, &mut policies);
+    new.policies = policies.into();
     new
 }
 
@@ -312,7 +314,7 @@ mod tests {
     fn an_equal_document_changes_nothing() {
         let lab = lab();
         let mut same = lab.document.clone();
-        same.policies.reverse();
+        same.policies = same.policies.into_iter().rev().collect();
         let accepted = edited(&lab, Edit::Replace(same)).expect("accepted");
         assert_eq!(accepted, Accepted { desired: lab, changes: Vec::new() });
     }

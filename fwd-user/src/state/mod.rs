@@ -16,3 +16,4 @@ pub use desired::Desired;
 pub use edit::{Accepted, Edit, accept, amend};
 pub use expiry::next_expiry;
 pub use numbers::{LAST as LAST_NUMBER, Numbers};
+pub use rule::{EditedRules, edited_rules};

@@ -32,7 +32,7 @@ fn by_listen(forward: &Forward) -> Option<String> {
 fn numbered<T: Named>(document: &Document) -> String {
     let prefix = format!("{}-", T::NOUN);
     let taken: HashSet<&str> =
-        T::list(document).iter().filter_map(|object| object.name().strip_prefix(&prefix)).collect();
+        T::list(document).filter_map(|object| object.name().strip_prefix(&prefix)).collect();
     let mut free = (1..).map(|n: u32| n.to_string()).skip_while(|n| taken.contains(n.as_str()));
     prefix.clone() + &free.next().expect("a document has fewer objects than numbers")
 }

@@ -12,6 +12,8 @@ use fwd_common::{
     port::MAX_PORTS,
 };
 
+use imbl::OrdMap;
+
 use crate::api::spec::Document;
 
 /// Names to numbers, and the last number that each kind gave out.
@@ -27,7 +29,7 @@ pub struct Numbers {
     pub forwards: BTreeMap<String, ForwardId>,
     /// One address for one port is a forward of all that comes to it: of the same numbers.
     pub nats: BTreeMap<String, ForwardId>,
-    pub rules: BTreeMap<String, RuleId>,
+    pub rules: OrdMap<String, RuleId>,
     pub last: Last,
 }
 
@@ -80,9 +82,13 @@ impl Numbers {
             fill(map, wanted, &mut next);
         }
         let wanted = names(document.policies.iter().map(|p| &p.name).collect());
-        self.rules.retain(|name, _| wanted.contains(name));
+        let gone: Vec<String> = self.rules.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        gone.iter().for_each(|name| _ = self.rules.remove(name));
         let mut used: BTreeSet<u32> = self.rules.values().map(|id| id.0).collect();
-        fill(&mut self.rules, wanted, &mut || RuleId(take(&mut used, &mut self.last.rule, u32::MAX)));
+        for name in wanted {
+            let last = &mut self.last.rule;
+            self.rules.entry(name).or_insert_with(|| RuleId(take(&mut used, last, u32::MAX)));
+        }
     }
 }
 

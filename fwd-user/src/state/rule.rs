@@ -1,6 +1,10 @@
 //! Edits of one rule. Nothing names a rule, and rules share nothing but their list: so all others stay as
 //! they were found, and only the one is looked at. It comes to the same as looking at the whole document.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use fwd_common::id::RuleId;
+
 use crate::api::{
     error::{ApiError, Code, Problem},
     object::{Noun, Object},
@@ -8,7 +12,7 @@ use crate::api::{
     text::{Service, ServiceNames},
 };
 
-use super::{Change, Desired, Edit, edit, naming, problem::Reporter, validate};
+use super::{Change, Desired, Edit, Numbers, edit, naming, problem::Reporter, validate};
 
 /// Adds, changes or deletes a rule.
 pub(super) fn amend(
@@ -49,6 +53,19 @@ pub(super) fn amend(
     desired.revision += 1;
     desired.numbers.follow_rule(&name, after.is_some());
     Ok(vec![Change::of_rule(name, before, after)])
+}
+
+/// Rules that came, changed or went, by number: as they are now, or none.
+pub type EditedRules<'a> = BTreeMap<RuleId, Option<&'a Policy>>;
+
+/// What edits of rules of these names came to.
+pub fn edited_rules<'a>(before: &Numbers, after: &'a Desired, names: &BTreeSet<&str>) -> EditedRules<'a> {
+    let gone = names.iter().filter_map(|name| Some((*before.rules.get(*name)?, None)));
+    let mut edited: EditedRules<'_> = gone.collect();
+    let policies = after.document.policies.iter().filter(|policy| names.contains(policy.name.as_str()));
+    edited
+        .extend(policies.filter_map(|policy| Some((*after.numbers.rules.get(&policy.name)?, Some(policy)))));
+    edited
 }
 
 /// One spelling of its end; numbers for the names of services, which the host could change later. What is not understood stays, for

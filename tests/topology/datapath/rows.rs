@@ -170,7 +170,7 @@ fn what_is_staged_binds_together_at_the_commit() {
     assert_eq!(tables.views[&port], View::default(), "nothing binds before the commit");
     assert!(tables.classes.is_empty());
     let row = |n| (policy(Identity::vm(n)), RowId(7));
-    assert_eq!(tables.policies, [row(1), row(2)].into());
+    assert_eq!(tables.policies, [row(1), row(2)].into_iter().collect());
 
     // Twice: the second commit comes back to the first copy.
     for round in 0..2 {
@@ -180,7 +180,7 @@ fn what_is_staged_binds_together_at_the_commit() {
         assert_eq!(tables.views[&port], view);
         assert_eq!(tables.classes[&(class, ClassKey::prefix(120))], ClassId(4));
         let row = |n, row| (policy(Identity::vm(n)), RowId(row));
-        assert_eq!(tables.policies, [row(1, 8), row(3, 9)].into());
+        assert_eq!(tables.policies, [row(1, 8), row(3, 9)].into_iter().collect());
     }
     let policies: Table<PolicyKey, RowCopies> =
         Table::open(kernel.pins(), map::POLICIES).expect("it is pinned");

@@ -168,7 +168,7 @@ impl Text {
                 "nats" => document.nats = self.objects(value, &pointer, "name"),
                 "groups" => document.groups = self.objects(value, &pointer, "name"),
                 "sets" => document.sets = self.objects(value, &pointer, "name"),
-                "policies" => document.policies = self.objects(value, &pointer, "name"),
+                "policies" => document.policies = self.objects(value, &pointer, "name").into(),
                 _ => {
                     self.point_at_key(&pointer);
                     let known = "Known are api, settings, uplinks, networks, ports, forwards, nats, groups, sets, policies.";

@@ -1,14 +1,12 @@
 //! Which rules say anything of a packet, in the order in which they win: what `fwd trace` tells beside the verdict
 //! that the loaded rows give.
 
-use std::collections::BTreeSet;
-
 use fwd_common::{id::RuleId, policy::Direction, proto::IpProto};
 
 use super::{
-    classes::Classes,
-    identities::Identities,
-    rules::{EndId, Rules, Side},
+    classes::{Classes, union},
+    identities,
+    rules::{Ends, Rules, is_meant},
 };
 use crate::{
     api::text::End,
@@ -43,35 +41,30 @@ pub fn about(
     direction: Direction,
 ) -> Vec<Applied> {
     let world = World::new(desired, inventory);
-    let rules = Rules::of(&world);
+    let rules = Rules::of(desired);
     let classes = Classes::of(&world, &rules);
-    let identities = Identities::of(&world, &rules, &classes);
+    let ports = identities::of_ports(&world, &rules, &classes);
     let asked = if direction == Direction::Egress { question.from } else { question.to };
     if !matches!(asked, Party::Vm(_)) {
         return Vec::new();
     }
-    let ends = |party: Party| ends(&rules, &classes, &identities, party);
-    let (from, to) = (ends(question.from), ends(question.to));
-    let names = |side: &Side, party: &BTreeSet<EndId>| match side {
-        Side::Anyone => true,
-        Side::Named(ends) => !ends.is_disjoint(party),
+    let ends = |party: Party| match party {
+        Party::Vm(id) => ports.get(&id).cloned().unwrap_or_default(),
+        Party::Outside(addr) => at(&rules, &End::Outside, &classes.ends(addr.to_std())),
+        Party::Host(addr) => at(&rules, &End::Host, &classes.ends(addr.to_std())),
     };
-    let applies = rules.ranked().map(|(_, rule)| rule).filter(|rule| {
+    let (from, to) = (ends(question.from), ends(question.to));
+    let applies = rules.ranked().filter(|rule| {
         let serves = rule.matches.iter().any(|one| {
             one.proto.is_none_or(|proto| proto == question.proto)
                 && (one.low..=one.high).contains(&question.service)
         });
-        serves && names(&rule.from, &from) && names(&rule.to, &to)
+        serves && is_meant(&rule.from, &from) && is_meant(&rule.to, &to)
     });
     applies.map(|rule| Applied { rule: rule.verdict.rule, is_staged: rule.is_staged }).collect()
 }
 
-fn ends(rules: &Rules, classes: &Classes, identities: &Identities, party: Party) -> BTreeSet<EndId> {
-    let (addr, location) = match party {
-        Party::Vm(id) => return identities.ports.get(&id).cloned().unwrap_or_default(),
-        Party::Outside(addr) => (addr, End::Outside),
-        Party::Host(addr) => (addr, End::Host),
-    };
-    let location = rules.ends().filter(|(_, end)| **end == location).map(|(id, _)| id);
-    classes.ends(addr.to_std()).into_iter().chain(location).collect()
+/// The ends that name who is at a location, with an address.
+fn at(rules: &Rules, location: &End, of_address: &Ends) -> Ends {
+    union(of_address, &rules.id(location).into_iter().collect())
 }

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fwd_common::id::{Identity, PortId};
+use fwd_common::id::{ClassId, Identity, PortId};
+use imbl::{OrdMap, OrdSet};
 
 use super::{
-    classes::Classes,
+    classes::{Classes, union},
     number::Numbering,
-    rules::{EndId, Rules},
+    rules::{EndId, Ends, Rules},
 };
 use crate::{
     api::{
@@ -18,43 +19,73 @@ use crate::{
     compile::{World, world::VmPort},
 };
 
-/// Everybody that a packet may come from or go to.
-pub(super) struct Identities {
-    /// The ends that name each VM port.
-    pub ports: BTreeMap<PortId, BTreeSet<EndId>>,
-    vms: BTreeMap<BTreeSet<EndId>, Identity>,
-    /// Each identity that some end names, with its ends.
-    pub peers: Vec<Peer>,
+/// Everybody whom some end names, and whoever is in no class.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peers {
+    ends: OrdMap<Identity, Ends>,
+    named_by: OrdSet<(EndId, Identity)>,
 }
 
-/// An identity with the ends that name it.
-pub(super) struct Peer {
-    pub identity: Identity,
-    pub ends: BTreeSet<EndId>,
-    pub is_host: bool,
-}
-
-impl Identities {
-    pub fn of(world: &World<'_>, rules: &Rules, classes: &Classes) -> Self {
-        let ports = ends_of_ports(world, rules, classes);
-        let mut numbering = Numbering::default();
-        // Whom no end names is like any other.
-        let mut vms = BTreeMap::from([(BTreeSet::new(), Identity::ANY)]);
-        for ends in ports.values() {
-            let texts = ends.iter().map(|end| rules.end(*end).to_string());
-            vms.entry(ends.clone()).or_insert_with(|| Identity::vm(numbering.number(texts)));
+impl Peers {
+    pub fn of(rules: &Rules, classes: &Classes, vms: &BTreeMap<Ends, Identity>) -> Self {
+        let mut peers = Self::default();
+        for (ends, identity) in vms.iter().filter(|(ends, _)| !ends.is_empty()) {
+            peers.put(*identity, Ends::clone(ends));
         }
-        let peers = peers(rules, classes, &vms);
-        Self { ports, vms, peers }
+        for (class, ends) in classes.all() {
+            peers.put_class(class, &ends, rules);
+        }
+        peers
     }
 
-    /// A VM port's identity.
-    pub fn of_port(&self, id: PortId) -> Identity {
-        self.ports.get(&id).and_then(|ends| self.vms.get(ends)).copied().unwrap_or(Identity::ANY)
+    /// A class of addresses, outside and of the host.
+    pub fn put_class(&mut self, class: ClassId, ends: &Ends, rules: &Rules) -> [Identity; 2] {
+        let identities = [Identity::outside(class), Identity::host(class)];
+        for (identity, location) in identities.into_iter().zip([End::Outside, End::Host]) {
+            self.put(identity, union(ends, &rules.id(&location).into_iter().collect()));
+        }
+        identities
+    }
+
+    fn put(&mut self, identity: Identity, ends: Ends) {
+        self.named_by.extend(ends.iter().map(|end| (*end, identity)));
+        self.ends.insert(identity, ends);
+    }
+
+    pub fn remove(&mut self, identity: Identity) {
+        for end in self.ends.remove(&identity).iter().flat_map(|ends| ends.iter()) {
+            self.named_by.remove(&(*end, identity));
+        }
+    }
+
+    pub fn ends(&self, identity: Identity) -> &Ends {
+        &self.ends[&identity]
+    }
+
+    /// Whom an end names.
+    pub fn named_by(&self, end: EndId) -> impl Iterator<Item = Identity> {
+        let all = (end, Identity(0))..=(end, Identity(u32::MAX));
+        self.named_by.range(all).map(|(_, identity)| *identity)
+    }
+
+    /// The host, by all classes of its addresses.
+    pub fn hosts(&self) -> impl Iterator<Item = Identity> {
+        self.ends.range(Identity::host(ClassId(0))..).map(|(identity, _)| *identity)
     }
 }
 
-fn ends_of_ports(world: &World<'_>, rules: &Rules, classes: &Classes) -> BTreeMap<PortId, BTreeSet<EndId>> {
+/// VM ports' identities by the ends that name them. Whom no end names is like any other.
+pub(super) fn of_vms(ports: &BTreeMap<PortId, Ends>, rules: &Rules) -> BTreeMap<Ends, Identity> {
+    let mut numbering = Numbering::default();
+    let mut vms = BTreeMap::from([(Ends::default(), Identity::ANY)]);
+    for ends in ports.values() {
+        vms.entry(Ends::clone(ends)).or_insert_with(|| Identity::vm(numbering.number(rules, ends)));
+    }
+    vms
+}
+
+/// The ends that name each VM port.
+pub(super) fn of_ports(world: &World<'_>, rules: &Rules, classes: &Classes) -> BTreeMap<PortId, Ends> {
     let groups = Groups::of(world, rules);
     let mut all = BTreeMap::new();
     for VmPort { id, port, .. } in &world.ports {
@@ -63,9 +94,9 @@ fn ends_of_ports(world: &World<'_>, rules: &Rules, classes: &Classes) -> BTreeMa
             ends.extend(rules.id(&end));
         }
         for addr in world.addresses(*id, port) {
-            ends.extend(classes.ends(*addr));
+            ends.extend(classes.ends(*addr).iter());
         }
-        all.insert(*id, ends);
+        all.insert(*id, ends.into_iter().collect());
     }
     all
 }
@@ -98,18 +129,4 @@ impl<'a> Groups<'a> {
         let named = self.by_member.get(port.name.as_str()).into_iter().flatten().copied();
         named.chain(selected).collect()
     }
-}
-
-fn peers(rules: &Rules, classes: &Classes, vms: &BTreeMap<BTreeSet<EndId>, Identity>) -> Vec<Peer> {
-    let (outside, host) = (rules.id(&End::Outside), rules.id(&End::Host));
-    let mut peers: Vec<Peer> = Vec::new();
-    for (ends, identity) in vms.iter().filter(|(ends, _)| !ends.is_empty()) {
-        peers.push(Peer { identity: *identity, ends: ends.clone(), is_host: false });
-    }
-    for (class, of_class) in classes.all() {
-        let with = |location: Option<EndId>| of_class.iter().copied().chain(location).collect();
-        peers.push(Peer { identity: Identity::outside(class), ends: with(outside), is_host: false });
-        peers.push(Peer { identity: Identity::host(class), ends: with(host), is_host: true });
-    }
-    peers
 }

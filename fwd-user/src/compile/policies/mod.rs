@@ -1,12 +1,16 @@
 //! Policies: what each VM port's rules come to, by direction and peer.
 //!
 //! Ports that no end of a rule tells apart share a policy, and peers to whom the same rules apply share a row.
-//! What no end of a rule tells apart from everybody has no entry of its own.
+//! What no end of a rule tells apart from everybody has no entry of its own. What compiling came to is kept
+//! with what it was made of, in maps whose copies share what is the same: an edit of rules costs what it changes
+//! (`follow`).
 
 mod about;
 mod classes;
+mod entries;
+mod follow;
 mod identities;
-mod intern;
+mod lists;
 #[cfg(test)]
 mod naive;
 mod number;
@@ -15,32 +19,59 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use fwd_common::{
-    id::{ClassId, DefaultOf, Identity, PolicyId, PortId, RowId},
-    policy::{ClassKey, Direction, PolicyKey, RowKey, RowVerdict},
-    port::View,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
 };
 
+use fwd_common::{
+    id::{DefaultOf, Identity, PolicyId, PortId, RowId},
+    policy::{Direction, PolicyKey},
+    port::View,
+};
+use imbl::{OrdMap, OrdSet};
+
 use super::{Tables, World, world::VmPort};
-use crate::api::{
-    spec::DefaultPolicy,
-    text::{Match, Service},
+use crate::{
+    api::{spec::DefaultPolicy, text::Service},
+    state::Desired,
 };
 pub use about::{Applied, Question, about};
 use classes::Classes;
-use identities::Identities;
-use intern::Interned;
-use rows::{Entry, by_default};
-use rules::{EndId, Rank, Rule, Rules, Side};
+use entries::Compiler;
+use identities::Peers;
+use lists::Lists;
+use rules::{EndId, Ends, Rules};
 
-/// Rows of policies, and what each VM port has of them.
-pub(super) struct Policies {
-    pub views: BTreeMap<PortId, View>,
-    pub policies: BTreeMap<PolicyKey, RowId>,
-    pub rows: BTreeMap<(RowKey, u32), RowVerdict>,
-    pub classes: BTreeMap<(ClassKey, u32), ClassId>,
+/// Rows of policies, what each VM port has of them, and what they were made of.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    pub(super) views: Arc<BTreeMap<PortId, View>>,
+    entries: OrdMap<PolicyKey, RowId>,
+    rules: Rules,
+    classes: Classes,
+    peers: Peers,
+    subjects: Subjects,
+    lists: Lists,
+    /// VM ports, each with the policy that it has unless nothing is asked of it.
+    ports: Arc<BTreeMap<PortId, (Identity, PolicyId)>>,
+    /// Of VM ports.
+    addresses: Arc<[IpAddr]>,
+}
+
+/// Whose policies there may be.
+#[derive(Clone, Debug, Default)]
+struct Subjects {
+    all: OrdMap<PolicyId, Subject>,
+    named_by: OrdSet<(EndId, PolicyId)>,
+}
+
+/// Whose policy is compiled.
+#[derive(Clone, Debug)]
+struct Subject {
+    ends: Ends,
+    default: DefaultOf,
 }
 
 /// Services of its gateway that a guest reaches in a closed network too: DHCP, DHCPv6 and DNS.
@@ -49,178 +80,93 @@ pub fn implicit_services() -> Vec<Service> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-pub(super) fn compile(world: &World<'_>, previous: &Tables) -> Policies {
-    let rules = Rules::of(world);
+pub(super) fn compile(world: &World<'_>, desired: &Desired, previous: &Tables) -> Policies {
+    let rules = Rules::of(desired);
     let classes = Classes::of(world, &rules);
-    let identities = Identities::of(world, &rules, &classes);
-    let mut compiler = Compiler::new(&rules, &identities, previous);
-    let mut views = BTreeMap::new();
+    let ends = identities::of_ports(world, &rules, &classes);
+    let vms = identities::of_vms(&ends, &rules);
+    let peers = Peers::of(&rules, &classes, &vms);
+    let (mut ports, mut subjects) = (BTreeMap::new(), Subjects::default());
     for VmPort { id, network, .. } in &world.ports {
-        let identity = identities.of_port(*id);
         let default = match (network.default_policy, network.has_gateway()) {
             (DefaultPolicy::Open, _) => DefaultOf::Open,
             (DefaultPolicy::Closed, false) => DefaultOf::Closed,
             (DefaultPolicy::Closed, true) => DefaultOf::ClosedWithGateway,
         };
-        let policy = compiler.policy(&Subject { identity, ends: &identities.ports[id], default });
-        views.insert(*id, View { policy, identity });
+        let ends = &ends[id];
+        let policy = PolicyId::of(vms[ends], default);
+        ports.insert(*id, (vms[ends], policy));
+        subjects.put(policy, Subject { ends: Ends::clone(ends), default });
     }
-    let Compiler { policies, rows, .. } = compiler;
-    Policies { views, policies, rows: service_rows(rows), classes: classes.rows() }
-}
-
-fn service_rows(rows: Interned<rows::Content>) -> BTreeMap<(RowKey, u32), RowVerdict> {
-    let of_one = |(content, id): (rows::Content, u32)| {
-        let rows = content.into_iter();
-        rows.map(move |((key, bits), verdict)| ((RowKey { row: RowId(id), ..key }, bits), verdict))
+    let addresses = world.ports.iter().flat_map(|vm| world.addresses(vm.id, vm.port)).copied().collect();
+    let policies = Policies {
+        rules,
+        classes,
+        peers,
+        subjects,
+        lists: Lists::after(&previous.rows),
+        ports: Arc::new(ports),
+        addresses,
+        ..Policies::default()
     };
-    rows.into_used().flat_map(of_one).collect()
-}
-
-/// Whose policy is compiled.
-struct Subject<'a> {
-    identity: Identity,
-    ends: &'a BTreeSet<EndId>,
-    default: DefaultOf,
-}
-
-/// What a row is made of: rules in order, the implicit services behind them or not, and the default.
-type RowSource = (Vec<Rank>, bool, RowVerdict);
-
-/// Rules by the ends of one side, for which they speak in one direction.
-struct Speakers {
-    for_anyone: BTreeSet<Rank>,
-    for_end: BTreeMap<EndId, BTreeSet<Rank>>,
-}
-
-impl Speakers {
-    fn of(rules: &Rules, own: impl Fn(&Rule) -> &Side) -> Self {
-        let mut speakers = Self { for_anyone: BTreeSet::new(), for_end: BTreeMap::new() };
-        for (rank, rule) in rules.ranked() {
-            match own(rule) {
-                Side::Anyone => _ = speakers.for_anyone.insert(rank),
-                Side::Named(ends) => {
-                    for end in ends {
-                        speakers.for_end.entry(*end).or_default().insert(rank);
-                    }
-                }
-            }
-        }
-        speakers
-    }
-
-    /// Rules that speak for whom these ends name, the one that wins first.
-    fn rules_for(&self, ends: &BTreeSet<EndId>) -> Vec<Rank> {
-        let by_end = ends.iter().filter_map(|end| self.for_end.get(end)).flatten();
-        let ranks: BTreeSet<Rank> = self.for_anyone.iter().chain(by_end).copied().collect();
-        ranks.into_iter().collect()
-    }
-}
-
-struct Compiler<'a> {
-    rules: &'a Rules,
-    identities: &'a Identities,
-    senders: Speakers,
-    receivers: Speakers,
-    /// Indices of the peers that an end names.
-    named_by: BTreeMap<EndId, Vec<usize>>,
-    implicit: Vec<Match>,
-    policies: BTreeMap<PolicyKey, RowId>,
-    known_policies: BTreeSet<PolicyId>,
-    rows: Interned<rows::Content>,
-    known_rows: BTreeMap<RowSource, RowId>,
-}
-
-impl<'a> Compiler<'a> {
-    fn new(rules: &'a Rules, identities: &'a Identities, previous: &Tables) -> Self {
-        let mut named_by: BTreeMap<EndId, Vec<usize>> = BTreeMap::new();
-        for (index, peer) in identities.peers.iter().enumerate() {
-            for end in &peer.ends {
-                named_by.entry(*end).or_default().push(index);
-            }
-        }
-        let mut rows: BTreeMap<u32, rows::Content> = BTreeMap::new();
-        for ((key, bits), verdict) in &previous.rows {
-            let content = rows.entry(key.row.0).or_default();
-            content.insert((RowKey { row: RowId(0), ..*key }, *bits), *verdict);
-        }
-        Self {
-            rules,
-            identities,
-            senders: Speakers::of(rules, |rule| &rule.from),
-            receivers: Speakers::of(rules, |rule| &rule.to),
-            named_by,
-            implicit: implicit_services().into_iter().flat_map(Service::matches).collect(),
-            policies: BTreeMap::new(),
-            known_policies: BTreeSet::new(),
-            rows: Interned::after(rows),
-            known_rows: BTreeMap::new(),
+    let ids: Vec<PolicyId> = policies.subjects.all.keys().copied().collect();
+    let mut compiler = Compiler::new(policies);
+    for id in ids {
+        if !compiler.policies.wants_nothing(id) {
+            Direction::ALL.into_iter().for_each(|direction| compiler.direction(id, direction));
         }
     }
+    compiler.finish()
+}
 
-    fn policy(&mut self, subject: &Subject<'_>) -> PolicyId {
-        let egress = self.senders.rules_for(subject.ends);
-        let ingress = self.receivers.rules_for(subject.ends);
-        if egress.is_empty() && ingress.is_empty() && subject.default == DefaultOf::Open {
-            return PolicyId::OPEN;
-        }
-        let id = PolicyId::of(subject.identity, subject.default);
-        if self.known_policies.insert(id) {
-            self.direction((id, subject.default), Direction::Egress, &egress);
-            self.direction((id, subject.default), Direction::Ingress, &ingress);
-        }
-        id
+impl Policies {
+    /// Rows of `POLICIES`, `ROWS` and `IDENTITIES`, and what they leave of a port's views.
+    pub(super) fn fill(&self, tables: &mut Tables) {
+        let view = |id: &PortId| (*id, self.views.get(id).copied().unwrap_or_default());
+        tables.views = tables.ports.keys().map(view).collect();
+        tables.policies = self.entries.clone();
+        tables.rows = self.lists.rows.clone();
+        tables.classes = self.classes.rows.clone();
     }
 
-    /// Entries of one direction: for any peer, and for those to whom other rules apply.
-    fn direction(&mut self, (id, of): (PolicyId, DefaultOf), direction: Direction, ranks: &[Rank]) {
-        let mut for_all = BTreeSet::new();
-        let mut for_peer: BTreeMap<usize, BTreeSet<Rank>> = BTreeMap::new();
-        for rank in ranks {
-            let rule = self.rules.rule(*rank);
-            let side = if direction == Direction::Egress { &rule.to } else { &rule.from };
-            match side {
-                Side::Anyone => _ = for_all.insert(*rank),
-                Side::Named(ends) => {
-                    for peer in ends.iter().filter_map(|end| self.named_by.get(end)).flatten() {
-                        for_peer.entry(*peer).or_default().insert(*rank);
-                    }
-                }
-            }
-        }
-        let default = by_default(of == DefaultOf::Open);
-        let has_implicit = of == DefaultOf::ClosedWithGateway && direction == Direction::Egress;
-        let identities = self.identities;
-        if has_implicit {
-            let hosts = identities.peers.iter().enumerate().filter(|(_, peer)| peer.is_host);
-            hosts.for_each(|(index, _)| _ = for_peer.entry(index).or_default());
-        }
-        let any = self.row((for_all.iter().copied().collect(), false, default));
-        self.policies.insert(PolicyKey::new(id, direction, Identity::ANY), any);
-        for (index, own) in for_peer {
-            let peer = &identities.peers[index];
-            let ranks: Vec<Rank> = for_all.union(&own).copied().collect();
-            let row = self.row((ranks, has_implicit && peer.is_host, default));
-            if row != any {
-                self.policies.insert(PolicyKey::new(id, direction, peer.identity), row);
-            }
-        }
+    /// Whether some rule is logged.
+    pub(super) const fn has_logged(&self) -> bool {
+        self.rules.has_logged()
     }
 
-    fn row(&mut self, source: RowSource) -> RowId {
-        if let Some(id) = self.known_rows.get(&source) {
-            return *id;
+    /// Whether no rule speaks for whom nothing is denied by default.
+    fn wants_nothing(&self, id: PolicyId) -> bool {
+        let Subject { ends, default } = &self.subjects.all[&id];
+        let has_rules = |direction| self.rules.for_own(direction, ends).next().is_some();
+        *default == DefaultOf::Open && !Direction::ALL.into_iter().any(has_rules)
+    }
+
+    /// Whether a policy has entries: then its ports' packets are asked.
+    fn is_asked(&self, id: PolicyId) -> bool {
+        self.entries.contains_key(&PolicyKey::new(id, Direction::Egress, Identity::ANY))
+    }
+
+    fn see(&mut self) {
+        let view = |(id, (identity, policy)): (&PortId, &(Identity, PolicyId))| {
+            let policy = if self.is_asked(*policy) { *policy } else { PolicyId::OPEN };
+            (*id, View { policy, identity: *identity })
+        };
+        self.views = Arc::new(self.ports.iter().map(view).collect());
+    }
+}
+
+impl Subjects {
+    fn put(&mut self, id: PolicyId, subject: Subject) {
+        self.named_by.extend(subject.ends.iter().map(|end| (*end, id)));
+        self.all.insert(id, subject);
+    }
+
+    /// Whom one side of a rule means.
+    fn meant(&self, side: &[EndId]) -> BTreeSet<PolicyId> {
+        if side[0] == EndId::ANYONE {
+            return self.all.keys().copied().collect();
         }
-        let (ranks, has_implicit, default) = &source;
-        let rules = ranks.iter().map(|rank| self.rules.rule(*rank));
-        let mut list: Vec<Entry<'_>> = rules
-            .map(|rule| Entry { verdict: rule.verdict, matches: &rule.matches, is_staged: rule.is_staged })
-            .collect();
-        if *has_implicit {
-            list.push(Entry { verdict: by_default(true), matches: &self.implicit, is_staged: false });
-        }
-        let id = RowId(self.rows.id(rows::compile(&list, *default)));
-        self.known_rows.insert(source, id);
-        id
+        let of_end = |end: &EndId| self.named_by.range((*end, PolicyId(0))..=(*end, PolicyId(u32::MAX)));
+        side.iter().flat_map(of_end).map(|(_, id)| *id).collect()
     }
 }

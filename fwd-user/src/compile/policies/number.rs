@@ -4,21 +4,34 @@
 //! Identities and classes may do so because all of them come into force at once: should two contents fall
 //! on one number, and one of them go, the other's number changes, and that is an edit like any other.
 
-use std::collections::BTreeSet;
+use imbl::OrdSet;
+
+use super::rules::{Ends, Rules};
 
 /// Gives out numbers from 1 to 2^30 - 1.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Numbering {
-    used: BTreeSet<u32>,
+    used: OrdSet<u32>,
 }
 
 impl Numbering {
     const LAST: u32 = (1 << 30) - 1;
 
-    /// A number for a content, given as words in order.
-    pub fn number(&mut self, words: impl Iterator<Item = String>) -> u32 {
-        let mut number = 1 + (hash(words) % u64::from(Self::LAST)) as u32;
-        while !self.used.insert(number) {
+    /// A number for a set of ends.
+    pub fn number(&mut self, rules: &Rules, ends: &Ends) -> u32 {
+        let mut words: Vec<String> = ends.iter().map(|end| rules.end(*end).to_string()).collect();
+        words.sort_unstable();
+        self.of_words(words)
+    }
+
+    /// The number is free again.
+    pub fn give_back(&mut self, number: u32) {
+        self.used.remove(&number);
+    }
+
+    fn of_words(&mut self, words: Vec<String>) -> u32 {
+        let mut number = 1 + (hash(words.into_iter()) % u64::from(Self::LAST)) as u32;
+        while self.used.insert(number).is_some() {
             number = number % Self::LAST + 1;
         }
         number
@@ -33,12 +46,14 @@ fn hash(words: impl Iterator<Item = String>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn numbers_depend_on_content_and_differ() {
         let of = |numbering: &mut Numbering, words: &[&str]| {
-            numbering.number(words.iter().map(ToString::to_string))
+            numbering.of_words(words.iter().map(ToString::to_string).collect())
         };
         let mut numbering = Numbering::default();
         let first = of(&mut numbering, &["group:web", "network:n"]);

@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn lookup(content: &Content, proto: IpProto, l4_port: u16) -> RowVerdict {
-        let tables = crate::compile::Tables { rows: content.clone(), ..Default::default() };
+        let tables = crate::compile::Tables { rows: content.clone().into(), ..Default::default() };
         let key = RowKey::new(RowId(0), proto, l4_port.to_be());
         fwd_common::policy::Policies::verdict(&tables, &key).expect("every row has a default")
     }

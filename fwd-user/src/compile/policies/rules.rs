@@ -1,33 +1,53 @@
 //! Rules as compiling sees them: in the order in which they win, with their ends as numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use fwd_common::{id::RuleId, policy::RowVerdict};
+use fwd_common::{
+    id::RuleId,
+    policy::{Direction, RowVerdict},
+};
+use imbl::{OrdMap, OrdSet};
 
 use crate::{
     api::{
         spec::{Action, Policy},
         text::{End, Match, Service},
     },
-    compile::World,
+    state::Desired,
 };
 
-/// An end that some enabled rule names, but for `any`: index into [`Rules::ends`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EndId(usize);
+/// Stands for an end that rules name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct EndId(u32);
 
-/// Place of a rule in [`Rules::ranked`]: the lower one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Rank(usize);
-
-/// One side of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// Everyone, or not given.
-    Anyone,
-    /// Those whom one of these ends names.
-    Named(BTreeSet<EndId>),
+impl EndId {
+    /// `any`, or no end given.
+    pub const ANYONE: Self = Self(0);
 }
+
+/// The ends that name somebody, in order; without [`EndId::ANYONE`], which everybody is.
+pub(super) type Ends = Arc<[EndId]>;
+
+/// What decides between rules that match: the lower one wins. The higher priority comes first; at equal priority
+/// what is no permission, then the lower number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Rank {
+    late: u16,
+    permits: bool,
+    id: RuleId,
+}
+
+impl Rank {
+    const FIRST: Self = Self { late: 0, permits: false, id: RuleId(0) };
+    const LAST: Self = Self { late: u16::MAX, permits: true, id: RuleId(u32::MAX) };
+
+    fn of(id: RuleId, policy: &Policy) -> Self {
+        Self { late: u16::MAX - policy.priority, permits: policy.action == Action::Allow, id }
+    }
+}
+
+/// One side of a rule: any of these, in order.
+pub(super) type Side = Box<[EndId]>;
 
 /// An enabled rule. It speaks for both of its ends: for what `from` sends, and for what `to` receives.
 #[derive(Clone, Debug)]
@@ -35,53 +55,161 @@ pub(super) struct Rule {
     pub verdict: RowVerdict,
     pub from: Side,
     pub to: Side,
-    pub matches: Vec<Match>,
+    pub matches: Box<[Match]>,
     pub is_staged: bool,
+    is_logged: bool,
+}
+
+impl Rule {
+    /// The side for which it speaks in a direction.
+    pub fn own(&self, direction: Direction) -> &Side {
+        if direction == Direction::Egress { &self.from } else { &self.to }
+    }
+
+    /// The other one.
+    pub fn peer(&self, direction: Direction) -> &Side {
+        if direction == Direction::Egress { &self.to } else { &self.from }
+    }
+}
+
+/// Whether a side means whom these ends name.
+pub(super) fn is_meant(side: &Side, ends: &Ends) -> bool {
+    side[0] == EndId::ANYONE || side.iter().any(|end| ends.binary_search(end).is_ok())
 }
 
 /// All enabled rules.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
-    /// The higher priority wins; at equal priority deny wins over allow, then the lower number.
-    ranked: Vec<Rule>,
-    /// In order, each once.
-    ends: Vec<End>,
+    rules: OrdMap<Rank, Arc<Rule>>,
+    ranks: OrdMap<RuleId, Rank>,
+    /// Each end that was named since all was compiled, with how many sides of rules name it now.
+    ids: OrdMap<Arc<End>, (EndId, u32)>,
+    ends: OrdMap<EndId, Arc<End>>,
+    senders: OrdSet<(EndId, Rank)>,
+    receivers: OrdSet<(EndId, Rank)>,
+    last_end: u32,
+    logged: usize,
 }
 
 impl Rules {
-    pub fn of(world: &World<'_>) -> Self {
-        let enabled = world.document.policies.iter().filter(|p| p.enabled);
-        let mut policies: Vec<(RuleId, &Policy)> =
-            enabled.filter_map(|p| Some((*world.numbers.rules.get(&p.name)?, p))).collect();
-        policies.sort_by_key(|(id, p)| (u16::MAX - p.priority, p.action == Action::Allow, *id));
-        let texts = policies.iter().flat_map(|(_, p)| p.from.iter().chain(&p.to));
-        let named: BTreeSet<End> = texts.filter_map(|text| parse_end(text)).collect();
-        let ends: Vec<End> = named.into_iter().collect();
-        let ids: BTreeMap<&End, EndId> = ends.iter().enumerate().map(|(n, end)| (end, EndId(n))).collect();
-        let ranked = policies.iter().map(|(id, policy)| rule(*id, policy, &ids)).collect();
-        Self { ranked, ends }
+    pub fn of(desired: &Desired) -> Self {
+        let mut rules = Self::default();
+        for policy in desired.document.policies.iter().filter(|policy| policy.enabled) {
+            if let Some(id) = desired.numbers.rules.get(&policy.name) {
+                rules.put(*id, policy);
+            }
+        }
+        rules
+    }
+
+    /// Adds a rule that is not there.
+    pub fn put(&mut self, id: RuleId, policy: &Policy) -> Arc<Rule> {
+        let rank = Rank::of(id, policy);
+        let (from, to) = (self.side(&policy.from), self.side(&policy.to));
+        let rule = Arc::new(rule(id, policy, from, to));
+        self.senders.extend(rule.from.iter().map(|end| (*end, rank)));
+        self.receivers.extend(rule.to.iter().map(|end| (*end, rank)));
+        self.ranks.insert(id, rank);
+        self.rules.insert(rank, Arc::clone(&rule));
+        self.logged += usize::from(rule.is_logged);
+        rule
+    }
+
+    /// Takes a rule out. Its ends keep their ids until [`Self::forget`].
+    pub fn remove(&mut self, id: RuleId) -> Option<Arc<Rule>> {
+        let rank = self.ranks.remove(&id)?;
+        let rule = self.rules.remove(&rank)?;
+        for (side, speakers) in [(&rule.from, &mut self.senders), (&rule.to, &mut self.receivers)] {
+            for id in side {
+                speakers.remove(&(*id, rank));
+                let users = self.ends.get(id).and_then(|end| self.ids.get_mut(end));
+                users.into_iter().for_each(|(_, users)| *users -= 1);
+            }
+        }
+        self.logged -= usize::from(rule.is_logged);
+        Some(rule)
+    }
+
+    /// In the order in which they win.
+    pub fn ranked(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values().map(|rule| &**rule)
     }
 
     pub fn rule(&self, rank: Rank) -> &Rule {
-        &self.ranked[rank.0]
+        &self.rules[&rank]
     }
 
-    pub fn ranked(&self) -> impl Iterator<Item = (Rank, &Rule)> {
-        self.ranked.iter().enumerate().map(|(n, rule)| (Rank(n), rule))
+    /// Rules that speak in a direction for whom these ends name, the one that wins not always first.
+    pub fn for_own<'a>(&'a self, direction: Direction, ends: &'a Ends) -> impl Iterator<Item = Rank> + 'a {
+        let egress = direction == Direction::Egress;
+        with_any(if egress { &self.senders } else { &self.receivers }, ends)
     }
 
-    pub fn end(&self, id: EndId) -> &End {
-        &self.ends[id.0]
+    /// Rules that speak in a direction about whom these ends name.
+    pub fn for_peer<'a>(&'a self, direction: Direction, ends: &'a Ends) -> impl Iterator<Item = Rank> + 'a {
+        let egress = direction == Direction::Egress;
+        with_any(if egress { &self.receivers } else { &self.senders }, ends)
+    }
+
+    pub fn end(&self, id: EndId) -> &Arc<End> {
+        &self.ends[&id]
     }
 
     /// The id of an end, if a rule names it.
     pub fn id(&self, end: &End) -> Option<EndId> {
-        self.ends.binary_search(end).ok().map(EndId)
+        self.ids.get(end).filter(|(_, users)| *users > 0).map(|(id, _)| *id)
     }
 
     /// All ends that rules name.
     pub fn ends(&self) -> impl Iterator<Item = (EndId, &End)> {
-        self.ends.iter().enumerate().map(|(n, end)| (EndId(n), end))
+        self.ids.iter().filter(|(_, (_, users))| *users > 0).map(|(end, (id, _))| (*id, &**end))
     }
+
+    /// Whether some side of a rule names it.
+    pub fn is_named(&self, id: EndId) -> bool {
+        self.ends.get(&id).and_then(|end| self.ids.get(end)).is_some_and(|(_, users)| *users > 0)
+    }
+
+    /// An end that no rule names.
+    pub fn forget(&mut self, id: EndId) {
+        if let Some(end) = self.ends.remove(&id) {
+            self.ids.remove(&end);
+        }
+    }
+
+    /// Whether some rule is logged.
+    pub const fn has_logged(&self) -> bool {
+        self.logged > 0
+    }
+
+    fn side(&mut self, texts: &[String]) -> Side {
+        let named: Option<Vec<End>> = texts.iter().map(|text| parse_end(text)).collect();
+        let Some(named) = named.filter(|ends| !ends.is_empty()) else { return [EndId::ANYONE].into() };
+        let mut ids: Vec<EndId> = named.into_iter().map(|end| self.end_id(end)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        for id in &ids {
+            let users = self.ids.get_mut(&self.ends[id]);
+            users.into_iter().for_each(|(_, users)| *users += 1);
+        }
+        ids.into()
+    }
+
+    fn end_id(&mut self, end: End) -> EndId {
+        if let Some((id, _)) = self.ids.get(&end) {
+            return *id;
+        }
+        self.last_end += 1;
+        let (id, end) = (EndId(self.last_end), Arc::new(end));
+        self.ids.insert(Arc::clone(&end), (id, 0));
+        self.ends.insert(id, end);
+        id
+    }
+}
+
+fn with_any<'a>(speakers: &'a OrdSet<(EndId, Rank)>, ends: &'a Ends) -> impl Iterator<Item = Rank> + 'a {
+    let all = [EndId::ANYONE].into_iter().chain(ends.iter().copied());
+    all.flat_map(|end| speakers.range((end, Rank::FIRST)..=(end, Rank::LAST))).map(|(_, rank)| *rank)
 }
 
 /// `None` for `any`, which everyone is. Validation has refused what is not an end.
@@ -97,21 +225,17 @@ const fn row_action(action: Action) -> u16 {
     }
 }
 
-fn rule(id: RuleId, policy: &Policy, ids: &BTreeMap<&End, EndId>) -> Rule {
-    let side = |texts: &[String]| {
-        let named: Option<BTreeSet<EndId>> =
-            texts.iter().map(|text| ids.get(&parse_end(text)?).copied()).collect();
-        named.filter(|ends| !ends.is_empty()).map_or(Side::Anyone, Side::Named)
-    };
+fn rule(id: RuleId, policy: &Policy, from: Side, to: Side) -> Rule {
     let mut services: Vec<Service> = policy.services.iter().filter_map(|s| s.parse().ok()).collect();
     if policy.services.is_empty() {
         services.push(Service::Any);
     }
     Rule {
         verdict: RowVerdict::new(id, row_action(policy.action)),
-        from: side(&policy.from),
-        to: side(&policy.to),
+        from,
+        to,
         matches: services.into_iter().flat_map(Service::matches).collect(),
         is_staged: policy.stage,
+        is_logged: policy.log,
     }
 }

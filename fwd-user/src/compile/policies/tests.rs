@@ -1,12 +1,16 @@
 //! Compiled policies against rules as they were written, over random documents; and what an edit touches.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use fwd_common::{
-    id::{Identity, PortId, RuleId},
-    policy::{Direction, PolicyKey, Staged, decide},
+    id::{Identity, PortId, RowId, RuleId},
+    policy::{Direction, PolicyKey, RowKey, Staged, decide},
     proto::IpProto,
 };
+use imbl::OrdMap;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -14,17 +18,26 @@ use proptest::{
 };
 use serde_json::{Value, json};
 
-use super::naive::{Naive, Peer, SEEN};
+use super::{
+    naive::{Naive, Peer, SEEN},
+    rows,
+};
 use crate::{
-    api::spec::Document,
-    compile::{Tables, compile},
+    api::{
+        object::{Noun, Object},
+        spec::Document,
+    },
+    compile::{Compiled, Tables, compile, follow},
     host::inventory::{Inventory, Learnt},
-    state::{Desired, Edit, accept},
+    state::{Desired, Edit, accept, edited_rules},
 };
 
 const PORTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 /// Addresses of all places that CIDRs below tell apart.
-const ADDRESSES: [&str; 9] = [
+const ADDRESSES: [&str; 12] = [
+    "198.51.100.1",
+    "198.51.100.130",
+    "2001:db9:1::1",
     "10.1.2.3",
     "10.1.9.9",
     "10.200.0.1",
@@ -47,7 +60,12 @@ const CIDRS: [&str; 10] = [
     "2001:db8:1::/48",
     "::/16",
 ];
-const ENDS: [&str; 18] = [
+const ENDS: [&str; 22] = [
+    // No VM is in these: rules about them are followed.
+    "198.51.100.0/24",
+    "198.51.100.128/25",
+    "2001:db9::/32",
+    "2001:db9:1::/48",
     "any",
     "outside",
     "host",
@@ -105,18 +123,50 @@ fn ports() -> impl Strategy<Value = Value> {
     })
 }
 
-fn policies() -> impl Strategy<Value = Value> {
+fn rule() -> impl Strategy<Value = Value> {
     let ends = || subsequence(ENDS.to_vec(), 0..4);
     let services = subsequence(SERVICES.to_vec(), 0..4);
     let rule = (any::<bool>(), ends(), ends(), services, select(vec![10, 1000, 2000]), 0..8);
-    vec(rule, 0..8).prop_map(|rules| {
-        let rule = |(n, (allow, from, to, services, priority, dice))| {
-            let action = if allow { "allow" } else { "deny" };
-            json!({"name": format!("r{n}"), "action": action, "from": from, "to": to, "services": services,
-                   "priority": priority, "enabled": dice != 0i32, "stage": dice > 5})
-        };
-        rules.into_iter().enumerate().map(rule).collect()
+    rule.prop_map(|(allow, from, to, services, priority, dice)| {
+        let action = if allow { "allow" } else { "deny" };
+        json!({"action": action, "from": from, "to": to, "services": services, "priority": priority,
+               "enabled": dice != 0i32, "stage": dice > 5, "log": dice == 1})
     })
+}
+
+fn named((n, mut rule): (usize, Value)) -> Value {
+    rule["name"] = format!("r{n}").into();
+    rule
+}
+
+fn policies() -> impl Strategy<Value = Value> {
+    vec(rule(), 0..8).prop_map(|rules| rules.into_iter().enumerate().map(named).collect())
+}
+
+/// A rule is put in the place of the one of its number, or that one goes.
+fn edit() -> impl Strategy<Value = (usize, Option<Value>)> {
+    (0usize..8, proptest::option::weighted(0.8, rule()))
+}
+
+fn edited(current: &Desired, edits: Vec<(usize, Option<Value>)>) -> Desired {
+    let mut document = current.document.clone();
+    for (n, rule) in edits {
+        document.remove(Noun::Policy, &format!("r{n}"));
+        let json = rule.map(|rule| named((n, rule)));
+        let rule = json.map(|json| Object::from_json(Noun::Policy, json).expect("a rule"));
+        rule.into_iter().for_each(|rule| document.put(rule));
+    }
+    accepted(current, document)
+}
+
+/// Tables without the ids of rows, which depend on what was there before: what stands under them instead.
+fn without_row_ids(tables: &Tables) -> (Tables, BTreeMap<PolicyKey, rows::Content>) {
+    let list = |id: RowId| {
+        let own = tables.rows.iter().filter(|((key, _), _)| key.row == id);
+        own.map(|((key, bits), verdict)| ((RowKey { row: RowId(0), ..*key }, *bits), *verdict)).collect()
+    };
+    let lists = tables.policies.iter().map(|(key, row)| (*key, list(*row))).collect();
+    (Tables { policies: OrdMap::new(), rows: OrdMap::new(), ..tables.clone() }, lists)
 }
 
 fn documents() -> impl Strategy<Value = Document> {
@@ -227,7 +277,7 @@ fn check(desired: &Desired, tables: &Tables) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    // Each case asks 4,320 questions.
+    // Each case asks 5,400 questions.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Invariant: compiled rules say what the rules say, for every port, direction, peer and packet.
@@ -252,6 +302,32 @@ proptest! {
             prop_assert!(!was_used || old.rows.get(&(*key, *bits)) == Some(verdict));
         }
         prop_assert_eq!(compile(&after, &inventory(&after), &new).tables, new);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Invariant: edits of rules, one after the other, come to what the rules come to when all is compiled.
+    #[test]
+    fn edits_that_are_followed_come_to_the_same(first in documents(), edits in vec(vec(edit(), 1..3), 1..8)) {
+        let mut desired = accepted(&Desired::default(), first);
+        let mut compiled = compile(&desired, &inventory(&desired), &Tables::default());
+        for edit in edits {
+            let names: Vec<String> = edit.iter().map(|(n, _)| format!("r{n}")).collect();
+            let next = edited(&desired, edit);
+            let rules = edited_rules(&desired.numbers, &next, &names.iter().map(String::as_str).collect());
+            let whole = compile(&next, &inventory(&next), &compiled.tables);
+            let followed = follow(&next, &rules, &compiled);
+            if let Some(followed) = &followed {
+                prop_assert_eq!(without_row_ids(&followed.tables), without_row_ids(&whole.tables));
+                let ids: BTreeSet<RowId> = followed.tables.policies.values().copied().collect();
+                let rows: BTreeSet<RowId> = followed.tables.rows.keys().map(|(key, _)| key.row).collect();
+                prop_assert_eq!(ids, rows);
+            }
+            (desired, compiled) = (next, followed.unwrap_or(whole));
+        }
+        check(&desired, &compiled.tables)?;
     }
 }
 
@@ -302,7 +378,7 @@ fn an_edit_touches_only_what_it_changed() {
     let before = lab(json!([first]));
     let old = tables(&before, &Tables::default());
     let mut document = before.document.clone();
-    document.policies.push(serde_json::from_value(second).expect("a rule"));
+    document.policies.push_back(serde_json::from_value(second).expect("a rule"));
     let after = accepted(&before, document);
     let new = tables(&after, &old);
     let changed: Vec<PortId> =
@@ -312,6 +388,37 @@ fn an_edit_touches_only_what_it_changed() {
     let plan = crate::plan::diff(&old, &new);
     let bumps = plan.iter().filter(|op| matches!(op, crate::plan::MapOp::Bump(_))).count();
     assert_eq!(bumps, 2);
+}
+
+/// Rules about CIDRs of which one comes and goes: no other row is touched, and nothing is compiled but it.
+#[test]
+fn an_edit_among_many_rules_costs_what_it_changes() {
+    let rule = |n: usize| {
+        json!({"name": format!("r{n}"), "action": "deny", "from": "group:web",
+               "to": format!("20.{}.{}.0/24", n / 256, n % 256), "services": format!("tcp/{}", n + 1)})
+    };
+    let before = lab((0..2000).map(rule).collect());
+    let all = compile(&before, &Inventory::default(), &Tables::default());
+    let followed = |before: &Desired, after: &Desired, from: &Compiled| {
+        follow(after, &edited_rules(&before.numbers, after, &["r2000"].into()), from)
+    };
+    let plan = |from: &Compiled, to: &Compiled| {
+        let plan = crate::plan::diff(&from.tables, &to.tables);
+        plan.into_iter().filter(|op| !matches!(op, crate::plan::MapOp::Bump(_))).count()
+    };
+    let after = edited(
+        &before,
+        vec![(2000, Some(json!({"action": "deny", "from": "group:web", "to": "30.0.0.0/8"})))],
+    );
+    let more = followed(&before, &after, &all).expect("it is followed");
+    // A list of one row, a class, the two peers in it, and the commit.
+    assert_eq!(plan(&all, &more), 5);
+    let again = edited(&after, vec![(2000, None)]);
+    let less = followed(&after, &again, &more).expect("it is followed");
+    assert_eq!((plan(&more, &less), &less.tables), (5, &all.tables));
+    // A rule about a group that none named concerns who is in it.
+    let other = edited(&before, vec![(2000, Some(json!({"action": "deny", "from": "group:db"})))]);
+    assert!(followed(&before, &other, &all).is_none());
 }
 
 /// A left-out end is `any`, exactly as if it were written.

@@ -39,5 +39,5 @@ impl<'a> Known<'a> {
 }
 
 fn names<'a, T: Named + 'a>(document: &'a Document) -> HashSet<&'a str> {
-    T::list(document).iter().map(Named::name).collect()
+    T::list(document).map(Named::name).collect()
 }

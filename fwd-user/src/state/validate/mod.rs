@@ -75,7 +75,7 @@ fn check_name<T: Named>(object: &T, index: usize, out: &mut Vec<Problem>) {
 /// Names are names, and none is there twice.
 fn check_names<T: Named>(document: &Document, out: &mut Vec<Problem>) {
     let mut seen = BTreeMap::new();
-    for (index, object) in T::list(document).iter().enumerate() {
+    for (index, object) in T::list(document).enumerate() {
         check_name(object, index, out);
         let name = object.name();
         if let Some(first) = seen.insert(name, index) {
