@@ -22,6 +22,7 @@ pub fn of_datapath(error: &datapath::Error) -> ApiError {
         | E::ProgramRefused { .. }
         | E::Map { .. }
         | E::Attach { .. }
+        | E::Detach { .. }
         | E::Link { .. }
         | E::Sweep(_)
         | E::Trace(_) => Code::DatapathFailed,

@@ -35,32 +35,43 @@ pub(super) const HANDLE_NUMBER: u32 = 0xf4d;
 /// Puts a pinned program on a device, in place of the one that fwd had there.
 pub(super) fn attach(pins: &Pins, program: &str, device: &Target, point: Point) -> Result<()> {
     let failed = |source| Error::Attach { device: device.name.clone(), point, source };
+    // Filters are put by name, and the target's is the one that people know: for a host port the veth's other end.
+    let Some(name) = device_name(device.ifindex) else {
+        return Err(Error::NoDevice { device: device.name.clone() });
+    };
     let noted = Point::ALL.into_iter().find_map(|point| pins.filter_at(device.ifindex, point));
-    let qdisc = match (noted.map(|filter| filter.qdisc), tc::qdisc_add_clsact(&device.name)) {
+    let qdisc = match (noted.map(|filter| filter.qdisc), tc::qdisc_add_clsact(&name)) {
         (Some(qdisc), _) => qdisc,
         (None, Ok(())) => Qdisc::Made,
         (None, Err(_)) => Qdisc::Found,
     };
     pins.note_filter(&Filter { ifindex: device.ifindex, point, qdisc })?;
-    replace(&pins.program(program), &device.name, point).map_err(failed)
+    replace(&pins.program(program), &name, point).map_err(failed)
 }
 
 /// Takes fwd's filter off a device, and the qdisc with the last one if fwd made it.
 pub(super) fn detach(pins: &Pins, program: &str, filter: &Filter) -> Result<()> {
     let name = device_name(filter.ifindex);
     if let Some(device) = &name {
-        let failed = |source| Error::Attach { device: device.clone(), point: filter.point, source };
-        match tc::qdisc_detach_program(device, direction(filter.point), program) {
-            Err(TcError::IoError(e)) if e.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(|e| failed(io::Error::other(e)))?,
-        }
+        let failed = |source| Error::Detach { device: device.clone(), point: filter.point, source };
+        let taken = tc::qdisc_detach_program(device, direction(filter.point), program);
+        let taken = taken.map_err(|e| match e {
+            TcError::IoError(e) => e,
+            other => io::Error::other(other),
+        });
+        gone(taken).map_err(failed)?;
         let mut others = Point::ALL.into_iter().filter(|point| *point != filter.point);
         let is_last = others.all(|point| pins.filter_at(filter.ifindex, point).is_none());
         if is_last && filter.qdisc == Qdisc::Made {
-            delete_qdisc(filter.ifindex).map_err(failed)?;
+            gone(delete_qdisc(filter.ifindex)).map_err(failed)?;
         }
     }
     pins.forget_filter(filter)
+}
+
+/// What somebody else took away is as good as taken off.
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
 }
 
 /// A device's name, while it exists. (nix 0.31 calls a missing name an empty one.)

@@ -37,6 +37,8 @@ pub enum Error {
     DriverRefused { device: String, reason: String },
     #[error("Device {device}: attaching to {} failed: {source}.", point.name())]
     Attach { device: String, point: Point, source: io::Error },
+    #[error("Device {device}: taking the program off {} failed: {source}.", point.name())]
+    Detach { device: String, point: Point, source: io::Error },
     #[error("Link {link}: {action} failed: {source}.")]
     Link { link: String, action: &'static str, source: io::Error },
     #[error("The sweep program failed: {0}.")]

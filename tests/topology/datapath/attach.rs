@@ -92,8 +92,11 @@ fn a_kernel_without_tcx_gets_filters_that_outlive_the_daemon() {
     };
     let mut kernel = open(OBJECT);
     for (device, point) in [("tap0", Point::Ingress), ("tap0", Point::Egress), ("veth0", Point::Ingress)] {
-        world.attach(&mut kernel, device, point).unwrap_or_else(|error| panic!("{error}"));
-        world.attach(&mut kernel, device, point).expect("attaching twice is fine");
+        // The number says which device is meant; its name is for people.
+        let target = Target { name: "veth0".to_owned(), ..world.target(device) };
+        let mut attach = || world.netns.inside(|| kernel.attach(&target, point));
+        attach().unwrap_or_else(|error| panic!("{error}"));
+        attach().expect("attaching twice is fine");
     }
     assert_eq!(kernel.attached().expect("notes are readable").len(), 3);
     drop(kernel);
@@ -112,6 +115,8 @@ fn a_kernel_without_tcx_gets_filters_that_outlive_the_daemon() {
     assert!(filters("veth0", "ingress").is_empty());
     assert!(world.netns.run("tc qdisc show dev veth0").contains("clsact"), "it was there before");
     drop(kernel);
+    // Somebody takes the qdisc away, and fwd's filters with it.
+    world.netns.run("tc qdisc del dev tap0 clsact");
     let errors = world.netns.inside(|| tear_down(&bpffs));
     assert!(errors.is_empty(), "{errors:?}");
     world.netns.run("tc qdisc del dev veth0 clsact");
