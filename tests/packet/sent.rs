@@ -26,7 +26,7 @@ pub type Named<'a> = &'a [(&'a str, i64)];
 
 /// The columns of a ledger.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Column {
+pub enum Column {
     Forwarded,
     /// Counts as forwarded, and the frame itself ends here.
     Flooded,
@@ -274,7 +274,7 @@ impl Sent {
 }
 
 /// The hook's code (`enum xdp_action`, `enum tcx_action_base`).
-const fn code_of(hook: Hook, column: Column) -> i32 {
+pub const fn code_of(hook: Hook, column: Column) -> i32 {
     match (hook, column) {
         (Hook::Xdp, Column::Dropped | Column::Flooded) => 1,
         (Hook::Xdp, Column::Host | Column::PassedUp) => 2,

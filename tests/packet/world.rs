@@ -255,10 +255,10 @@ impl World {
         Sent::new((Hook::Tcx, port), code, (frame, out), moved)
     }
 
-    /// Runs the hook's program on a frame of whose fate nothing is expected: one of many.
+    /// Runs the hook's program on a frame that is one of many: the code that it returns.
     #[track_caller]
-    pub fn run_frame(&mut self, device: &str, frame: &[u8]) {
-        self.run_gso(device, frame, 0);
+    pub fn run_frame(&mut self, device: &str, frame: &[u8]) -> i32 {
+        self.run_gso(device, frame, 0).0
     }
 
     #[track_caller]

@@ -1,0 +1,260 @@
+//! Random rules and random frames: what the loaded programs do, against what the rules say as they are written.
+//! `FWD_DIFFERENTIAL=1000000` asks for so many pairs of rule set and frame instead of a few thousand.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use fwd_common::drop::DropReason;
+use fwd_common::policy::Direction;
+use fwd_tests::frame::{Packet, SYN, ip};
+use fwd_tests::lab::Hook;
+use fwd_tests::{need, skip};
+use fwd_user::observe::Maps as _;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::sent::{Column, code_of};
+use crate::world::{BLUE1, ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
+use crate::written::{End, Fate, GROUPS, Party, Rule, SETS, Seen, Service, Written};
+
+const FRAMES: usize = 100;
+const RULES: usize = 8;
+
+const ENDS: [End; 16] = [
+    End::Any,
+    End::Outside,
+    End::Host,
+    End::Port("red1"),
+    End::Port("red2"),
+    End::Port("blue1"),
+    End::Group("first"),
+    End::Group("all"),
+    End::Network("red"),
+    End::Network("blue"),
+    End::Set("far"),
+    End::Set("near"),
+    End::Cidr("0.0.0.0", 0),
+    End::Cidr("198.51.100.7", 32),
+    End::Cidr("10.10.0.0", 28),
+    End::Cidr("2001:db8::", 32),
+];
+
+const SERVICES: [Service; 11] = [
+    Service::Any,
+    Service::Proto(6),
+    Service::Proto(17),
+    Service::L4(6, 80, 80),
+    Service::L4(6, 50, 90),
+    Service::L4(6, 443, u16::MAX),
+    Service::L4(17, 53, 53),
+    Service::L4(17, 1, 100),
+    Service::L4(6, 1, 53),
+    Service::Icmp,
+    Service::EchoRequest,
+];
+
+const CLIENTS: [[&str; 2]; 4] = [
+    ["198.51.100.7", "2001:db8:99::7"],
+    ["198.51.100.200", "2001:db8:99:8000::1"],
+    ["192.0.2.7", "2001:db8:200::9"],
+    ["192.0.2.200", "2600::1"],
+];
+const HOST: [&str; 2] = ["10.10.0.1", "fd00:10::1"];
+const VMS: [(&str, &str, &str, [&str; 2]); 4] = [
+    ("red1", "red", RED1, ["10.10.0.11", "fd00:10::11"]),
+    ("red2", "red", RED2, ["10.10.0.12", "fd00:10::12"]),
+    ("blue1", "blue", BLUE1, ["10.10.0.11", "fd00:10::11"]),
+    ("blue2", "blue", "52:54:00:00:01:12", ["10.10.0.12", "fd00:10::12"]),
+];
+
+/// Where a frame comes from and goes to.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Between two VMs of one network, by their places in [`VMS`].
+    Within(usize, usize),
+    Out(usize, usize),
+    /// By a forward to red1, from a client.
+    In(usize),
+    ToHost(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum L4 {
+    Tcp(u16),
+    Udp(u16),
+    Echo,
+}
+
+type Frame = (Way, L4, usize);
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let ends = || subsequence(ENDS.to_vec(), 0..4);
+    let services = subsequence(SERVICES.to_vec(), 0..4);
+    let priority = select(vec![10, 1000, 2000]);
+    (any::<bool>(), ends(), ends(), services, priority, proptest::bool::weighted(0.8)).prop_map(
+        |(allows, from, to, services, priority, is_enabled)| Rule {
+            allows,
+            from,
+            to,
+            services,
+            priority,
+            is_enabled,
+        },
+    )
+}
+
+fn frame() -> impl Strategy<Value = Frame> {
+    let way = prop_oneof![
+        3 => select(vec![Way::Within(0, 1), Way::Within(1, 0), Way::Within(2, 3)]),
+        2 => (0usize..3, 0..CLIENTS.len()).prop_map(|(vm, client)| Way::Out(vm, client)),
+        2 => (0..CLIENTS.len()).prop_map(Way::In),
+        1 => (0usize..3).prop_map(Way::ToHost),
+    ];
+    let l4_port = || select(vec![1, 22, 50, 53, 54, 80, 81, 90, 91, 443, 8080, u16::MAX]);
+    let l4 = prop_oneof![l4_port().prop_map(L4::Tcp), l4_port().prop_map(L4::Udp), Just(L4::Echo)];
+    (way, l4, 0usize..2)
+}
+
+/// The frame, the device by which it comes in, and what rules see of it. `number` makes it a flow of its own.
+fn made((way, l4, family): Frame, number: u16, world: &World) -> (&'static str, Packet, Seen) {
+    let party = |vm: usize| {
+        let (port, network, _, addresses) = VMS[vm];
+        Party::Vm { port, network, addresses: addresses.map(ip) }
+    };
+    let mac = |vm: usize| VMS[vm].2;
+    let own = |vm: usize| VMS[vm].3[family];
+    let gateway = |vm: usize| world.gateway(VMS[vm].1);
+    let client = |client: usize| -> IpAddr { ip(CLIENTS[client][family]) };
+    let (device, (from, to), packet) = match way {
+        Way::Within(a, b) => {
+            (VMS[a].0, (party(a), party(b)), packet(l4, number, (own(a), own(b))).macs(mac(a), mac(b)))
+        }
+        Way::Out(vm, to) => {
+            let packet = packet(l4, number, (own(vm), CLIENTS[to][family])).macs(mac(vm), gateway(vm));
+            (VMS[vm].0, (party(vm), Party::Outside(client(to))), packet)
+        }
+        Way::ToHost(vm) => {
+            let packet = packet(l4, number, (own(vm), HOST[family])).macs(mac(vm), gateway(vm));
+            (VMS[vm].0, (party(vm), Party::Host(ip(HOST[family]))), packet)
+        }
+        Way::In(from) => {
+            let to = ["203.0.113.10", "2001:db8:113::10"][family];
+            let l4 = if matches!(l4, L4::Tcp(_)) { L4::Tcp(8080) } else { L4::Udp(5353) };
+            let packet = packet(l4, number, (CLIENTS[from][family], to)).macs(ROUTER, ETH0);
+            ("eth0", (Party::Outside(client(from)), party(0)), packet)
+        }
+    };
+    let (proto, l4_port) = match (way, l4) {
+        (Way::In(_), L4::Tcp(_)) => (6, Some(80)),
+        (Way::In(_), _) => (17, Some(53)),
+        (_, L4::Tcp(l4_port)) => (6, Some(l4_port)),
+        (_, L4::Udp(l4_port)) => (17, Some(l4_port)),
+        (_, L4::Echo) => ([1, 58][family], None),
+    };
+    (device, packet, Seen { from, to, proto, l4_port })
+}
+
+fn packet(l4: L4, number: u16, (from, to): (&str, &str)) -> Packet {
+    match l4 {
+        L4::Tcp(l4_port) => Packet::tcp((from, number), (to, l4_port)).flags(SYN),
+        L4::Udp(l4_port) => Packet::udp((from, number), (to, l4_port)),
+        L4::Echo => Packet::echo_request(from, to, number, 1),
+    }
+}
+
+/// What the programs have counted, by what became of packets.
+fn counted(world: &World) -> BTreeMap<Fate, u64> {
+    let mut all = BTreeMap::new();
+    let number = |id| world.rule_name(id).map(|name| name[1..].parse().expect("rules are numbered"));
+    for (key, row) in world.maps.drops().expect("the map is readable") {
+        let rule = number(key.rule.0);
+        let fate = match DropReason::from_number(key.reason) {
+            Some(DropReason::PolicyDenied | DropReason::PolicyDefaultDeny) => {
+                let is_egress = key.direction == Direction::Egress as u8;
+                if is_egress { Fate::DeniedOnEgress(rule) } else { Fate::DeniedOnIngress(rule) }
+            }
+            _ => Fate::Otherwise(key.reason),
+        };
+        *all.entry(fate).or_default() += row.count.packets;
+    }
+    for (id, totals) in world.maps.rule_totals().expect("the map is readable") {
+        *all.entry(Fate::Passes(number(id.0))).or_default() += totals.flows;
+    }
+    all
+}
+
+fn documented(document: &mut Value, rules: &[Rule], closed: &[&'static str]) {
+    for network in document["networks"].as_array_mut().expect("a list") {
+        let is_closed = closed.iter().any(|name| network["name"] == *name);
+        network["default_policy"] = if is_closed { "closed" } else { "open" }.into();
+    }
+    let cidr = |(first, bits): &(&str, u8)| format!("{first}/{bits}");
+    document["groups"] =
+        GROUPS.iter().map(|(name, members)| json!({"name": name, "members": members})).collect();
+    document["sets"] = SETS
+        .iter()
+        .map(|(name, cidrs)| json!({"name": name, "cidrs": cidrs.iter().map(cidr).collect::<Vec<_>>()}))
+        .collect();
+    let numbered = rules.iter().enumerate();
+    document["policies"] = numbered.map(|(number, rule)| rule.document(&format!("r{number}"))).collect();
+}
+
+/// Sends frames under some rules, and holds what each came to against what is written.
+fn hold(
+    world: &mut World,
+    rules: &[Rule],
+    closed: &[&'static str],
+    frames: &[Frame],
+) -> Result<(), TestCaseError> {
+    world.end_flows();
+    world.edit(|document| documented(document, rules, closed));
+    let written = Written { rules, closed };
+    let mut before = counted(world);
+    for (number, frame) in frames.iter().enumerate() {
+        let number = 20_000 + u16::try_from(number).expect("frames are few");
+        let (device, packet, seen) = made(*frame, number, world);
+        let fate = written.fate(&seen);
+        let passes = world.run_frame(device, &packet.frame()) != code_of(world.hook, Column::Dropped);
+        let after = counted(world);
+        let moved: Vec<_> = after.iter().filter(|(fate, count)| before.get(fate) != Some(count)).collect();
+        // What passes without a rule is counted for none, and what XDP leaves to TCX is counted there.
+        let silent = match fate {
+            Fate::Passes(rule) => {
+                rule.is_none() || (world.hook == Hook::Xdp && matches!(seen.to, Party::Host(_)))
+            }
+            _ => false,
+        };
+        let wanted: Vec<_> =
+            if silent { vec![] } else { vec![(fate, before.get(&fate).copied().unwrap_or(0) + 1)] };
+        let moved: Vec<_> = moved.into_iter().map(|(fate, count)| (*fate, *count)).collect();
+        prop_assert_eq!(&moved, &wanted, "{:?}: {:?}", frame, fate);
+        prop_assert_eq!(passes, matches!(fate, Fate::Passes(_)), "{:?}: {:?}", frame, fate);
+        before = after;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_loaded_programs_do_what_random_rules_say() {
+    need!(skip::bpf());
+    let pairs =
+        std::env::var("FWD_DIFFERENTIAL").map_or(2_000, |text| text.parse().expect("a number of pairs"));
+    let config = Config {
+        cases: u32::try_from(pairs / FRAMES).expect("fewer"),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    on_both_hooks(|world| {
+        let world = RefCell::new(world);
+        let closed = subsequence(vec!["red", "blue"], 0..=2);
+        let cases =
+            (proptest::collection::vec(rule(), RULES), closed, proptest::collection::vec(frame(), FRAMES));
+        let run = |(rules, closed, frames): (Vec<Rule>, Vec<&'static str>, Vec<Frame>)| {
+            hold(&mut world.borrow_mut(), &rules, &closed, &frames)
+        };
+        TestRunner::new(config.clone()).run(&cases, run).unwrap_or_else(|error| panic!("{error}"));
+    });
+}
