@@ -1,6 +1,7 @@
 //! The vm rung: real QEMU guests on taps, with drivers and offloads of their own.
 
 mod forward;
+mod kernel;
 mod network;
 mod offload;
 mod services;
@@ -47,6 +48,7 @@ impl Plan {
             offloads: self.offloads,
             addresses: &[format!("{}/24", network.v4(number)), format!("{}/64", network.v6(number))],
             gateways: &gateways,
+            tools: &[],
         };
         Guest::boot(&lab.host, &spec).unwrap_or_else(|error| panic!("{error:#}"))
     }

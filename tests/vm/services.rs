@@ -23,7 +23,8 @@ fn a_guest_gets_its_address_by_dhcp_and_is_reached_by_name() {
         lab.host.tap("web1", VnetHeader::Off);
         lab.ok("port add web1 --device web1 --network served");
         lab.ok(&format!("forward add tcp {HOST_V4}:8080 web1:80"));
-        let spec = Spec { name: "web1", tap: "web1", mac: MAC, offloads, addresses: &[], gateways: &[] };
+        let spec =
+            Spec { name: "web1", tap: "web1", mac: MAC, offloads, addresses: &[], gateways: &[], tools: &[] };
         let mut guest = Guest::boot(&lab.host, &spec).unwrap_or_else(|error| panic!("{error:#}"));
         guest.exec("ip link set eth0 up").expect("the agent answers");
         guest.exec(SCRIPT).expect("the guest has a shell");

@@ -34,6 +34,7 @@ impl Guests {
                 offloads,
                 addresses: &[format!("{v4}/24"), format!("{v6}/64")],
                 gateways: &[RED.v4(1), RED.v6(1)],
+                tools: &[],
             };
             Guest::boot(&lab.host, &spec)
         };

@@ -14,7 +14,8 @@ use crate::netns::output;
 pub const BLOCK_LEN: usize = 1 << 20;
 
 /// Some are built in, depending on the kernel; those are passed over.
-const MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "virtio_net", "failover"];
+const MODULES: [&str; 7] =
+    ["virtio_pci", "virtio_console", "virtio_net", "failover", "veth", "sch_ingress", "cls_bpf"];
 
 const SCRIPTS: [(&str, &str); 3] = [
     ("init", include_str!("init.sh")),
@@ -39,10 +40,35 @@ pub fn build(kernel: &Kernel) -> Result<PathBuf> {
         fs::remove_dir_all(&root)?;
     }
     fill(&root, kernel)?;
-    let pack = format!("find . | cpio --quiet -o -H newc > {}", archive.display());
-    output(Command::new("sh").args(["-c", &pack]).current_dir(&root))?;
+    pack(&root, &archive)?;
     fs::write(noted, recipe)?;
     Ok(archive)
+}
+
+/// The archive with programs of this machine under `/tools`, stripped, and the libraries that they need: to be put
+/// behind the other one.
+pub fn carry(programs: &[PathBuf], folder: &Path) -> Result<PathBuf> {
+    let (root, archive) = (folder.join("tools"), folder.join("tools.cpio"));
+    fs::create_dir_all(root.join("tools"))?;
+    for program in programs {
+        let program =
+            if program.is_absolute() { program.clone() } else { which(&program.to_string_lossy())? };
+        let name = program.file_name().context("a program is a file")?;
+        output(Command::new("strip").arg("-o").arg(root.join("tools").join(name)).arg(&program))?;
+        let libraries = output(Command::new("ldd").arg(&program))?;
+        for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+            let to = root.join(&library[1..]);
+            fs::create_dir_all(to.parent().context("a library is in a folder")?)?;
+            fs::copy(library, to)?;
+        }
+    }
+    pack(&root, &archive)?;
+    Ok(archive)
+}
+
+fn pack(root: &Path, archive: &Path) -> Result<()> {
+    let pack = format!("find . | cpio --quiet -o -H newc > {}", archive.display());
+    output(Command::new("sh").args(["-c", &pack]).current_dir(root)).map(drop)
 }
 
 /// A block of bytes without pattern, the same everywhere.

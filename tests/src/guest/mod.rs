@@ -48,6 +48,9 @@ pub struct Spec<'a> {
     /// With prefix lengths.
     pub addresses: &'a [String],
     pub gateways: &'a [String],
+    /// Programs of this machine that the guest has in `/tools`, by path or name. With some it gets memory for a
+    /// host's maps.
+    pub tools: &'a [PathBuf],
 }
 
 /// A running guest.
@@ -67,11 +70,17 @@ impl Guest {
     /// If the kernel cannot be fetched or QEMU not started.
     pub fn boot(host: &Netns, spec: &Spec<'_>) -> Result<Self> {
         let kernel = kernel::fetch()?;
-        let initramfs = initramfs::build(&kernel)?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("fwdt-{}-guest-{number}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let log = File::create(folder.join("qemu.txt"))?;
+        let mut archive = fs::read(initramfs::build(&kernel)?)?;
+        if !spec.tools.is_empty() {
+            archive.extend(fs::read(initramfs::carry(spec.tools, &folder)?)?);
+        }
+        let initramfs = folder.join("initramfs.cpio");
+        fs::write(&initramfs, archive)?;
+        let memory = if spec.tools.is_empty() { 256 } else { 1536 };
         let (netdev, nic) = match spec.offloads {
             Offloads::NoHeader => (",vnet_hdr=off", ""),
             Offloads::Off => ("", ",csum=off"),
@@ -79,7 +88,7 @@ impl Guest {
         };
         let (at, tap, mac) = (folder.display(), spec.tap, spec.mac);
         let words = format!(
-            "-accel tcg,thread=multi -M q35 -cpu max -smp 1 -m 256 -nodefaults -no-user-config -display none \
+            "-accel tcg,thread=multi -M q35 -cpu max -smp 1 -m {memory} -nodefaults -no-user-config -display none \
              -no-reboot -chardev file,id=console,path={at}/console.txt -serial chardev:console \
              -chardev socket,id=control,path={at}/control.sock,server=on,wait=off -device virtio-serial-pci \
              -device virtserialport,chardev=control,name=control \
