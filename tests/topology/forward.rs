@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use fwd_tests::lab::{BLUE, HOST_V4, HOST_V6, Hook, LANE, Lab, OUTSIDE_V4, OUTSIDE_V6, RED};
+use fwd_tests::lab::{BLUE, HOST_V4, HOST_V6, Hook, LANE, Lab, OUTSIDE_V4, OUTSIDE_V6, RED, eventually};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{ask_udp, http_get, http_whoami, udp_whoami};
 
@@ -13,6 +13,7 @@ on_both_hooks!(
     a_deleted_forward_takes_no_new_connection,
     an_l4_port_that_the_host_listens_on_is_refused,
     vms_reach_a_forward_from_everywhere,
+    a_guest_that_has_not_spoken_is_reached,
 );
 
 fn lab(hook: Hook) -> Lab {
@@ -136,4 +137,19 @@ fn vms_reach_a_forward_from_everywhere(hook: Hook) {
     let _http = http_whoami(&target.netns, &families[0].1);
     assert!(http_get(&lab.get("lane1").netns, &families[0].0).is_err());
     http_get(&lab.get("red2").netns, &families[0].0).expect("only lane is denied");
+}
+
+/// Its MAC is nobody's configuration, and it says nothing by itself: the gateway asks.
+fn a_guest_that_has_not_spoken_is_reached(hook: Hook) {
+    let lab = lab(hook);
+    let vm = lab.get("red1");
+    lab.ok("port delete red1");
+    // IPv6 solicits routers and reports its groups.
+    vm.netns.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+    lab.ok(&format!("port add red1 --device red1 --network red --ip {}", vm.v4));
+    lab.ok("forward add tcp :8080 red1:80");
+    let ready = || lab.json("forward show red1-tcp-8080")["state"] == "ready";
+    assert!(eventually(ready), "{:#}", lab.json("forward show red1-tcp-8080"));
+    let _http = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
+    http_get(&lab.outside, &format!("{HOST_V4}:8080")).expect("the forward leads to the server");
 }

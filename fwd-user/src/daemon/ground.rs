@@ -8,7 +8,7 @@ use super::sockets::Socket;
 use crate::{
     api::error::ApiError,
     compile::{Attachment, Tables},
-    host::{HostPort, Inventory, Wanted},
+    host::{Greeting, Inventory, Wanted},
     plan::MapOp,
 };
 
@@ -39,9 +39,9 @@ pub trait Ground: Send {
     /// ifindex.
     fn attach(&mut self, ports: &BTreeMap<PortId, Attachment>) -> Vec<(u32, ApiError)>;
 
-    /// Has the gateways of host ports tell their MACs to guests that have just joined. Goes on after failures
-    /// and returns them.
-    fn announce(&self, ports: &[&HostPort]) -> Vec<ApiError>;
+    /// Has gateways tell their MACs to guests that have just joined, and ask for those that have not spoken. Goes on
+    /// after failures and returns them.
+    fn greet(&self, greetings: &[Greeting<'_>]) -> Vec<ApiError>;
 
     /// Writes rows.
     ///

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -15,7 +16,7 @@ use super::{wanted, world::World, writer::Writer};
 use crate::{
     api::error::{ApiError, Code},
     compile::{self, Compiled, Tables, compile},
-    host::{Changes, HostPort, Inventory},
+    host::{Changes, Greeting, HostPort, Inventory},
     observe::Names,
     plan::{MapOp, diff},
     state::{Desired, EditedRules},
@@ -131,7 +132,7 @@ impl Writer {
                 tracing::warn!("{error}");
             }
         }
-        self.announce(&desired, &placed.compiled.tables);
+        self.greet(&desired, &placed.compiled.tables);
         self.tools.observer.rename(placed.names);
         self.world = World {
             applied: desired.revision,
@@ -145,15 +146,16 @@ impl Writer {
         self.publish();
     }
 
-    /// Has the gateways of networks that a VM's device has just joined tell their MACs.
-    fn announce(&self, desired: &Desired, tables: &Tables) {
+    /// Has the gateways of networks that a VM's device has just joined speak there.
+    fn greet(&self, desired: &Desired, tables: &Tables) {
         let joined = joined(&self.world.compiled.tables, tables);
         let is_joined = |port: &&HostPort| {
             desired.numbers.networks.get(&port.network).is_some_and(|network| joined.contains(network))
         };
-        let gateways: Vec<_> = self.wanted.host_ports.iter().filter(is_joined).collect();
-        for error in self.tools.ground.announce(&gateways) {
-            tracing::warn!("a gateway was not announced: {error}");
+        let greeting = |port| Greeting { port, unheard: without_mac(desired, &port.network) };
+        let greetings: Vec<_> = self.wanted.host_ports.iter().filter(is_joined).map(greeting).collect();
+        for error in self.tools.ground.greet(&greetings) {
+            tracing::warn!("a gateway could not speak to its network: {error}");
         }
     }
 
@@ -197,6 +199,12 @@ impl Writer {
             Err(error) => tracing::error!("a change of the host could not be followed: {error}"),
         }
     }
+}
+
+/// Addresses of a network's ports whose MAC was not configured.
+fn without_mac(desired: &Desired, network: &str) -> Vec<IpAddr> {
+    let ports = desired.document.ports.iter().filter(|port| port.network == network && port.mac.is_none());
+    ports.flat_map(|port| port.ips.iter().copied()).collect()
 }
 
 /// Networks in which a VM's device is new.

@@ -25,6 +25,7 @@ use super::{
     journal::{Change, Journal},
     link,
     namespace::Namespace,
+    neighborhood,
     netlink::Netlink,
     sysctl,
 };
@@ -39,6 +40,14 @@ pub struct HostPort {
     pub gateways: Vec<IpNet>,
     /// Private networks: the namespace in which the host's end lives.
     pub namespace: Option<String>,
+}
+
+/// What a gateway does when guests join its network.
+#[derive(Clone, Debug)]
+pub struct Greeting<'a> {
+    pub port: &'a HostPort,
+    /// Addresses of guests whose MAC nobody configured: one that has nothing to say would stay unknown.
+    pub unheard: Vec<IpAddr>,
 }
 
 /// Longest name of an interface.
@@ -129,8 +138,8 @@ impl Netlink {
     }
 
     /// Has a gateway tell its network its MAC. A guest that asked before the datapath was on its device was
-    /// answered by the host's stack, with the MAC of the device.
-    pub(super) async fn announce(&self, port: &HostPort) -> Result<()> {
+    /// answered by the host's stack, with the MAC of the device. And has it ask for guests that have not spoken.
+    pub(super) async fn greet(&self, Greeting { port, unheard }: &Greeting<'_>) -> Result<()> {
         let inner = match &port.namespace {
             Some(name) => Namespace::open(name)?.netlink()?,
             None => self.clone(),
@@ -142,7 +151,8 @@ impl Netlink {
             .index(found.header.index)
             .address(port.mac.0.to_vec())
             .build();
-        inner.change(&device, message).await
+        inner.change(&device, message).await?;
+        neighborhood::ask(&inner, found.header.index, unheard).await
     }
 
     /// Removes the pairs that fwd made in this namespace, but for those of some networks; goes on after

@@ -13,7 +13,7 @@ use super::{
     Inventory,
     dnsmasq::{self, Servers, Service},
     error::{Error, Result},
-    hostport::{HostPort, datapath_end},
+    hostport::{Greeting, HostPort, datapath_end},
     journal::{Change, Journal},
     namespace,
     netlink::{Follower, Netlink, connect},
@@ -91,11 +91,11 @@ impl Host {
         Ok(())
     }
 
-    /// Has the gateways of host ports tell their MACs. Goes on after errors and returns them.
-    pub async fn announce(&self, ports: &[&HostPort]) -> Vec<Error> {
+    /// Has gateways tell their MACs, and ask for guests. Goes on after errors and returns them.
+    pub async fn greet(&self, greetings: &[Greeting<'_>]) -> Vec<Error> {
         let mut errors = Vec::new();
-        for port in ports {
-            errors.extend(self.netlink.announce(port).await.err());
+        for greeting in greetings {
+            errors.extend(self.netlink.greet(greeting).await.err());
         }
         errors
     }

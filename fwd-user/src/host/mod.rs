@@ -20,7 +20,7 @@ mod uplink;
 
 pub use dnsmasq::{Dns, Guest, Range, Service};
 pub use error::Error;
-pub use hostport::{HostPort, datapath_end, host_end, namespace_of};
+pub use hostport::{Greeting, HostPort, datapath_end, host_end, namespace_of};
 pub use inventory::{Device, DeviceKind, Inventory, Learnt, Lease, Served};
 pub use journal::{Change, Journal};
 pub use machine::{Host, News, Wanted};

@@ -51,11 +51,7 @@ pub(super) async fn silent(own: &Netlink, asked: &[Neighborhood]) -> Result<BTre
         };
         let Some(found) = netlink.find(&place.device).await? else { continue };
         let ifindex = found.header.index;
-        let known = entries(&netlink, ifindex).await?;
-        for addr in &place.addresses {
-            // A refusal shows as silence.
-            _ = solicit(&netlink, ifindex, (*addr, known.get(addr))).await;
-        }
+        ask(&netlink, ifindex, &place.addresses).await?;
         places.push((netlink, ifindex, &place.addresses));
     }
     let begun = Instant::now();
@@ -70,6 +66,16 @@ pub(super) async fn silent(own: &Netlink, asked: &[Neighborhood]) -> Result<BTre
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Asks for addresses, without waiting for answers.
+pub(super) async fn ask(netlink: &Netlink, ifindex: u32, addresses: &[IpAddr]) -> Result<()> {
+    let known = entries(netlink, ifindex).await?;
+    for addr in addresses {
+        // A refusal shows as silence.
+        _ = solicit(netlink, ifindex, (*addr, known.get(addr))).await;
+    }
+    Ok(())
 }
 
 fn has_answered(entry: &Entry) -> bool {

@@ -18,7 +18,7 @@ use crate::{
         sockets::{self, Socket},
     },
     datapath::{self, Datapath, Kernel, LogLevel, OBJECT, Point, Sizes, Sweeper, Target},
-    host::{Host, HostPort, Inventory, News, Wanted},
+    host::{Greeting, Host, Inventory, News, Wanted},
     observe::Moment,
     plan::MapOp,
 };
@@ -113,8 +113,8 @@ impl Ground for KernelGround {
         errors.iter().map(|(ifindex, error)| (*ifindex, of_datapath(error))).collect()
     }
 
-    fn announce(&self, ports: &[&HostPort]) -> Vec<ApiError> {
-        self.runtime.block_on(self.host.announce(ports)).iter().map(of_host).collect()
+    fn greet(&self, greetings: &[Greeting<'_>]) -> Vec<ApiError> {
+        self.runtime.block_on(self.host.greet(greetings)).iter().map(of_host).collect()
     }
 
     fn apply(&mut self, plan: &[MapOp]) -> Result<(), ApiError> {

@@ -16,7 +16,7 @@ use crate::{
     compile::{Attachment, Tables},
     daemon::{failure::of_datapath, sockets::Socket},
     datapath::{self, Datapath, Memory},
-    host::{Device, DeviceKind, HostPort, Inventory, Wanted},
+    host::{Device, DeviceKind, Greeting, HostPort, Inventory, Wanted},
     plan::MapOp,
 };
 
@@ -158,7 +158,7 @@ impl Ground for MemoryGround {
         errors
     }
 
-    fn announce(&self, _: &[&HostPort]) -> Vec<ApiError> {
+    fn greet(&self, _: &[Greeting<'_>]) -> Vec<ApiError> {
         Vec::new()
     }
 
