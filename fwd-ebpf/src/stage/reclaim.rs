@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Slots inspected by each admission, and by one that finds no room.
-const STEP: u32 = 2;
+const STEP: u32 = 1;
 const SEARCH: u32 = 64;
 
 /// No slot: the table is full.
