@@ -99,7 +99,24 @@ struct Clock(UnsafeCell<u64>);
 // SAFETY: one aligned word, loaded and stored whole.
 unsafe impl Sync for Clock {}
 
+impl Clock {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: as for `Sync`.
+        unsafe { ptr::read_volatile(self.0.get()) }
+    }
+
+    /// CPUs that store at once store the same.
+    #[inline(always)]
+    fn store(&self, word: u64) {
+        // SAFETY: as for `Sync`.
+        unsafe { ptr::write_volatile(self.0.get(), word) };
+    }
+}
+
 static CLOCK: Clock = Clock(UnsafeCell::new(0));
+/// What the clock showed when drops were counted last, in nanoseconds, and the jiffies of that moment.
+static DROPS_CLOCK: [Clock; 2] = [Clock(UnsafeCell::new(0)), Clock(UnsafeCell::new(0))];
 
 /// Now, at the grain of the kernel's tick: the clock moves when jiffies do, and those the verifier makes a load
 /// of, not a call.
@@ -107,16 +124,31 @@ static CLOCK: Clock = Clock(UnsafeCell::new(0));
 pub fn now() -> Tick {
     // SAFETY: reads a counter.
     let jiffies = unsafe { bpf_jiffies64() } as u32;
-    // SAFETY: as for `Clock`.
-    let last = unsafe { ptr::read_volatile(CLOCK.0.get()) };
+    let last = CLOCK.load();
     if (last >> 32) as u32 == jiffies {
         return Tick(last as u32);
     }
     // SAFETY: reads a clock.
     let tick = Tick::from_ns(unsafe { bpf_ktime_get_coarse_ns() });
-    // SAFETY: as for `Clock`. CPUs that come here at once store the same.
-    unsafe { ptr::write_volatile(CLOCK.0.get(), (jiffies as u64) << 32 | tick.0 as u64) };
+    CLOCK.store((jiffies as u64) << 32 | tick.0 as u64);
     tick
+}
+
+/// Nanoseconds since boot at the same grain, for drops: a flood of them asks the clock once for all. The time is
+/// stored before its jiffies, so a CPU that reads between the two asks for itself.
+#[inline(always)]
+fn now_ns() -> u64 {
+    let [time, at] = &DROPS_CLOCK;
+    // SAFETY: reads a counter.
+    let jiffies = unsafe { bpf_jiffies64() };
+    if at.load() == jiffies {
+        return time.load();
+    }
+    // SAFETY: reads a clock.
+    let ns = unsafe { bpf_ktime_get_coarse_ns() };
+    time.store(ns);
+    at.store(jiffies);
+    ns
 }
 
 /// Counts a drop by port, reason and rule; whether it may be told, by [`tell_drop`].
@@ -132,8 +164,7 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count) -> bool {
         reason: dropped.reason as u8,
         direction: dropped.direction as u8,
     };
-    // SAFETY: reads a clock.
-    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    let now_ns = now_ns();
     if let Some(row) = maps::DROPS.get_ptr_mut(&key) {
         // SAFETY: this CPU's row; rows of this map are never deleted while the programs run.
         let row = unsafe { &mut *row };
@@ -306,11 +337,15 @@ fn rule(id: RuleId) -> Option<&'static mut Totals> {
     if id == RuleId(0) {
         return None;
     }
-    if maps::RULE_TOTALS.get_ptr(&id).is_none() {
-        let _ = maps::RULE_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
-    }
+    let row = match maps::RULE_TOTALS.get_ptr_mut(&id) {
+        Some(row) => row,
+        None => {
+            let _ = maps::RULE_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+            maps::RULE_TOTALS.get_ptr_mut(&id)?
+        }
+    };
     // SAFETY: not preallocated, so the row stays what it is while this program runs.
-    maps::RULE_TOTALS.get_ptr_mut(&id).map(|row| unsafe { &mut *row })
+    Some(unsafe { &mut *row })
 }
 
 #[inline(always)]
@@ -318,9 +353,13 @@ fn forward(id: ForwardId) -> Option<&'static mut Totals> {
     if id == ForwardId(0) {
         return None;
     }
-    if maps::FORWARD_TOTALS.get_ptr(&id).is_none() {
-        let _ = maps::FORWARD_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
-    }
+    let row = match maps::FORWARD_TOTALS.get_ptr_mut(&id) {
+        Some(row) => row,
+        None => {
+            let _ = maps::FORWARD_TOTALS.insert(&id, &NONE_YET, BPF_NOEXIST as u64);
+            maps::FORWARD_TOTALS.get_ptr_mut(&id)?
+        }
+    };
     // SAFETY: as for rules.
-    maps::FORWARD_TOTALS.get_ptr_mut(&id).map(|row| unsafe { &mut *row })
+    Some(unsafe { &mut *row })
 }

@@ -78,16 +78,19 @@ impl Fwd {
         Ok(Standing { gateway, ..Standing::new(trip, fwd) })
     }
 
+    /// Tables get their size when the datapath is loaded, so the settings are kept before, by a daemon without one.
     fn start(host: &Netns, document: &Value) -> Result<Instance> {
         let mut fwd = Instance::new();
-        let file = fwd.folder().join("document.json");
-        fs::write(&file, document.to_string())?;
-        fwd.start(host)?;
-        let file = file.to_str().context("the folder's name is text")?;
-        fwd.run(host, &["config", "apply", "-f", file]).into_result()?;
-        // Tables get their size when the datapath is loaded.
-        fwd.down(host)?;
-        fwd.start(host)?;
+        let file = |name: &str, document: &Value| -> Result<String> {
+            let path = fwd.folder().join(name);
+            fs::write(&path, document.to_string())?;
+            Ok(path.to_str().context("the folder's name is text")?.to_owned())
+        };
+        let sizes = file("settings.json", &json!({ "api": "fwd/v1", "settings": document["settings"] }))?;
+        let whole = file("document.json", document)?;
+        fwd.start_with(host, &["--datapath", "memory", "--config", &sizes])?;
+        fwd.terminate();
+        fwd.start_with(host, &["--config", &whole])?;
         Ok(fwd)
     }
 }

@@ -17,9 +17,9 @@ use crate::result::{At, Family, Reading, Unit};
 use crate::scenario::{Effort, Element, Scenario, Seat};
 
 /// Runs of one sample, at least.
-const REPEAT: u32 = 1 << 17;
+const REPEAT: u32 = 1 << 15;
 /// Of how many samples in a row the least counts.
-const TRIES: usize = 3;
+pub const TRIES: usize = 3;
 /// Odd, and far from any power of two (2^32 divided by the golden ratio).
 const JUMPING: u32 = 0x9e37_79b1;
 /// Established flows of the paths that are not walked through a large table.
@@ -31,7 +31,7 @@ pub struct Hit;
 
 impl Hit {
     const fn flows(effort: Effort) -> &'static [u32] {
-        if effort.quick { &[1, 1 << 10, 1 << 17] } else { &[1, 1 << 10, 1 << 17, 1 << 20] }
+        if effort.quick { &[1, 1 << 10, 1 << 16] } else { &[1, 1 << 10, 1 << 17, 1 << 20] }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a flow takes of the kernel's memory, at capacity, and what conntrack takes for the same job.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::UdpSocket;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fwd_common::map;
@@ -17,6 +20,8 @@ const FLOWS: u32 = 1 << 18;
 const TRACKED: u64 = 200_000;
 /// L4 ports that one socket sends to.
 const L4_PORTS: u64 = 50_000;
+/// For the kernel to give a namespace's flows up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct Memory;
 
@@ -27,7 +32,7 @@ impl Scenario for Memory {
 
     fn about(&self) -> &'static str {
         "Kernel memory of one translated flow, both directions, in a full table: fwd by what its flow maps account \
-         for, conntrack by what its objects add to the kernel's slabs, and its buckets."
+         for, conntrack by the objects that its flows add to the kernel's slabs, and its buckets."
     }
 
     fn prepare(&self, _: Effort) -> Result<Vec<Seat>> {
@@ -96,18 +101,23 @@ impl Element for Tracked {
             Ok(())
         })?;
         let tracked: u64 = router.read_sysctl("net.netfilter.nf_conntrack_count").parse()?;
-        let bytes = slabs()?.saturating_sub(before) as f64;
+        let after = slabs()?;
         ensure!(tracked > TRACKED * 9 / 10, "only {tracked} of {TRACKED} flows are tracked");
+        drop((client, router, server));
+        given_back(&before)?;
         // Two tuples a flow, one bucket of a pointer each where the table is as large as the kernel recommends.
         let buckets: f64 =
             fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_buckets")?.trim().parse()?;
         let max: f64 = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max")?.trim().parse()?;
         let pointers = buckets * size_of::<usize>() as f64 / max;
-        Ok(vec![per_flow(bytes / tracked as f64 + pointers, Family::V4)])
+        Ok(vec![per_flow(grown(&before, &after, tracked) / tracked as f64 + pointers, Family::V4)])
     }
 
     fn note(&self) -> Option<String> {
-        Some("DNAT and masquerade, 200k flows of UDP; what else the machine did with slabs meanwhile is in it.".into())
+        Some(
+            "DNAT and masquerade, 200k flows of UDP; caches that grew by at least every other flow count."
+                .into(),
+        )
     }
 }
 
@@ -115,10 +125,83 @@ fn nft(netns: &Netns, line: &str) -> Result<()> {
     fwd_tests::netns::output(netns.command("nft").arg(line)).map(drop)
 }
 
-/// Bytes of the kernel's slabs that are in use for good.
-fn slabs() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("SUnreclaim:")).context("SUnreclaim")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib * 1024)
+/// The conntrack entries' own cache.
+const ENTRIES: &str = "nf_conntrack";
+
+/// One cache of the kernel's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Slab {
+    /// In use.
+    objects: u64,
+    /// Of one object, with its share of what a page has left over.
+    bytes: f64,
+}
+
+/// The kernel's caches by name. Pages that it has yet to give back are not in the objects in use.
+fn slabs() -> Result<BTreeMap<String, Slab>> {
+    parsed(&fs::read_to_string("/proc/slabinfo")?).context("/proc/slabinfo does not read as version 2.1")
+}
+
+fn parsed(text: &str) -> Option<BTreeMap<String, Slab>> {
+    const PAGE: f64 = 4096.0;
+    let lines = text.lines().skip_while(|line| line.starts_with("slabinfo") || line.starts_with('#'));
+    lines
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let name = words.next()?.to_owned();
+            let numbers: Vec<u64> = words.take(5).map_while(|word| word.parse().ok()).collect();
+            let &[objects, _, _, per_slab, pages] = &numbers[..] else { return None };
+            Some((name, Slab { objects, bytes: pages as f64 * PAGE / per_slab as f64 }))
+        })
+        .collect()
+}
+
+/// Bytes of the objects that so many flows brought: of caches that grew by an object for at least every other flow.
+fn grown(before: &BTreeMap<String, Slab>, after: &BTreeMap<String, Slab>, flows: u64) -> f64 {
+    let of = |(name, slab): (&String, &Slab)| {
+        let grown = slab.objects.saturating_sub(before.get(name).map_or(0, |before| before.objects));
+        if grown >= flows / 2 { grown as f64 * slab.bytes } else { 0.0 }
+    };
+    after.iter().map(of).sum()
+}
+
+/// Waits until the flows of a namespace that is gone are gone too: the kernel takes its time.
+fn given_back(before: &BTreeMap<String, Slab>) -> Result<()> {
+    let entries = |slabs: &BTreeMap<String, Slab>| slabs.get(ENTRIES).map_or(0, |slab| slab.objects);
+    let begun = Instant::now();
+    while entries(&slabs()?) > entries(before) + TRACKED / 100 {
+        ensure!(begun.elapsed() < PATIENCE, "the kernel keeps the flows of a namespace that is gone");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str =
+        "slabinfo - version: 2.1\n# name <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n";
+
+    fn read(lines: &str) -> BTreeMap<String, Slab> {
+        parsed(&format!("{HEAD}{lines}")).expect("lines of slabinfo")
+    }
+
+    #[test]
+    fn what_grew_with_the_flows_counts_and_nothing_else() {
+        let before = read(
+            "nf_conntrack 100 208 256 16 1 : tunables 0\nkmalloc-128 5000 5000 128 32 1\nkmalloc-64 9 9 64 64 1\n",
+        );
+        let after = read(
+            "nf_conntrack 1100 1208 256 16 1\nkmalloc-128 6010 7000 128 32 1\nkmalloc-64 400 400 64 64 1\n",
+        );
+        assert_eq!(grown(&before, &after, 1000), 1000.0 * 256.0 + 1010.0 * 128.0);
+    }
+
+    #[test]
+    fn objects_have_their_share_of_the_pages() {
+        let slabs = read("odd 3 3 1200 3 1\n");
+        assert_eq!(slabs["odd"], Slab { objects: 3, bytes: 4096.0 / 3.0 });
+        assert_eq!(parsed(&format!("{HEAD}short 1 2\n")), None);
+    }
 }

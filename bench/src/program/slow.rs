@@ -6,16 +6,16 @@ use std::rc::Rc;
 use anyhow::Result;
 use fwd_tests::lab::Hook;
 
-use super::hit::{Minimal, Shared, net, run_minimal};
+use super::hit::{Minimal, Shared, TRIES, net, run_minimal};
 use super::path::{DENIED, FLOOD, FORWARD_IN, Path, SPOOFED};
 use super::world::World;
 use crate::result::{At, Family, Reading, Unit};
 use crate::scenario::{Effort, Element, Scenario, Seat};
 
-/// Flows of each family; no run of the scenario admits more.
-const CAPACITY: u32 = 1 << 20;
 /// New flows of one sample.
 const BATCH: u32 = 1 << 13;
+/// As many as any run walks through.
+const COURSE: u32 = 1 << 24;
 /// Drops, or floods, of one sample.
 const REPEAT: u32 = 1 << 14;
 const RULES: usize = 10_000;
@@ -28,21 +28,24 @@ impl Scenario for Slow {
     }
 
     fn about(&self) -> &'static str {
-        "A packet that is no hit: the first of a flow (admitted into a table for 1M flows), one that policy or the \
+        "A packet that is no hit: the first of a flow (admitted into a table with room for all of the run), one that policy or the \
          source guard drops, a broadcast copied to three ports whose cables are down. Net of a program that does nothing."
     }
 
-    fn prepare(&self, _: Effort) -> Result<Vec<Seat>> {
-        let world = World::new(CAPACITY, 0)?;
-        let minimal = Minimal::new(&world, CAPACITY);
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        // Of each family: what both hooks admit.
+        let admitted = BATCH * u32::try_from(TRIES * effort.rounds)?;
+        let capacity = (2 * admitted).next_power_of_two();
+        let world = World::new(capacity, 0)?;
+        let minimal = Minimal::new(&world, capacity);
         let world = Rc::new(RefCell::new(world));
-        let ruled = World::new(CAPACITY / 4, RULES).map(|world| Rc::new(RefCell::new(world)));
+        let ruled = World::new(capacity / 2, RULES).map(|world| Rc::new(RefCell::new(world)));
         let own = |name, hook, first, world: &Shared| {
             Ok(Own { name, hook, world: Rc::clone(world), next: [first; 2] })
         };
         Ok(vec![
             Seat::of("fwd-xdp", own("fwd-xdp", Hook::Xdp, 0, &world)),
-            Seat::of("fwd-tcx", own("fwd-tcx", Hook::Tcx, CAPACITY / 2, &world)),
+            Seat::of("fwd-tcx", own("fwd-tcx", Hook::Tcx, capacity / 2, &world)),
             Seat::of(
                 "fwd-xdp-10k-rules",
                 ruled.and_then(|ruled| own("fwd-xdp-10k-rules", Hook::Xdp, 0, &ruled)),
@@ -65,7 +68,7 @@ impl Own {
     fn new_flows(&mut self, family: Family) -> Result<Reading> {
         let path = FORWARD_IN.of(family);
         let mut world = self.world.borrow_mut();
-        let course = world.course(&path, CAPACITY)?;
+        let course = world.course(&path, COURSE)?;
         let next = &mut self.next[(family == Family::V6) as usize];
         let hook = self.hook;
         let ns = net(|is_floor| {
@@ -128,7 +131,7 @@ impl Element for Peer {
 
     fn measure(&mut self) -> Result<Vec<Reading>> {
         let mut world = self.world.borrow_mut();
-        let course = world.course(&FORWARD_IN, CAPACITY)?;
+        let course = world.course(&FORWARD_IN, COURSE)?;
         let ns = net(|is_floor| {
             if is_floor {
                 return world.run_other(Hook::Xdp, None, &course, REPEAT);

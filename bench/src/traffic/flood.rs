@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::generator::Generator;
+use super::generator::{Generator, Pace};
 use super::packets::{Flows, Packets, Sample};
 use super::rig::ETH;
 use super::stream::Stream;
@@ -24,6 +24,8 @@ const FLOODING_CPU: usize = 1;
 
 pub struct Flood {
     slice: Duration,
+    /// Of the established flows, undisturbed and in the flood; and of the flood.
+    paces: [Pace; 3],
     syns: Generator,
     packets: Packets,
 }
@@ -34,7 +36,7 @@ impl Flood {
     pub fn new(name: &str, build: Build, slice: Duration) -> Result<Self> {
         let packets = Packets::new(name, build, Flows::Established, ROOM)?;
         let syns = Generator::new(&packets.rig().outside, ETH)?;
-        Ok(Self { slice, syns, packets })
+        Ok(Self { slice, paces: [None; 3], syns, packets })
     }
 }
 
@@ -46,7 +48,8 @@ impl Element for Flood {
     fn measure(&mut self) -> Result<Vec<Reading>> {
         self.packets.establish(ESTABLISHED)?;
         self.packets.rig().arrange(Arrangement::SameCpu)?;
-        let undisturbed = self.packets.sample(ESTABLISHED, self.slice)?;
+        let [calm, stormy, flooding] = &mut self.paces;
+        let undisturbed = self.packets.sample(ESTABLISHED, self.slice, calm)?;
         let syn = Stream {
             dport: FLOODED,
             proto: TCP,
@@ -58,8 +61,8 @@ impl Element for Flood {
         let (packets, syns, slice) = (&mut self.packets, &mut self.syns, self.slice);
         let (flooded, flood) = thread::scope(|scope| {
             // Longer than what is measured beside it.
-            let flood = scope.spawn(|| syns.send_for(FLOODING_CPU, slice * 2));
-            let flooded = packets.sample(ESTABLISHED, slice);
+            let flood = scope.spawn(|| syns.send_for(FLOODING_CPU, slice * 2, flooding));
+            let flooded = packets.sample(ESTABLISHED, slice, stormy);
             (flooded, flood.join())
         });
         flood.map_err(|_| anyhow!("the flood panicked"))??;

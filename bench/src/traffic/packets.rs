@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::generator::{self, Generator, Sent};
+use super::generator::{self, Generator, Pace, Sent};
 use super::rig::{Carries, ETH, Rig};
 use super::sink::Sink;
 use super::stream::{Arrived, Expected, IMIX, L4_PORTS};
@@ -18,6 +18,9 @@ use crate::scenario::Element;
 const SETTLE: Duration = Duration::from_millis(4);
 /// Establishing stops when a part of the flows is refused again and again.
 const TRIES: u32 = 5;
+/// How many times as many flows are opened where the generator has a CPU of its own: it sends faster than the
+/// element takes, which needs a while to get going, and most are lost before it.
+const LOST: u32 = 4;
 /// Room for flows that every element has.
 const LEAST_ROOM: u32 = 1 << 16;
 
@@ -29,6 +32,15 @@ pub struct Case {
 }
 
 impl Case {
+    /// Flows that a sample opens, where each packet opens one.
+    #[must_use]
+    pub const fn opened(self) -> u32 {
+        match self.arrangement {
+            Arrangement::SameCpu => self.load.flows,
+            Arrangement::Split => self.load.flows * LOST,
+        }
+    }
+
     fn at(self, kind: Flows) -> At {
         let Load { family, flows, length } = self.load;
         At {
@@ -58,7 +70,7 @@ pub struct Packets {
     name: String,
     flows: Flows,
     slice: Duration,
-    cases: Vec<Case>,
+    cases: Vec<(Case, Pace)>,
     turn: usize,
     /// IPv4 and IPv6 flows that were established.
     established: [u32; 2],
@@ -108,7 +120,7 @@ impl Packets {
 
     /// Of what its rounds consist.
     pub fn measures(&mut self, cases: Vec<Case>, slice: Duration) {
-        (self.cases, self.slice) = (cases, slice);
+        (self.cases, self.slice) = (cases.into_iter().map(|case| (case, None)).collect(), slice);
     }
 
     #[must_use]
@@ -150,11 +162,11 @@ impl Packets {
         send_all(&mut self.forth, &mut self.arrived, load.flows)
     }
 
-    /// Sends packets for a time; or, where each opens a flow, as many as the load has flows.
+    /// Sends packets for a time; or, where each opens a flow, one of each flow of the load.
     ///
     /// # Errors
     /// If nothing comes to the element.
-    pub fn sample(&mut self, load: Load, slice: Duration) -> Result<Sample> {
+    pub fn sample(&mut self, load: Load, slice: Duration, pace: &mut Pace) -> Result<Sample> {
         let expected = self.trip().arriving(load.family);
         self.arrived.expect(Expected { is_strict: 0, ..expected })?;
         let mut stream = self.trip().forth(load);
@@ -168,7 +180,7 @@ impl Packets {
         let (received, before) = (self.rig.received(), self.arrived.arrived()?);
         let sent = match self.flows {
             Flows::New => self.forth.send(load.flows)?,
-            _ => self.forth.send_for(generator::CPU, slice)?,
+            _ => self.forth.send_for(generator::CPU, slice, pace)?,
         };
         let arrived = settled(&mut self.arrived)?.since(before);
         let received = self.rig.received() - received;
@@ -198,13 +210,17 @@ impl Element for Packets {
     }
 
     fn measure(&mut self) -> Result<Vec<Reading>> {
-        let case = self.cases[self.turn % self.cases.len()];
+        let turn = self.turn % self.cases.len();
+        let (case, mut pace) = self.cases[turn];
         self.turn += 1;
         if self.flows == Flows::Established {
             self.establish(case.load)?;
         }
         self.rig.arrange(case.arrangement)?;
-        let sample = self.sample(case.load, self.slice)?;
+        let load =
+            if self.flows == Flows::New { Load { flows: case.opened(), ..case.load } } else { case.load };
+        let sample = self.sample(load, self.slice, &mut pace)?;
+        self.cases[turn].1 = pace;
         Ok(vec![self.reading(case, &sample)?])
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 //! Clients behind the outside machine are 198.18.0.0/15 and 2001:db8:18::/48.
 
+use std::cell::Cell;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
@@ -58,6 +59,7 @@ pub enum Carries {
 }
 
 pub struct Rig {
+    arranged: Cell<Option<Arrangement>>,
     pub outside: Arc<Netns>,
     pub inside: Arc<Netns>,
     pub host: Arc<Netns>,
@@ -75,7 +77,7 @@ impl Rig {
         // What the machine does beside the run disturbs it less; threads and programs that it starts inherit this.
         PREFERRED.call_once(|| prefer(Pid::this()).unwrap_or_else(|error| eprintln!("{error:#}")));
         let [outside, inside, host] = ["outside", "inside", "host"].map(|name| Arc::new(Netns::new(name)));
-        let rig = Self { outside, inside, host };
+        let rig = Self { arranged: Cell::new(None), outside, inside, host };
         let cables = [(&rig.outside, OUTSIDE_MAC, IN, HOST_MAC), (&rig.inside, INSIDE_MAC, OUT, GATEWAY_MAC)];
         for (machine, mac, device, near_mac) in cables {
             // Two queues: a generator on each CPU has its own.
@@ -141,6 +143,10 @@ impl Rig {
     /// # Errors
     /// If the machine has one CPU, or the kernel has no threaded NAPI.
     pub fn arrange(&self, arrangement: Arrangement) -> Result<()> {
+        if self.arranged.replace(None) == Some(arrangement) {
+            self.arranged.set(Some(arrangement));
+            return Ok(());
+        }
         let threaded = match arrangement {
             Arrangement::SameCpu => "0",
             Arrangement::Split => "1",
@@ -156,6 +162,7 @@ impl Rig {
                 prefer(thread)?;
             }
         }
+        self.arranged.set(Some(arrangement));
         Ok(())
     }
 

@@ -17,8 +17,12 @@ use crate::result::{Reading, Unit};
 use crate::scenario::Element;
 use crate::statistics::percentile;
 
-/// What is asked of iperf3's UDP: well below what any element can do, so that a loss is the element's.
-const DATAGRAMS: &str = "-u -b 300M -l 1200";
+/// What is asked of iperf3's UDP, in bits a second: well below what any element can do, so that a loss is the
+/// element's.
+const DATAGRAM_RATE: f64 = 300e6;
+const DATAGRAM_LEN: u32 = 1200;
+/// About what the fastest element does, in bits a second: it takes the scenario's time for its bytes.
+const BULK_RATE: f64 = 16e9;
 
 /// What the sockets do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +98,11 @@ impl Sockets {
         if self.client == Client::Inside { &self.rig.inside } else { &self.rig.outside }
     }
 
-    /// What iperf3 says at its end.
-    fn iperf(&self, options: &str) -> Result<Value> {
-        let seconds = self.slice.as_secs().max(1);
+    /// What iperf3 says at its end, when it has sent what goes at this rate in the scenario's time.
+    fn iperf(&self, rate: f64, options: &str) -> Result<Value> {
+        let bytes = (rate / 8.0 * self.slice.as_secs_f64()) as u64;
         let (address, l4_port) = (self.to.ip(), self.to.port());
-        let line = format!("iperf3 -J -c {address} -p {l4_port} -t {seconds} {options}");
+        let line = format!("iperf3 -J -c {address} -p {l4_port} -n {bytes} {options}");
         let mut said: Value = serde_json::from_str(&self.client().try_run(&line)?)?;
         Ok(said["end"].take())
     }
@@ -112,7 +116,7 @@ impl Element for Sockets {
     fn measure(&mut self) -> Result<Vec<Reading>> {
         match self.talk {
             Talk::Bulk => {
-                let end = self.iperf("")?;
+                let end = self.iperf(BULK_RATE, "")?;
                 let bits = number(&end["sum_received"]["bits_per_second"])?;
                 Ok(vec![Reading::new(bits / 1e9, Unit::Gbps)])
             }
@@ -131,7 +135,7 @@ impl Element for Sockets {
                     .collect()
             }
             Talk::Datagrams => {
-                let end = self.iperf(DATAGRAMS)?;
+                let end = self.iperf(DATAGRAM_RATE, &format!("-u -b {DATAGRAM_RATE} -l {DATAGRAM_LEN}"))?;
                 let lost = number(&end["sum"]["lost_percent"])?;
                 let jitter = number(&end["sum"]["jitter_ms"])? * 1e3;
                 Ok(vec![

@@ -1,4 +1,4 @@
-//! Ring slots: every flow has one, and each admission looks at a few others, so space comes back without
+//! Ring slots: every flow has one, and each admission looks at another, so space comes back without
 //! user space. Flows that live are never given up.
 
 use core::{ffi::c_void, marker::PhantomData};
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Slots inspected by each admission, and by one that finds no room.
-const STEP: u32 = 2;
+const STEP: u32 = 1;
 const SEARCH: u32 = 64;
 
 /// No slot: the table is full.

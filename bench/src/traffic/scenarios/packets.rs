@@ -13,7 +13,7 @@ use crate::result::{Arrangement, Family};
 use crate::scenario::{Effort, Scenario, Seat};
 use crate::traffic::flood::Flood;
 use crate::traffic::packets::{Case, Flows, Packets};
-use crate::traffic::stream::IMIX;
+use crate::traffic::stream::{IMIX, L4_PORTS};
 use crate::traffic::trip::Load;
 
 /// One scenario.
@@ -82,7 +82,7 @@ const TABLES: [Table; 8] = [
     Table {
         name: "new-flows",
         about: "Each packet opens a flow to a published service.",
-        loads: |effort| vec![v4(if effort.quick { 50_000 } else { 100_000 }, 64)],
+        loads: |effort| vec![v4(if effort.quick { 30_000 } else { 100_000 }, 64)],
         elements: &[
             ("minimal", peer::minimal, Flows::New),
             ("fwd-xdp", FWD_XDP, Flows::New),
@@ -116,7 +116,7 @@ const TABLES: [Table; 8] = [
     Table {
         name: "segment",
         about: "Packets from one VM to another of the same network.",
-        loads: |_| vec![v4(1, 64), v4(1_000, 64)],
+        loads: |effort| if effort.quick { vec![v4(1_000, 64)] } else { vec![v4(1, 64), v4(1_000, 64)] },
         elements: &[
             ("xdp-redirect", peer::redirect, Flows::Unknown),
             ("fwd-xdp", FWD_SEGMENT_XDP, Flows::Established),
@@ -149,8 +149,9 @@ fn slice(effort: Effort) -> Duration {
 impl Table {
     fn cases(&self, effort: Effort) -> Vec<Case> {
         let arrangements = [Arrangement::SameCpu, Arrangement::Split];
-        let of = |load| arrangements.map(|arrangement| Case { arrangement, load });
-        (self.loads)(effort).into_iter().flat_map(of).collect()
+        let loads = (self.loads)(effort);
+        let of = |arrangement| loads.iter().map(move |load| Case { arrangement, load: *load });
+        arrangements.into_iter().flat_map(of).collect()
     }
 }
 
@@ -169,7 +170,11 @@ impl Scenario for &Table {
         let seats = self.elements.iter().map(|(name, build, flows)| {
             let most: u32 = cases.iter().map(|case| case.load.flows).max().unwrap_or(1);
             let room = match flows {
-                Flows::New => most * u32::try_from(effort.rounds * cases.len()).unwrap_or(u32::MAX),
+                Flows::New => {
+                    let a_round: u32 =
+                        cases.iter().map(|case| case.opened().next_multiple_of(L4_PORTS)).sum();
+                    a_round * u32::try_from(effort.rounds).unwrap_or(u32::MAX)
+                }
                 _ => most,
             };
             let cases = cases.clone();
