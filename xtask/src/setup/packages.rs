@@ -36,6 +36,9 @@ pub const TEST: &[&str] = &[
     "xz-utils",
 ];
 
+/// Packages of these that come with a service, and its unit. The tests start their own, in namespaces.
+const SERVICES: [(&str, &str); 2] = [("bird2", "bird.service"), ("prometheus", "prometheus.service")];
+
 /// Installs those that are missing, after naming them; without root or apt it says what to install.
 ///
 /// # Errors
@@ -58,8 +61,40 @@ pub fn install(step: &Step, packages: &[&str]) -> Result<String> {
     }
     step.says(&format!("apt-get install {}", missing.join(" ")));
     output(apt_get().arg("update"))?;
-    output(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&missing))?;
-    Ok("installed".to_owned())
+    let units = units(&missing);
+    unstarted(&units, || {
+        output(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&missing))
+    })?;
+    Ok(match units.is_empty() {
+        true => "installed".to_owned(),
+        false => format!("installed; disabled {}", units.join(" ")),
+    })
+}
+
+/// Installs by `work`, and keeps these units from running on this host, now and after a reboot.
+///
+/// A package's scripts start no masked unit; a mask at run time outlives no reboot, should this be interrupted.
+///
+/// # Errors
+/// Those of `work`, and when a unit that it has installed cannot be disabled.
+fn unstarted<T>(units: &[&str], work: impl FnOnce() -> Result<T>) -> Result<T> {
+    if units.is_empty() {
+        return work();
+    }
+    // Without systemd there is nothing to mask: what installs it now does not start it.
+    let masked = answer(Command::new("systemctl").args(["mask", "--runtime"]).args(units)).is_some();
+    let done = work();
+    if masked {
+        output(Command::new("systemctl").args(["unmask", "--runtime"]).args(units))?;
+    }
+    let done = done?;
+    output(Command::new("systemctl").arg("disable").args(units))?;
+    Ok(done)
+}
+
+/// The services that come with these packages.
+fn units(packages: &[&str]) -> Vec<&'static str> {
+    SERVICES.iter().filter(|(package, _)| packages.contains(package)).map(|(_, unit)| *unit).collect()
 }
 
 /// Gets the archive's lists where an image came without: the guests' kernel is fetched by them.
@@ -99,11 +134,19 @@ fn is_root() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::missing;
+    use super::{TEST, missing, units, unstarted};
 
     #[test]
     fn removed_and_unknown_packages_are_missing() {
         let listed = "curl installed\nsocat config-files\niproute2 installed\n";
         assert_eq!(missing(&["curl", "iproute2", "socat", "tcpdump"], listed), ["socat", "tcpdump"]);
+    }
+
+    #[test]
+    fn services_of_missing_packages_only_are_touched() {
+        assert_eq!(units(TEST), ["bird.service", "prometheus.service"]);
+        assert_eq!(units(&["curl", "prometheus"]), ["prometheus.service"]);
+        let refused = unstarted(&units(&["curl"]), || anyhow::bail!("refused") as anyhow::Result<()>);
+        assert_eq!(refused.expect_err("no install").to_string(), "refused");
     }
 }
