@@ -44,6 +44,18 @@ impl Life {
         }
     }
 
+    /// As it was before the flow was marked dead.
+    #[inline(always)]
+    pub const fn last(self) -> Self {
+        Self(self.0 & !Self::DEAD.0)
+    }
+
+    /// Whether this direction has sent its last byte.
+    #[inline(always)]
+    pub const fn is_finished(self) -> bool {
+        self.0 & FIN != 0
+    }
+
     /// Whether the flow counts against the half-open quotas.
     #[inline(always)]
     pub const fn is_half_open(self) -> bool {

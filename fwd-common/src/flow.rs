@@ -38,6 +38,8 @@ pub struct FlowEntry<A> {
     pub egress: PortId,
     /// Bits of [`flag`].
     pub flags: u16,
+    /// The original direction's: the forward that led it. The reply's: the [`Tick`] in which the flow was
+    /// admitted.
     pub forward: ForwardId,
     /// Addresses and L4 ports as they leave.
     pub src: A,

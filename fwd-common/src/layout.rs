@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 const fn size<T>(bytes: usize) {
     assert!(size_of::<T>() == bytes);
@@ -51,7 +51,8 @@ const _: () = {
     size::<counter::Totals>(56);
     size::<counter::TableUse>(16);
     size::<event::Event>(72);
-    size::<settings::Settings>(64);
+    size::<event::FlowEvent>(168);
+    size::<settings::Settings>(68);
     size::<sweep::Command>(72);
     size::<trace::Record>(16);
 };

@@ -64,9 +64,9 @@ maps! {
     FORWARD_TOTALS Kernel "Hash by forward: flows admitted, traffic of ended flows.";
     REFUSALS4 Kernel "Per-CPU array by hash: IPv4 packets dropped in this tick, so that the next ones alike need no decision.";
     REFUSALS6 Kernel "The same for IPv6.";
-    EVENTS Kernel "Ring buffer: drops, flow starts, addresses learnt.";
+    EVENTS Kernel "Ring buffer: drops, flow starts and ends, addresses learnt.";
     AYA_LOGS Kernel "Ring buffer: what aya-log tells, where the datapath log is on.";
-    EVENT_BUDGET Kernel "Per-CPU array, one row: events sent within this tick.";
+    EVENT_BUDGET Kernel "Per-CPU array, two rows: drops and events of flows sent within this tick.";
     ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
     QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";
     TRACES Kernel "Ring buffer: what the steps answer, in the instance of the object that fwd trace loads for itself.";

@@ -53,6 +53,7 @@ mod user {
         counter::Totals,
         counter::TableUse,
         event::Event,
+        event::FlowEvent,
         addr::Mac,
         V4,
         V6,

@@ -21,8 +21,9 @@ pub struct Settings {
     pub mark: u32,
     /// FDB entries not seen for so many ticks no longer count.
     pub fdb_timeout: u32,
-    /// Events each CPU may send within one tick.
+    /// Events each CPU may send within one tick: of drops, and of flows.
     pub events_per_tick: u32,
+    pub flow_events_per_tick: u32,
 }
 
 /// Bits of [`Settings::flags`].

@@ -15,6 +15,7 @@
 mod atomic;
 mod chain;
 mod finish;
+mod flow_event;
 mod frame;
 mod global;
 mod icmp;

@@ -13,6 +13,7 @@ use fwd_common::{
     addr::{Address, Ip, Mac, V4, V6},
     counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
     drop::DropReason,
+    event::Budget,
     fdb::{FdbEntry, FdbKey},
     flow::{FlowEntry, FlowKey, Pair},
     forward::{Forward, ForwardKey},
@@ -106,9 +107,9 @@ static REFUSALS4: PerCpuArray<[Refusal<V4>; WAYS]> = PerCpuArray::with_max_entri
 static REFUSALS6: PerCpuArray<[Refusal<V6>; WAYS]> = PerCpuArray::with_max_entries(refusal::ROWS, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
-/// The tick and the events sent in it.
+/// The tick and the events sent in it, by [`Budget`].
 #[map]
-pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
+pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(Budget::COUNT, 0);
 /// The tick and the answers made in it.
 #[map]
 pub static ANSWER_BUDGET: Array<[u32; 2]> = Array::with_max_entries(MAX_PORTS, 0);

@@ -10,9 +10,9 @@ use fwd_common::{
     addr::{Ip, Mac},
     counter::{Count, DropCount, DropKey, FlowCounter, HookLedger, Totals},
     drop::DropReason,
-    event::{Event, EventKind},
+    event::{Budget, Event, EventKind},
     flow::{FlowEntry, FlowKey, Tick},
-    id::{ForwardId, PortId, RuleId},
+    id::{ForwardId, PortId, RuleId, Zone},
     port::{self, Port, PortKind},
     verdict::{Dropped, Outcome, Verdict},
 };
@@ -182,7 +182,7 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count) -> bool {
         }
     }
     // In a storm most are not told, so what it takes is read after that is known.
-    may_tell()
+    may_tell(Budget::Drops)
 }
 
 /// Tells a drop that [`dropped`] said may be told.
@@ -205,7 +205,8 @@ pub fn tell_drop(ingress: PortId, dropped: Dropped, len: u64, told: impl FnOnce(
         direction: dropped.direction as u8,
         frame_src: told.frame_src,
         ether_type: told.ether_type,
-        _pad: [0; 6],
+        zone: Zone::OUTSIDE,
+        _pad: [0; 4],
     });
 }
 
@@ -224,15 +225,21 @@ pub struct Told {
 /// Sends an event, if this CPU has not sent too many in this tick and the ring has room.
 #[inline(always)]
 pub fn event(event: impl FnOnce() -> Event) {
-    if may_tell() {
+    if may_tell(Budget::Drops) {
         send(event);
     }
 }
 
 /// Whether this CPU's budget has room for an event; else the event is lost, and counted.
 #[inline(always)]
-fn may_tell() -> bool {
-    let may = maps::settings().is_ok_and(|s| within_budget(s.events_per_tick));
+pub fn may_tell(budget: Budget) -> bool {
+    let may = maps::settings().is_ok_and(|settings| {
+        let limit = match budget {
+            Budget::Drops => settings.events_per_tick,
+            Budget::Flows => settings.flow_events_per_tick,
+        };
+        within_budget(budget, limit)
+    });
     if !may {
         add(FlowCounter::EventsLost, 1);
     }
@@ -251,8 +258,8 @@ fn send(event: impl FnOnce() -> Event) {
 }
 
 #[inline(always)]
-fn within_budget(limit: u32) -> bool {
-    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(0) else { return false };
+fn within_budget(budget: Budget, limit: u32) -> bool {
+    let Some(budget) = maps::EVENT_BUDGET.get_ptr_mut(budget as u32) else { return false };
     // SAFETY: this CPU's row.
     let [tick, sent] = unsafe { &mut *budget };
     let now = now().0;

@@ -5,8 +5,9 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     addr::{V4, V6},
+    event::End,
     flow::{FlowEntry, FlowKey},
-    id::PortId,
+    id::{PortId, RuleId},
     sweep::{Command, MAX_SLOTS, Op},
 };
 
@@ -16,7 +17,7 @@ use crate::{
     report,
     stage::{
         reclaim,
-        table::{self, End, Flows},
+        table::{self, Flows},
     },
 };
 
@@ -69,7 +70,7 @@ fn delete<A: Family>(command: &Command) -> bool {
         proto: command.proto,
         _pad: 0,
     };
-    table::end_flow(&key, End::CutByDelete)
+    table::end_flow(&key, End::CutByDelete, RuleId(0))
 }
 
 struct Walk<'a, F> {
@@ -115,7 +116,8 @@ extern "C" fn cut_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>
     let Some((key, entry)) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
     command.inspected += 1;
     if is_meant(command, key, entry) {
-        command.cut += table::end_flow(key, End::CutByPolicy) as u32;
+        let by = if command.op == CUT_RULE { RuleId(command.id) } else { RuleId(0) };
+        command.cut += table::end_flow(key, End::CutByPolicy, by) as u32;
     }
     0
 }

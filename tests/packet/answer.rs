@@ -182,7 +182,13 @@ fn a_live_flow_that_is_rejected_now_is_cut_and_told_so() {
         let opened = open(world, (family, vm, server, nat));
         world.rule("late", "reject port:red1 outside any");
         let answer = reset(&opened, ((server, 443), (vm, 4000))).flags(RST).seq(2000, 0);
-        let moved = [("rechecked", 1), ("cut policy", 1), ("table4 flows", -1), ("red1 holds flows", -1)];
+        let moved = [
+            ("rechecked", 1),
+            ("cut policy", 1),
+            ("event FlowEnd", 1),
+            ("table4 flows", -1),
+            ("red1 holds flows", -1),
+        ];
         world.send("red1", &opened).rejects(("late", Direction::Egress), &answer, &moved);
     });
 }

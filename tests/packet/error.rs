@@ -185,6 +185,7 @@ fn an_error_is_permitted_as_its_flow_is() {
             let moved = [
                 ("rechecked", 1),
                 ("cut policy", 1),
+                ("event FlowEnd", 1),
                 (&table[0], -1),
                 (&table[1], -1),
                 ("red1 holds flows", -1),

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use crate::sent::{admitted, named};
 use crate::world::{ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
 
-const CUT: [(&str, i64); 6] = [
+const CUT: [(&str, i64); 7] = [
     ("rechecked", 1),
     ("cut policy", 1),
+    ("event FlowEnd", 1),
     ("table4 flows", -1),
     ("table4 half_open", -1),
     ("red1 holds flows", -1),

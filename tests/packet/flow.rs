@@ -45,6 +45,7 @@ fn an_edit_keeps_a_permitted_flow_with_its_binding_and_cuts_a_forbidden_one() {
         let cut = [
             ("rechecked", 1),
             ("cut policy", 1),
+            ("event FlowEnd", 1),
             ("table4 flows", -1),
             ("table4 half_open", -1),
             ("red1 holds flows", -1),
@@ -65,7 +66,8 @@ fn an_expired_flow_is_decided_anew() {
         world.send("red1", &packet).forwards("red2", &packet, &named(&admitted("red1", '4')));
         sleep(Duration::from_millis(1500));
         // The new entry counts its packets from one again, as the old one did.
-        let renewed = [("expired", 1), ("admitted", 1), ("event FlowStart", 1), ("via red2", 0)];
+        let told = [("event FlowEnd", 1), ("event FlowStart", 1), ("via red2", 0)];
+        let renewed = [&[("expired", 1), ("admitted", 1)][..], &told].concat();
         world.send("red1", &packet).forwards("red2", &packet, &renewed);
     });
 }
@@ -114,7 +116,7 @@ fn a_full_table_refuses_and_never_evicts() {
     need!(skip::bpf());
     on_both_hooks(|world| {
         world.set("flow_limit", json!(FLOWS));
-        world.set("events_per_tick", json!(65_535));
+        world.set("flow_events_per_tick", json!(65_535));
         // Past the L4 ports of DHCP, whose packets are looked into.
         let to = |n: u16| Packet::udp("10.10.0.11:4000", ("10.10.0.12", 1000 + n)).macs(RED1, RED2);
         let flows = u16::try_from(FLOWS).expect("the test's table is small");

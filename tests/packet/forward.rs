@@ -81,6 +81,7 @@ fn a_removed_forward_ends_its_flows() {
                 &[
                     ("rechecked", 1),
                     ("cut route", 1),
+                    ("event FlowEnd", 1),
                     // The forward's name is gone with it.
                     ("forward ? cut", 1),
                     (&table[0], -1),

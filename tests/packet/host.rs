@@ -65,6 +65,7 @@ fn a_packet_of_the_host_ends_the_flow_whose_tuple_it_uses() {
             let [flows, half_open] = ["flows", "half_open"].map(|what| format!("table{family} {what}"));
             let ended = [
                 ("cut host_socket", 1),
+                ("event FlowEnd", 1),
                 (flows.as_str(), -1),
                 (half_open.as_str(), -1),
                 ("red1 holds flows", -1),

@@ -189,7 +189,8 @@ fn live_flows_are_decided_anew_by_an_edit_and_kept_where_it_keeps_them() {
     need!(skip::bpf());
     on_both_hooks(|world| {
         // The entry that counted one packet out by eth0 is gone, and the new one counts one.
-        let as_new = [("rechecked", 1), ("cut route", 1), ("admitted", 1), ("event FlowStart", 1)];
+        let told = [("event FlowEnd", 1), ("event FlowStart", 1)];
+        let as_new = [&[("rechecked", 1), ("cut route", 1), ("admitted", 1)][..], &told].concat();
         for (family, server, own, other, [vm, _]) in FAMILIES {
             let out = outward(Packet::udp((vm, 4000), (server, 53)), world, "red", RED1);
             world.send("red1", &out).forwards("eth0", &left(&out, own), &named(&admitted("red1", family)));

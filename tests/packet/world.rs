@@ -366,7 +366,9 @@ impl World {
         let budget = MapData::from_pin(pins.map(map::EVENT_BUDGET)).expect("it is pinned");
         let mut budget: PerCpuArray<_, [u32; 2]> = Map::PerCpuArray(budget).try_into().expect("it is one");
         let cpus = aya::util::nr_cpus().expect("there are some");
-        let none = PerCpuValues::try_from(vec![[0; 2]; cpus]).expect("one for each");
-        budget.set(0, none, 0).expect("the map is writable");
+        for row in 0..fwd_common::event::Budget::COUNT {
+            let none = PerCpuValues::try_from(vec![[0; 2]; cpus]).expect("one for each");
+            budget.set(row, none, 0).expect("the map is writable");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod doctor;
 mod down;
 mod existing;
 mod expiry;
+mod flow_log;
 mod forward;
 mod fragment;
 mod host;

@@ -1,14 +1,13 @@
 //! Admission: both directions of a flow go into the table, after all stages agreed.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use fwd_common::{
     addr::{Address, Mac},
     conntrack::Life,
     counter::FlowCounter,
     drop::DropReason,
-    event::{Event, EventKind},
+    event::End,
     flow::{FlowEntry, Pair, flag},
-    id::{ForwardId, PortId},
+    id::{ForwardId, PortId, RuleId},
     nat::TRIES,
     port::{Port, PortKind},
     proto::{IpProto, tcp},
@@ -19,10 +18,11 @@ use fwd_common::{
 
 use super::{
     deliver, nat, reclaim,
-    table::{self, End, Flows},
+    table::{self, Flows},
 };
 use crate::{
     atomic::shared,
+    flow_event,
     frame::Deliver,
     maps::{self, Family},
     parse::{Ether, Packet},
@@ -158,7 +158,7 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
     reply.life = Life::NEW;
     reply.egress = ingress.id;
     reply.flags = pair.entry.flags & both;
-    reply.forward = pair.entry.forward;
+    reply.forward = ForwardId(now.0);
     (reply.src, reply.dst, reply.sport, reply.dport) = (key.dst, key.src, key.dport, key.sport);
     reply.last_seen = now;
     reply.frame_src = known(egress, pair.entry.out_dst);
@@ -256,7 +256,7 @@ pub fn try_l4_port<F: Deliver, A: Family>(frame: F, n: u32) -> Inserted {
 fn attempt<A: Family>(pair: &Pair<A>) -> Inserted {
     let (original, reply) = ((&pair.key, &pair.entry), (&pair.reply_key, &pair.reply));
     let is_translated = pair.entry.has(flag::TRANSLATED);
-    pairs::insert_pair(&mut Flows::<A>::new(End::Reopened), original, reply, is_translated)
+    pairs::insert_pair(&mut Flows::<A>::new(End::Reopened, RuleId(0)), original, reply, is_translated)
 }
 
 #[inline(never)]
@@ -269,19 +269,5 @@ fn admitted<A: Family>(pair: &Pair<A>, owner: PortId) {
     report::add(FlowCounter::Admitted, 1);
     report::began(&pair.entry);
     report::staged(pair.staged.rule);
-    if maps::settings().is_ok_and(|s| s.flags & settings::flag::FLOW_EVENTS != 0) {
-        report::event(|| Event {
-            // SAFETY: reads a clock.
-            at_ns: unsafe { bpf_ktime_get_ns() },
-            kind: EventKind::FlowStart as u8,
-            src: pair.key.src.ip(),
-            dst: pair.key.dst.ip(),
-            sport: pair.key.sport,
-            dport: pair.key.dport,
-            proto: pair.key.proto,
-            rule: pair.entry.rule,
-            port: owner,
-            ..Event::default()
-        });
-    }
+    flow_event::began(pair);
 }

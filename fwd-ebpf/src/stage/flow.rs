@@ -3,13 +3,15 @@
 use fwd_common::{
     addr::Mac,
     conntrack::{self, Life, Stage, TimeoutClass, Way},
+    event::End,
     flow::{FlowEntry, Tick, flag},
+    id::RuleId,
     port::Port,
     settings::Settings,
     verdict::{Outcome, Payload},
 };
 
-use super::table::{self, End, Flows};
+use super::table::{self, Flows};
 use crate::{
     atomic::shared,
     frame::Deliver,
@@ -77,11 +79,11 @@ pub fn revisit<F: Deliver, A: Family>(
         return NOTHING;
     }
     if is_expired(settings, packet.key.proto, (hit.entry, partner), now) {
-        table::end_flow(original_key, End::Expired);
+        table::end_flow(original_key, End::Expired, RuleId(0));
         return NOTHING;
     }
     if conntrack::reopens(hit.entry.life, packet.key.proto, packet.tcp_flags) {
-        table::end_flow(original_key, End::Reopened);
+        table::end_flow(original_key, End::Reopened, RuleId(0));
         return NOTHING;
     }
     step(packet, hit.entry, partner);

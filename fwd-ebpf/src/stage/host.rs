@@ -3,15 +3,16 @@
 
 use fwd_common::{
     addr::{V4, V6},
+    event::End,
     flow::flag,
-    id::PortId,
+    id::{PortId, RuleId},
     port::PortKind,
     proto::EtherType,
 };
 
 use super::{
     fdb,
-    table::{self, End, Flows},
+    table::{self, Flows},
 };
 use crate::{
     frame::Deliver,
@@ -59,5 +60,5 @@ fn end_flow_of_host<F: Deliver, A: Family>(frame: F, uplink: &Ingress) -> u32 {
     if !reply.has(flag::SOURCE_TRANSLATED) || reply.has(flag::ORIGINAL) {
         return 0;
     }
-    table::end_flow(&Flows::partner(&reply_key, reply), End::CutByHostSocket) as u32
+    table::end_flow(&Flows::partner(&reply_key, reply), End::CutByHostSocket, RuleId(0)) as u32
 }

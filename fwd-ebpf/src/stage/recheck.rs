@@ -6,6 +6,7 @@ use fwd_common::{
     conntrack::Stage,
     counter::FlowCounter,
     drop::DropReason,
+    event::End,
     flow::{FlowEntry, FlowKey, Pair, flag},
     id::{PortId, RuleId},
     network::Mode,
@@ -17,7 +18,7 @@ use fwd_common::{
 
 use super::{
     fdb, forward, nat, policy, route,
-    table::{self, End, Flows},
+    table::{self, Flows},
 };
 use crate::{
     frame::Frame,
@@ -67,7 +68,7 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     // Read before anything it stands for: an edit in between leaves the flow stale.
     let generation = from.generation.wrapping_add(to.generation);
     if !forward::still_leads(key, entry) && !is_kept_from_forward(entry) {
-        table::end_flow(key, End::CutByRoute);
+        table::end_flow(key, End::CutByRoute, RuleId(0));
         return Outcome::dropped(DropReason::ForwardRemoved);
     }
     let asked =
@@ -76,7 +77,7 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
         entry.rule = asked.value();
         entry.flags &= !flag::KEPT_FROM_RULE;
     } else if !is_kept_from_rule(entry, reply, asked.drop().rule) {
-        table::end_flow(key, End::CutByPolicy);
+        table::end_flow(key, End::CutByPolicy, asked.drop().rule);
         return Outcome::dropped(asked.drop());
     }
     if !reroute(frame, key, entry, (from, to)) {
@@ -95,7 +96,7 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
 
 #[inline(always)]
 fn as_new<A: Family>(key: &FlowKey<A>) -> Outcome<Kept> {
-    table::end_flow(key, End::CutByRoute);
+    table::end_flow(key, End::CutByRoute, RuleId(0));
     Outcome::ok(Kept::DecideAsNew)
 }
 

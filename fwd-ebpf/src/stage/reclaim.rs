@@ -6,13 +6,15 @@ use core::{ffi::c_void, marker::PhantomData};
 use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     conntrack::Stage,
+    event::End,
     flow::{FlowEntry, FlowKey, Tick, flag},
+    id::RuleId,
     settings::Settings,
 };
 
 use super::{
     flow,
-    table::{self, End, Flows},
+    table::{self, Flows},
 };
 use crate::{
     atomic::shared,
@@ -118,5 +120,5 @@ pub fn end_if_expired<A: Family>(
         Some(partner) => flow::is_expired(settings, key.proto, (entry, partner), now),
         None => flow::is_expired(settings, key.proto, (entry, entry), now),
     };
-    is_expired && table::end_flow(key, End::Expired)
+    is_expired && table::end_flow(key, End::Expired, RuleId(0))
 }

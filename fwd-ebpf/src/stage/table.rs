@@ -7,15 +7,16 @@ use fwd_common::{
     addr::Address,
     conntrack::{Life, Stage},
     counter::FlowCounter,
+    event::End,
     flow::{FlowEntry, FlowKey, flag},
-    id::{PortId, Zone},
+    id::{PortId, RuleId, Zone},
     port::PortUse,
     table::{self, PairTable, Refused},
-    verdict::Payload,
 };
 
 use crate::{
     atomic::shared,
+    flow_event,
     maps::{self, Family},
     report,
 };
@@ -24,16 +25,17 @@ const EEXIST: i32 = -17;
 
 /// A family's flow table.
 pub struct Flows<A> {
-    /// Why `kill` is called, and the word that it found.
+    /// Why `kill` is called, for which rule, and the word that it found.
     end: End,
+    by: RuleId,
     killed: Life,
     family: PhantomData<A>,
 }
 
 impl<A: Family> Flows<A> {
     #[inline(always)]
-    pub const fn new(end: End) -> Self {
-        Self { end, killed: Life::NEW, family: PhantomData }
+    pub const fn new(end: End, by: RuleId) -> Self {
+        Self { end, by, killed: Life::NEW, family: PhantomData }
     }
 
     /// An entry. It may be deleted, and its memory reused for another flow, while it is looked at: the worst
@@ -82,6 +84,7 @@ impl<A: Family> PairTable for Flows<A> {
         }
         // Its memory may be another flow's once it is deleted.
         report::ended(key, entry, self.end.is_cut());
+        flow_event::ended(key, entry, self.end, self.by);
         true
     }
 }
@@ -92,79 +95,44 @@ pub fn owner<A: Address>(entry: &FlowEntry<A>, reply: &FlowEntry<A>) -> PortId {
     if entry.has(flag::OWNED_BY_EGRESS) { entry.egress } else { reply.egress }
 }
 
-/// Why a flow ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Expired,
-    Reopened,
-    CutByPolicy,
-    CutByRoute,
-    CutByDelete,
-    CutByHostSocket,
-}
-
-impl End {
-    #[inline(always)]
-    const fn is_cut(self) -> bool {
-        !matches!(self, Self::Expired | Self::Reopened)
-    }
-
-    #[inline(always)]
-    const fn counter(self) -> FlowCounter {
-        match self {
-            Self::Expired => FlowCounter::Expired,
-            Self::Reopened => FlowCounter::Reopened,
-            Self::CutByPolicy => FlowCounter::CutByPolicy,
-            Self::CutByRoute => FlowCounter::CutByRoute,
-            Self::CutByDelete => FlowCounter::CutByDelete,
-            Self::CutByHostSocket => FlowCounter::CutByHostSocket,
-        }
+/// What counts the ends of this kind.
+#[inline(always)]
+const fn counter(end: End) -> FlowCounter {
+    match end {
+        End::Expired => FlowCounter::Expired,
+        End::Reopened => FlowCounter::Reopened,
+        End::CutByPolicy => FlowCounter::CutByPolicy,
+        End::CutByRoute => FlowCounter::CutByRoute,
+        End::CutByDelete => FlowCounter::CutByDelete,
+        End::CutByHostSocket => FlowCounter::CutByHostSocket,
     }
 }
 
-impl Payload for End {
-    #[inline(always)]
-    fn to_word(self) -> u32 {
-        self as u32
-    }
-    #[inline(always)]
-    fn from_word(word: u32) -> Self {
-        match word {
-            0 => Self::Expired,
-            1 => Self::Reopened,
-            2 => Self::CutByPolicy,
-            3 => Self::CutByRoute,
-            4 => Self::CutByDelete,
-            _ => Self::CutByHostSocket,
-        }
-    }
-}
-
-/// Ends a flow by its original direction's key: both entries go, and what it held is given back, by exactly
+/// Ends a flow by its original direction's key, for a rule (0: none): both entries go, and what it held is given back, by exactly
 /// one of those who try. Says whether this was the one.
 ///
 /// Verifier: not a global function, whose pointers maps of older kernels (6.1) take for no key.
 #[inline(never)]
-pub fn end_flow<A: Family>(key: &FlowKey<A>, end: End) -> bool {
+pub fn end_flow<A: Family>(key: &FlowKey<A>, end: End, by: RuleId) -> bool {
     let Some(entry) = Flows::get(key) else { return false };
     let reply_key = Flows::partner(key, entry);
-    let Some(reply) = Flows::get(&reply_key) else { return end_single(key, end) };
+    let Some(reply) = Flows::get(&reply_key) else { return end_single(key, end, by) };
     let (slot, owner) = (entry.slot, owner(entry, reply));
-    let mut flows = Flows::<A>::new(end);
+    let mut flows = Flows::<A>::new(end, by);
     if !table::delete_pair(&mut flows, key, &reply_key) {
         return false;
     }
     give_back::<A>(owner, flows.killed.is_half_open());
     let _ = A::free().push(slot, 0);
-    report::add(end.counter(), 1);
+    report::add(counter(end), 1);
     true
 }
 
 /// An entry whose partner is gone: its port was deleted, or another CPU is between two steps. The slot is
 /// found free when the ring's hand comes by.
 #[inline(always)]
-fn end_single<A: Family>(key: &FlowKey<A>, end: End) -> bool {
-    let mut flows = Flows::<A>::new(end);
+fn end_single<A: Family>(key: &FlowKey<A>, end: End, by: RuleId) -> bool {
+    let mut flows = Flows::<A>::new(end, by);
     if !flows.kill(key) {
         return false;
     }

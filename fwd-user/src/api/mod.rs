@@ -5,6 +5,7 @@ pub mod client;
 pub mod diagnosis;
 pub mod document;
 pub mod error;
+pub mod event;
 pub mod object;
 pub mod openapi;
 pub mod policy_test;

@@ -17,12 +17,13 @@ use utoipa::{
 use super::{
     answer::{DaemonStatus, ErrorAnswer, Revision, Written},
     diagnosis::{Doctor, ForwardTest},
+    event::{DropEvent, FlowEvent},
     object::Noun,
     policy_test::{PolicyTestRow, PolicyTests},
     query::{BenchQuery, DropQuery, FlowQuery, ListQuery},
     request::{Existing, HistoryQuery, RollbackQuery, WriteQuery},
     spec::{Document, Forward, Group, Nat, Network, Policy, Port, Set, Uplink},
-    status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow, PortStatus},
+    status::{Bench, Check, DropReasonRow, DropRow, FlowCount, FlowRow, LeaseRow, PortStatus},
     trace::{Trace, TraceQuery},
 };
 
@@ -40,12 +41,13 @@ const JSON: &str = "application/json";
         DaemonStatus,
         Doctor,
         Document,
+        DropEvent,
         DropReasonRow,
         DropRow,
         ErrorAnswer,
-        EventRow,
         Existing,
         FlowCount,
+        FlowEvent,
         FlowRow,
         Forward,
         ForwardTest,
@@ -134,7 +136,7 @@ fn reads() -> [Read; 17] {
         ("/v1/version", "The daemon's version", vec![], Shape::Fields),
         ("/v1/flows", "Live conversations", flows(), List("FlowRow")),
         ("/v1/flows/count", "How many there are", flows(), One("FlowCount")),
-        ("/v1/flows/watch", "Starts and ends of flows from now on", flows(), Lines("EventRow")),
+        ("/v1/flows/watch", "Starts and ends of flows from now on", flows(), Lines("FlowEvent")),
         (
             "/v1/networks/{name}/leases",
             "What a network's DHCP has given out",
@@ -144,7 +146,7 @@ fn reads() -> [Read; 17] {
         ("/v1/nat/table", "Live translations", flows(), List("FlowRow")),
         ("/v1/drops", "What was dropped, counted", drops(), List("DropRow")),
         ("/v1/drops/reasons", "The table of reasons", vec![], List("DropReasonRow")),
-        ("/v1/drops/watch", "Drops from now on", drops(), Lines("EventRow")),
+        ("/v1/drops/watch", "Drops from now on", drops(), Lines("DropEvent")),
         ("/v1/trace", "What would become of a packet; nothing is changed", trace, One("Trace")),
         ("/metrics", "What Prometheus scrapes", vec![], Text),
     ]

@@ -107,11 +107,14 @@ settings! {
     fdb_limit_per_port: u32 = 1024, Count(1, 65_534), "Most MAC addresses that one VM port may have; uplinks have no limit of their own.";
     fdb_timeout: u32 = 300, Seconds(1, DAY), "A learnt MAC address that was silent for so long is forgotten.";
     mark: u32 = 0x0800_0000, Bit, "The skb mark bit of frames that fwd itself emits; 0 for none.";
-    events_per_tick: u32 = 512, Count(0, 65_535), "Most events (drops, flows) that each CPU tells within 134 ms; counters are exact whatever this is.";
+    events_per_tick: u32 = 512, Count(0, 65_535), "Most drops that each CPU tells within 134 ms; counters are exact whatever this is.";
+    flow_events_per_tick: u32 = 4096, Count(0, 65_535), "Most starts and ends of flows that each CPU tells within 134 ms.";
     metrics_detail: MetricsDetail = MetricsDetail::Rule, DETAIL, "How much detail /metrics has: totals, by port and forward, or by rule too.";
     audit_log_mib: u32 = 256, Count(1, 1 << 20), "Most room of the audit log, in MiB; the oldest records go.";
     audit_log_time: u32 = 183 * DAY, Seconds(DAY, 3650 * DAY), "How long the audit log is kept: six months.";
-    flow_log: bool = true, ON_OFF, "Whether starts of flows are told (fwd flow watch).";
+    flow_log: bool = true, ON_OFF, "Whether starts and ends of flows are told (fwd flow watch) and kept (flow.log in the state directory).";
+    flow_log_mib: u32 = 1024, Count(1, 1 << 20), "Most room of the flow log, in MiB; the oldest records go.";
+    flow_log_time: u32 = 183 * DAY, Seconds(DAY, 3650 * DAY), "How long the flow log is kept: six months.";
 }
 
 /// A line of the table.

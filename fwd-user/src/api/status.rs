@@ -249,37 +249,6 @@ pub struct DropReasonRow {
     pub packets: u64,
 }
 
-/// What `drop watch` and `flow watch` tell, one object an event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct EventRow {
-    pub time: String,
-    pub event: EventName,
-    /// The port on which it came in.
-    pub port: Option<String>,
-    pub network: Option<String>,
-    /// A drop's reason.
-    pub reason: Option<String>,
-    pub direction: Direction,
-    pub rule: Option<String>,
-    /// `tcp`, `udp`, …; of frames that are not IP the ethertype as `0x88cc`.
-    pub protocol: String,
-    /// As it came in: `addr:l4port`, or the source MAC where there is no address.
-    pub source: String,
-    pub destination: Option<String>,
-    /// Bytes of the frame; null of a flow that ended.
-    pub bytes: Option<u32>,
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EventName {
-    Drop,
-    FlowStart,
-    FlowEnd,
-    Learnt,
-}
-
 /// A row of `network leases`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseRow {

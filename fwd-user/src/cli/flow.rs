@@ -35,13 +35,25 @@ const COLUMNS: &[Column] = &[
     wide("BYTES-IN", "/bytes/in"),
     wide("AGE", "/age_secs"),
 ];
-const EVENT: &[&str] = &["/time", "/event", "/port", "/protocol", "/source", "/destination", "/rule"];
+const EVENT: &[&str] = &[
+    "/time",
+    "/event",
+    "/port",
+    "/protocol",
+    "/source",
+    "/destination",
+    "/translated",
+    "/rule",
+    "/close_reason",
+    "/packets/out",
+    "/packets/in",
+];
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// List the flows
     List(List),
-    /// Tell of flows as they start
+    /// Tell of flows as they start and end
     Watch(Watch),
     /// Show one flow
     Show(One),
@@ -63,6 +75,8 @@ pub struct List {
 pub struct Watch {
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    state: InState,
 }
 
 #[derive(Debug, Args)]
@@ -139,7 +153,7 @@ impl Verb {
                 session.print(&view::list(&answer, COLUMNS, session.format))
             }
             Self::Watch(watch) => {
-                let query = watch.filter.query(InState { state: None });
+                let query = watch.filter.query(watch.state);
                 watch::run(session, "/v1/flows/watch", &query, EVENT).await
             }
             Self::Show(one) => one.run(session).await,

@@ -19,11 +19,12 @@ use super::{
 use crate::{
     api::{
         diagnosis::{Doctor, ForwardTest},
+        event::DropEvent,
         object::Noun,
         query::DropQuery,
         server::Answer,
         spec::{Forward, Network, Port},
-        status::{DropRow, EventName, EventRow},
+        status::DropRow,
         text::Target,
     },
     datapath::{self, Point},
@@ -153,7 +154,7 @@ impl Handle {
         let namespace = network
             .filter(|network| network.is_apart())
             .map(|network| namespace_of(&self.instance(), &network.name));
-        let mut events = self.observer.events.watch();
+        let mut events = self.observer.events.watch_drops();
         let Probe { proto, to } = probe;
         let send = if proto == IpProto::TCP { probe::tcp } else { probe::udp };
         let met = aside(move || send(namespace.as_deref(), to)).await?;
@@ -175,9 +176,9 @@ impl Handle {
 }
 
 /// Whether an event is the drop of a probe, or of an answer to it.
-fn is_of(event: &EventRow, probe: Probe) -> bool {
+fn is_of(event: &DropEvent, probe: Probe) -> bool {
     let to = probe.to.to_string();
-    event.event == EventName::Drop && (event.destination.as_ref() == Some(&to) || event.source == to)
+    event.destination.as_ref() == Some(&to) || event.source == to
 }
 
 /// Guests that ought to answer, by the interface behind which they are.

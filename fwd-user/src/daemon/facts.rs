@@ -70,7 +70,7 @@ pub fn of(world: &World, observer: &Observer, devices: HashMap<u32, DeviceCounte
         devices,
         map_entries: world.compiled.tables.rows_by_map(),
         revisions: Revisions { accepted: revision, applied: world.applied, confirmed: world.confirmed },
-        events_shed: vec![("watch", observer.events.shed())],
+        events_shed: observer.shed(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fwd_common::{id::RuleId, sweep::Command};
+use fwd_common::{id::RuleId, settings, sweep::Command};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -28,13 +28,14 @@ use crate::{
         answer::{DaemonStatus, Revision, RevisionState, Written},
         diagnosis::{Doctor, ForwardTest},
         error::{ApiError, Code},
+        event::{DropEvent, FlowEvent},
         object::Noun,
         policy_test::{PolicyTestRow, PolicyTests},
         query::{BenchQuery, DropQuery, FlowQuery},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         server::{Answer, Service},
         spec::{API, Document},
-        status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
+        status::{Bench, Check, DropReasonRow, DropRow, FlowCount, FlowRow, LeaseRow},
         trace::{Trace, TraceQuery},
         version::{COMMIT, VERSION},
     },
@@ -323,8 +324,18 @@ impl Service for Handle {
         aside(move || observer.scrape(&facts, format)).await?.map_err(|e| of_read(&e))
     }
 
-    fn events(&self) -> broadcast::Receiver<Arc<EventRow>> {
-        self.observer.events.watch()
+    fn watch_drops(&self, query: &DropQuery) -> Answer<broadcast::Receiver<Arc<DropEvent>>> {
+        drops::check(&self.observer.names(), query).map_err(|e| of_query(&e))?;
+        Ok(self.observer.events.watch_drops())
+    }
+
+    fn watch_flows(&self, query: &FlowQuery) -> Answer<broadcast::Receiver<Arc<FlowEvent>>> {
+        flows::check(&self.observer.names(), query).map_err(|e| of_query(&e))?;
+        if self.world().compiled.tables.settings.flags & settings::flag::FLOW_EVENTS == 0 {
+            let message = "Starts and ends of flows are not told: setting flow_log is off.";
+            return Err(ApiError::new(Code::FlowsUntold, message));
+        }
+        Ok(self.observer.events.watch_flows())
     }
 
     fn missed(&self, events: u64) {

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use fwd_common::{
@@ -14,10 +15,13 @@ use fwd_common::{
 
 use super::{wanted, world::World, writer::Writer};
 use crate::{
-    api::error::{ApiError, Code},
+    api::{
+        error::{ApiError, Code},
+        settings::Settings,
+    },
     compile::{self, Compiled, Tables, compile},
     host::{Changes, Greeting, HostPort, Inventory},
-    observe::Names,
+    observe::{Keep, Names},
     plan::{MapOp, diff},
     state::{Desired, EditedRules},
 };
@@ -134,6 +138,7 @@ impl Writer {
         }
         self.greet(&desired, &placed.compiled.tables);
         self.tools.observer.rename(placed.names);
+        self.tools.observer.keep_flows(flows_kept(&desired));
         self.world = World {
             applied: desired.revision,
             confirmed: self.world.confirmed,
@@ -205,6 +210,15 @@ impl Writer {
 fn without_mac(desired: &Desired, network: &str) -> Vec<IpAddr> {
     let ports = desired.document.ports.iter().filter(|port| port.network == network && port.mac.is_none());
     ports.flat_map(|port| port.ips.iter().copied()).collect()
+}
+
+/// How much of the flow log is kept.
+fn flows_kept(desired: &Desired) -> Option<Keep> {
+    let settings = Settings::of(&desired.document.settings);
+    settings.flow_log.then(|| Keep {
+        bytes: u64::from(settings.flow_log_mib) << 20,
+        age: Duration::from_secs(settings.flow_log_time.into()),
+    })
 }
 
 /// Networks in which a VM's device is new.

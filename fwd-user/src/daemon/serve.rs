@@ -36,7 +36,7 @@ use crate::{
     },
     datapath::{Sweeper, Tracer},
     host::News,
-    observe::{EventRing, MemoryMaps, Observer, PinnedMaps, follow_log, open_events},
+    observe::{EventRing, FLOW_LOG, FlowLog, MemoryMaps, Observer, PinnedMaps, follow_log, open_events},
     state::Edit,
     store::{Sqlite, Store},
 };
@@ -78,6 +78,7 @@ pub async fn serve(options: Options, detached: bool) -> Result<(), ApiError> {
         None => None,
     };
     let fixed = Fixed { options: options.clone(), started: SystemTime::now(), links, tracer: engine.tracer };
+    let observer = Arc::clone(&engine.observer);
     let handle = Handle { jobs, world: engine.world, observer: engine.observer, fixed: Arc::new(fixed) };
     tokio::spawn(expiry::follow(handle.jobs.clone(), handle.world.clone()));
     let mut writing = spawn_blocking(|| engine.writer.run(queue));
@@ -100,6 +101,7 @@ pub async fn serve(options: Options, detached: bool) -> Result<(), ApiError> {
     // Watchers would keep their streams open for ever; all others have their answers by now.
     _ = end.send(());
     _ = tokio::time::timeout(LAST_ANSWERS, serving).await;
+    _ = spawn_blocking(move || observer.flush()).await;
     _ = std::fs::remove_file(&options.socket);
     result
 }
@@ -114,13 +116,17 @@ impl Engine {
         let (ground, observer, kernel, tracer): (Box<dyn Ground>, _, _, _) = match options.datapath {
             DatapathKind::Memory => {
                 let ground = MemoryGround::open(options.inventory.as_deref())?;
-                (Box::new(ground), Observer::new(Box::new(MemoryMaps::default())), None, None)
+                (Box::new(ground), Observer::new(Box::new(MemoryMaps::default()), None), None, None)
             }
             DatapathKind::Kernel => {
                 let (ground, news) =
                     KernelGround::open(&options.state_dir, &options.bpffs, flows, options.datapath_log)?;
                 let maps = ground.maps();
-                let observer = Observer::new(Box::new(PinnedMaps::open(&maps).map_err(|e| of_read(&e))?));
+                let flow_log = open_flow_log(&options.state_dir)?;
+                let observer = Observer::new(
+                    Box::new(PinnedMaps::open(&maps).map_err(|e| of_read(&e))?),
+                    Some(flow_log),
+                );
                 let events = open_events(&maps).map_err(|e| of_read(&e))?;
                 let log = (options.datapath_log != LogLevel::Off).then(|| ground.programs());
                 let kernel = KernelSide { news, events, sweeper: ground.sweeper()?, log };
@@ -175,7 +181,7 @@ fn follow(
     let reader = Arc::clone(observer);
     tokio::spawn(async move {
         // The writer may have ended; then nobody needs to know.
-        let learnt = |_: &fwd_common::event::Event| _ = seen.send(Job::Learnt);
+        let learnt = || _ = seen.send(Job::Learnt);
         if let Err(error) = reader.read_events(events, learnt).await {
             tracing::error!("events are no longer read: {error}");
         }
@@ -195,6 +201,14 @@ fn follow(
     let walker = Arc::clone(observer);
     std::thread::spawn(move || walker.walk_for_ever());
     Ok(links)
+}
+
+fn open_flow_log(state_dir: &Path) -> Result<FlowLog, ApiError> {
+    let path = state_dir.join(FLOW_LOG);
+    FlowLog::open(&path).map_err(|e| {
+        ApiError::new(Code::IoFailed, format!("Flow log {} cannot be written: {e}.", path.display()))
+            .hint("Make room, or give its folder back to root.")
+    })
 }
 
 /// Makes a document the configuration before anybody else can ask for anything.

@@ -361,6 +361,8 @@ impl Writer {
             self.tools.ground.apply(&[MapOp::Recheck])?;
         }
         let (first, last) = (bundle.edits.first().map_or(0, |e| e.revision), bundle.desired.revision);
+        // What the edit cuts is told while it binds, by names that it may bring.
+        self.tools.observer.rename(placed.names.clone());
         self.tools.observer.binds(first..=last).map_err(|e| of_read(&e))?;
         let changes: Vec<Change> = bundle.changes().cloned().collect();
         self.apply(&existing::plan(&self.world, &placed.compiled.tables, &changes, query))?;

@@ -8,8 +8,8 @@ use super::{Seen, address, link, route, transport};
 use crate::{
     api::{
         diagnosis::{Finding, ForwardTest, Step, StepRow, StepState},
+        event::DropEvent,
         spec::{Forward, Network, Port, host_port_name},
-        status::EventRow,
         text::{Listen, Target},
     },
     host::survey::Met,
@@ -28,7 +28,7 @@ pub struct Probed {
     pub probe: Probe,
     pub met: Met,
     /// Drops between this host and the target meanwhile.
-    pub drops: Vec<EventRow>,
+    pub drops: Vec<DropEvent>,
 }
 
 /// One for each protocol and family; of a range the first L4 port.
@@ -243,13 +243,12 @@ fn proto_name(proto: IpProto) -> &'static str {
 }
 
 /// The probe itself was dropped, which is about this host and not about clients outside.
-fn dropped(one: &Probed, drop: &EventRow) -> String {
+fn dropped(one: &Probed, drop: &DropEvent) -> String {
     let by = drop.rule.as_ref().map_or(String::new(), |rule| format!(" (rule {rule})"));
     format!(
         "The probe to {} was dropped: {}{by}. Clients outside are judged by themselves, and may pass; what the \
          guest answers is not known.",
-        one.probe.to,
-        drop.reason.as_deref().unwrap_or("no reason")
+        one.probe.to, drop.reason
     )
 }
 

@@ -38,6 +38,11 @@ impl Moment {
         Some(format!("{}.{:03}Z", text.trim_end_matches('Z'), at.millisecond()))
     }
 
+    /// The moment at which a tick began; none of tick 0.
+    pub fn text_of_tick(self, tick: Tick) -> Option<String> {
+        self.text_of(u64::from(tick.0) * NS_PER_TICK)
+    }
+
     /// Seconds since the Unix epoch.
     pub fn unix_secs_of(self, boot_ns: u64) -> Option<f64> {
         let since = self.wall_of(boot_ns)?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -45,9 +50,10 @@ impl Moment {
     }
 }
 
+const NS_PER_TICK: u64 = 1 << 27;
+
 /// A time in ticks as seconds, rounded down.
 pub const fn ticks_to_secs(ticks: u32) -> u64 {
-    const NS_PER_TICK: u64 = 1 << 27;
     ticks as u64 * NS_PER_TICK / 1_000_000_000
 }
 

@@ -12,7 +12,7 @@ use crate::api::{
     status::{Direction, DropReasonRow, DropRow},
 };
 
-use super::{Maps, QueryError, ReadError, View};
+use super::{Maps, Moment, Names, QueryError, ReadError, View};
 
 /// A query with its names resolved.
 struct Filter {
@@ -24,9 +24,9 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(view: &View<'_>, query: &DropQuery) -> Result<Self, QueryError> {
-        let port = |name: &String| view.names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
-        let rule = |name: &String| view.names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
+    fn new(names: &Names, now: Moment, query: &DropQuery) -> Result<Self, QueryError> {
+        let port = |name: &String| names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
+        let rule = |name: &String| names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
         let reason = |name: &String| {
             let found = DropReason::ALL.iter().find(|r| r.name() == name);
             found.map(|r| *r as u8).ok_or_else(|| QueryError::Reason(name.clone()))
@@ -37,7 +37,7 @@ impl Filter {
             rule: query.rule.as_ref().map(rule).transpose()?,
             since_ns: query
                 .since_secs
-                .map_or(0, |secs| view.now.boot_ns.saturating_sub(secs.saturating_mul(1_000_000_000))),
+                .map_or(0, |secs| now.boot_ns.saturating_sub(secs.saturating_mul(1_000_000_000))),
         })
     }
 
@@ -49,12 +49,20 @@ impl Filter {
     }
 }
 
+/// Whether what a query names exists.
+///
+/// # Errors
+/// [`QueryError`]: what does not.
+pub fn check(names: &Names, query: &DropQuery) -> Result<(), QueryError> {
+    Filter::new(names, Moment::now(), query).map(drop)
+}
+
 /// Matching rows, the most packets first.
 ///
 /// # Errors
 /// [`QueryError`]: a name that does not exist, or the map.
 pub fn list(view: &View<'_>, query: &DropQuery) -> Result<Vec<DropRow>, QueryError> {
-    let filter = Filter::new(view, query)?;
+    let filter = Filter::new(view.names, view.now, query)?;
     let mut drops = view.maps.drops()?;
     drops.retain(|(key, drop)| filter.matches(key, drop));
     drops.sort_by_key(|(key, drop)| (std::cmp::Reverse(drop.count.packets), *key));

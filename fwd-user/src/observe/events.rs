@@ -14,7 +14,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use fwd_common::{
-    event::{Event, EventKind},
+    event::{Event, EventKind, FlowEvent as FlowRecord},
     proto::{EtherType, IpProto},
 };
 use tokio::{
@@ -22,11 +22,12 @@ use tokio::{
     sync::broadcast,
 };
 
-use crate::api::status::{EventName, EventRow};
+use crate::api::event::{DropEvent, FlowEvent};
 
 use super::{
     Moment, Names,
     drops::{direction, reason_name},
+    flow_event,
     flows::show_end,
     view::protocol,
 };
@@ -36,23 +37,50 @@ const BEHIND: usize = 4096;
 /// Events taken from the ring before others get their turn.
 const TURN: usize = 1024;
 
+/// A record of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    Packet(Event),
+    Flow(FlowRecord),
+}
+
+impl Record {
+    /// What both have.
+    pub const fn event(&self) -> &Event {
+        match self {
+            Self::Packet(event) => event,
+            Self::Flow(flow) => &flow.event,
+        }
+    }
+}
+
 /// Those who watch, and what they missed.
 #[derive(Debug)]
 pub struct Events {
-    watchers: broadcast::Sender<Arc<EventRow>>,
+    drops: broadcast::Sender<Arc<DropEvent>>,
+    flows: broadcast::Sender<Arc<FlowEvent>>,
     shed: AtomicU64,
 }
 
 impl Default for Events {
     fn default() -> Self {
-        Self { watchers: broadcast::channel(BEHIND).0, shed: AtomicU64::new(0) }
+        Self {
+            drops: broadcast::channel(BEHIND).0,
+            flows: broadcast::channel(BEHIND).0,
+            shed: AtomicU64::new(0),
+        }
     }
 }
 
 impl Events {
-    /// Events from now on. Who lags behind says so by [`missed`](Self::missed).
-    pub fn watch(&self) -> broadcast::Receiver<Arc<EventRow>> {
-        self.watchers.subscribe()
+    /// Drops from now on. Who lags behind says so by [`missed`](Self::missed).
+    pub fn watch_drops(&self) -> broadcast::Receiver<Arc<DropEvent>> {
+        self.drops.subscribe()
+    }
+
+    /// Starts and ends of flows from now on.
+    pub fn watch_flows(&self) -> broadcast::Receiver<Arc<FlowEvent>> {
+        self.flows.subscribe()
     }
 
     /// Counts events that a watcher lost.
@@ -65,23 +93,42 @@ impl Events {
         self.shed.load(Relaxed)
     }
 
-    /// Tells an event to those who watch; does nothing where nobody does.
-    pub fn tell(&self, names: &Names, now: Moment, event: &Event) {
-        if self.watchers.receiver_count() == 0 {
+    /// Tells a drop to those who watch; does nothing where nobody does.
+    pub fn tell_drop(&self, names: &Names, now: Moment, event: &Event) {
+        if self.drops.receiver_count() == 0 || event.kind != EventKind::Drop as u8 {
             return;
         }
         if let Some(row) = row(names, now, event) {
             // An error says that the last watcher left just now.
-            let _nobody = self.watchers.send(Arc::new(row));
+            let _nobody = self.drops.send(Arc::new(row));
+        }
+    }
+
+    /// Tells a start or an end of a flow to those who watch, and gives it to `keep` where that is wanted.
+    pub fn tell_flow(
+        &self,
+        names: &Names,
+        now: Moment,
+        record: &FlowRecord,
+        keep: Option<impl FnOnce(&Arc<FlowEvent>)>,
+    ) {
+        if self.flows.receiver_count() == 0 && keep.is_none() {
+            return;
+        }
+        if let Some(row) = flow_event::row(names, now, record).map(Arc::new) {
+            if let Some(keep) = keep {
+                keep(&row);
+            }
+            let _nobody = self.flows.send(row);
         }
     }
 }
 
-/// Reads the ring buffer for ever, and gives each event to `take`.
+/// Reads the ring buffer for ever, and gives each record to `take`.
 ///
 /// # Errors
 /// When the ring cannot be waited for.
-pub async fn read(ring: RingBuf<MapData>, mut take: impl FnMut(&Event)) -> io::Result<()> {
+pub async fn read(ring: RingBuf<MapData>, mut take: impl FnMut(&Record)) -> io::Result<()> {
     // SAFETY: the ring owns its descriptor and hands it out only borrowed, so it is open for as long as the
     // `AsyncFd` that owns the ring is registered with it.
     let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
@@ -92,8 +139,8 @@ pub async fn read(ring: RingBuf<MapData>, mut take: impl FnMut(&Event)) -> io::R
         while taken < TURN
             && let Some(record) = ready.get_inner_mut().next()
         {
-            if let Some(event) = decode(&record) {
-                take(&event);
+            if let Some(record) = decode(&record) {
+                take(&record);
             }
             taken += 1;
         }
@@ -105,32 +152,33 @@ pub async fn read(ring: RingBuf<MapData>, mut take: impl FnMut(&Event)) -> io::R
     }
 }
 
-/// A record of the ring; none if it is not of this version's size.
-fn decode(record: &[u8]) -> Option<Event> {
-    if record.len() < size_of::<Event>() {
-        return None;
-    }
-    // SAFETY: the record is at least as long as an `Event`, every bit pattern of which is a value (`Pod`);
-    // it need not be aligned.
-    Some(unsafe { record.as_ptr().cast::<Event>().read_unaligned() })
+/// A record of the ring; none if it is too short for its kind, or of a kind that this version does not know.
+pub fn decode(record: &[u8]) -> Option<Record> {
+    let event: Event = pod(record)?;
+    Some(match EventKind::from_number(event.kind)? {
+        EventKind::Drop | EventKind::Learnt => Record::Packet(event),
+        EventKind::FlowStart | EventKind::FlowEnd => Record::Flow(pod(record)?),
+    })
 }
 
-/// An event as people read it; none of a kind that this version does not know.
-pub fn row(names: &Names, now: Moment, event: &Event) -> Option<EventRow> {
-    let kind = EventKind::from_number(event.kind)?;
+fn pod<T: aya::Pod>(record: &[u8]) -> Option<T> {
+    if record.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the record is at least as long as a `T`, every bit pattern of which is a value (`Pod`); it need
+    // not be aligned.
+    Some(unsafe { record.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// A packet's event as people read it.
+pub fn row(names: &Names, now: Moment, event: &Event) -> Option<DropEvent> {
     let is_ip = !event.src.is_none() || !event.dst.is_none();
     let is_icmp = matches!(event.proto, IpProto::ICMP | IpProto::ICMPV6);
-    Some(EventRow {
+    Some(DropEvent {
         time: now.text_of(if event.at_ns == 0 { now.boot_ns } else { event.at_ns })?,
-        event: match kind {
-            EventKind::Drop => EventName::Drop,
-            EventKind::FlowStart => EventName::FlowStart,
-            EventKind::FlowEnd => EventName::FlowEnd,
-            EventKind::Learnt => EventName::Learnt,
-        },
         port: names.port(event.port),
         network: names.network_of_port(event.port),
-        reason: (kind == EventKind::Drop).then(|| reason_name(event.reason)),
+        reason: reason_name(event.reason),
         direction: direction(event.direction),
         rule: names.rule(event.rule),
         protocol: if is_ip { protocol(event.proto) } else { ether_type_name(event.ether_type) },
@@ -140,7 +188,7 @@ pub fn row(names: &Names, now: Moment, event: &Event) -> Option<EventRow> {
             event.frame_src.to_string()
         },
         destination: is_ip.then(|| show_end(event.dst.to_std(), event.dport, is_icmp)),
-        bytes: (kind != EventKind::FlowEnd).then_some(event.len),
+        bytes: event.len,
     })
 }
 
@@ -178,55 +226,54 @@ mod tests {
 
     #[test]
     fn a_drop_is_told_with_port_rule_and_ends() {
-        let row = row(&names(), now(), &denied()).expect("a known kind");
-        assert_eq!((row.event, row.time.as_str()), (EventName::Drop, "2023-11-14T22:13:20.000Z"));
+        let row = row(&names(), now(), &denied()).expect("its time is known");
+        assert_eq!(row.time, "2023-11-14T22:13:20.000Z");
         assert_eq!((row.port.as_deref(), row.rule.as_deref()), (Some("web1"), Some("no-ssh")));
-        assert_eq!(row.reason.as_deref(), Some("policy_denied"));
+        assert_eq!(row.reason, "policy_denied");
         assert_eq!(
             (row.source.as_str(), row.destination.as_deref()),
             ("10.10.0.11:40000", Some("10.10.0.12:22"))
         );
-        assert_eq!(row.bytes, Some(74));
+        assert_eq!(row.bytes, 74);
     }
 
     #[test]
     fn a_frame_that_is_not_ip_is_told_by_mac_and_ethertype() {
         let frame_src = Mac([2, 0, 0, 0, 0, 1]);
         let event = Event { frame_src, ether_type: 0x88cc, src: ip("::"), dst: ip("::"), ..denied() };
-        let row = row(&names(), now(), &event).expect("a known kind");
+        let row = row(&names(), now(), &event).expect("its time is known");
         assert_eq!((row.source.as_str(), row.destination), ("02:00:00:00:00:01", None));
         assert_eq!(row.protocol, "0x88cc");
-    }
-
-    #[test]
-    fn an_event_without_a_time_is_of_now() {
-        let event = Event { kind: EventKind::Learnt as u8, at_ns: 0, ..denied() };
-        let row = row(&names(), now(), &event).expect("a known kind");
-        assert_eq!((row.event, row.time.as_str()), (EventName::Learnt, "2023-11-14T22:13:20.000Z"));
-        assert_eq!(row.reason, None);
     }
 
     #[tokio::test]
     async fn a_slow_watcher_loses_the_oldest_and_learns_how_many() {
         let (events, names) = (Events::default(), names());
-        events.tell(&names, now(), &denied());
-        let mut watcher = events.watch();
+        events.tell_drop(&names, now(), &denied());
+        let mut watcher = events.watch_drops();
         for n in 0..(BEHIND as u32 + 10) {
-            events.tell(&names, now(), &Event { len: n, ..denied() });
+            events.tell_drop(&names, now(), &Event { len: n, ..denied() });
         }
         let lagged = watcher.recv().await.expect_err("it is behind");
         assert_eq!(lagged, broadcast::error::RecvError::Lagged(10));
-        assert_eq!(watcher.recv().await.expect("the rest is there").bytes, Some(10));
+        assert_eq!(watcher.recv().await.expect("the rest is there").bytes, 10);
         events.missed(10);
         assert_eq!(events.shed(), 10);
     }
 
     #[test]
-    fn records_are_read_byte_for_byte() {
-        let mut record = [0_u8; size_of::<Event>() + 1];
-        record[1] = 5;
-        let event = decode(&record[1..]).expect("long enough");
-        assert_eq!(event.at_ns, u64::from_ne_bytes([5, 0, 0, 0, 0, 0, 0, 0]));
-        assert_eq!(decode(&record[2..]), None);
+    fn records_are_read_by_their_kind_wherever_they_lie() {
+        let mut bytes = vec![0_u8; size_of::<FlowRecord>() + 1];
+        let kind = std::mem::offset_of!(Event, kind);
+        bytes[1 + kind] = EventKind::Drop as u8;
+        bytes[1] = 5;
+        let drop = decode(&bytes[1..=size_of::<Event>()]).expect("long enough");
+        assert_eq!(drop.event().at_ns, u64::from_ne_bytes([5, 0, 0, 0, 0, 0, 0, 0]));
+        assert_eq!(decode(&bytes[1..size_of::<Event>()]), None);
+        bytes[1 + kind] = EventKind::FlowEnd as u8;
+        assert!(matches!(decode(&bytes[1..]), Some(Record::Flow(_))));
+        assert_eq!(decode(&bytes[1..=size_of::<Event>()]), None, "a flow's record is longer");
+        bytes[1 + kind] = 99;
+        assert_eq!(decode(&bytes[1..]), None);
     }
 }

@@ -19,7 +19,7 @@ use crate::api::{
 };
 
 use super::{
-    Family, FlowName, QueryError, View,
+    Family, FlowName, Names, QueryError, View,
     clock::ticks_to_secs,
     impact::LiveFlow,
     view::{parse_protocol, protocol, state},
@@ -45,6 +45,14 @@ pub enum Which {
     Translated,
 }
 
+/// Whether what a query names exists.
+///
+/// # Errors
+/// [`QueryError`]: what does not.
+pub fn check(names: &Names, query: &FlowQuery) -> Result<(), QueryError> {
+    Filter::new(names, Which::All, query).map(drop)
+}
+
 /// Gives each matching flow's row to `take`, in no order, until it breaks or the query's limit is reached.
 ///
 /// # Errors
@@ -55,7 +63,7 @@ pub fn each(
     query: &FlowQuery,
     take: &mut dyn FnMut(FlowRow) -> ControlFlow<()>,
 ) -> Result<(), QueryError> {
-    let filter = Filter::new(view, which, query)?;
+    let filter = Filter::new(view.names, which, query)?;
     let mut left = query.limit.unwrap_or(usize::MAX);
     let mut take = |row| {
         if left == 0 {
@@ -97,7 +105,7 @@ pub fn each_end(
     take: &mut dyn FnMut(Vec<Command>) -> ControlFlow<()>,
 ) -> Result<(), QueryError> {
     const AT_ONCE: usize = 1024;
-    let filter = Filter::new(view, Which::All, query)?;
+    let filter = Filter::new(view.names, Which::All, query)?;
     let mut left = query.limit.unwrap_or(usize::MAX);
     let mut commands = Vec::new();
     let mut add = |command| {
@@ -126,7 +134,7 @@ pub fn each_live(
     view: &View<'_>,
     take: &mut dyn FnMut(&LiveFlow, &dyn Fn() -> FlowRow),
 ) -> Result<(), QueryError> {
-    let filter = Filter::new(view, Which::All, &FlowQuery::default())?;
+    let filter = Filter::new(view.names, Which::All, &FlowQuery::default())?;
     let _all = each_of::<V4>(view, &filter, &mut |flow| {
         take(&flow.live(view), &|| flow.row(view));
         ControlFlow::Continue(())
@@ -143,7 +151,7 @@ pub fn each_live(
 /// # Errors
 /// As [`each`].
 pub fn count(view: &View<'_>, query: &FlowQuery) -> Result<FlowCount, QueryError> {
-    let filter = Filter::new(view, Which::All, query)?;
+    let filter = Filter::new(view.names, Which::All, query)?;
     let mut count = FlowCount { limit: view.settings.flow_limit.into(), ..FlowCount::default() };
     let most = query.limit.unwrap_or(usize::MAX) as u64;
     let mut add = |state| {
@@ -196,9 +204,9 @@ fn each_of<A: Family>(
 }
 
 impl Filter {
-    fn new(view: &View<'_>, which: Which, query: &FlowQuery) -> Result<Self, QueryError> {
-        let port = |name: &String| view.names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
-        let rule = |name: &String| view.names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
+    fn new(names: &Names, which: Which, query: &FlowQuery) -> Result<Self, QueryError> {
+        let port = |name: &String| names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
+        let rule = |name: &String| names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
         let proto = |name: &String| parse_protocol(name).ok_or_else(|| QueryError::Protocol(name.clone()));
         let name = |name: &String| FlowName::parse(name).ok_or_else(|| QueryError::Flow(name.clone()));
         Ok(Self {

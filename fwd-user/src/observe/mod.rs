@@ -10,6 +10,8 @@ mod cuts;
 pub mod devices;
 pub mod drops;
 pub mod events;
+pub mod flow_event;
+mod flow_log;
 mod flow_name;
 pub mod flows;
 pub mod impact;
@@ -31,6 +33,7 @@ mod view;
 
 pub use clock::Moment;
 pub use events::Events;
+pub use flow_log::{FLOW_LOG, FlowLog};
 pub use flow_name::FlowName;
 pub use log::follow_log;
 pub use memory::MemoryMaps;

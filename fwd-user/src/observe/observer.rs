@@ -10,17 +10,15 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use fwd_common::{
-    event::{Event, EventKind},
-    id::RuleId,
-};
+use fwd_common::{event::EventKind, id::RuleId};
 
 use crate::api::{query::FlowQuery, status::FlowCount};
 
 use super::{
-    Events, Maps, Moment, Names, QueryError, ReadError, View,
+    Events, FlowLog, Keep, Maps, Moment, Names, QueryError, ReadError, View,
     cuts::Cuts,
-    events, flows,
+    events::{self, Record},
+    flows,
     metrics::{Facts, Format, Metrics},
     rule_log::RuleLog,
     rules::{self, RuleCount},
@@ -34,18 +32,21 @@ pub struct Observer {
     usage: UsageCache,
     cuts: Mutex<Cuts>,
     rule_log: RuleLog,
+    flow_log: Option<FlowLog>,
     pub events: Events,
     pub metrics: Metrics,
 }
 
 impl Observer {
-    pub fn new(maps: Box<dyn Maps>) -> Self {
+    /// `flow_log`: none where there are no flows to log.
+    pub fn new(maps: Box<dyn Maps>, flow_log: Option<FlowLog>) -> Self {
         Self {
             maps,
             names: RwLock::default(),
             usage: UsageCache::default(),
             cuts: Mutex::default(),
             rule_log: RuleLog::default(),
+            flow_log,
             events: Events::default(),
             metrics: Metrics::default(),
         }
@@ -54,6 +55,26 @@ impl Observer {
     /// Tells by these names from now on: called for each accepted document.
     pub fn rename(&self, names: Names) {
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+    }
+
+    /// How much of the flow log is kept from now on; none: flows are not logged.
+    pub fn keep_flows(&self, keep: Option<Keep>) {
+        if let Some(log) = &self.flow_log {
+            log.set_keep(keep);
+        }
+    }
+
+    /// Waits until the flow log is on the disk.
+    pub fn flush(&self) {
+        if let Some(log) = &self.flow_log {
+            log.flush();
+        }
+    }
+
+    /// Events that were told by the datapath and lost here, by whom they were for.
+    pub fn shed(&self) -> Vec<(&'static str, u64)> {
+        let log = self.flow_log.as_ref().map_or(0, FlowLog::shed);
+        vec![("watch", self.events.shed()), ("flow_log", log)]
     }
 
     /// The names in force.
@@ -124,18 +145,18 @@ impl Observer {
     ///
     /// # Errors
     /// When the ring cannot be waited for.
-    pub async fn read_events(
-        &self,
-        ring: RingBuf<MapData>,
-        mut learnt: impl FnMut(&Event),
-    ) -> io::Result<()> {
-        events::read(ring, |event| {
-            if event.kind == EventKind::Learnt as u8 {
-                learnt(event);
-            }
+    pub async fn read_events(&self, ring: RingBuf<MapData>, mut learnt: impl FnMut()) -> io::Result<()> {
+        events::read(ring, |record| {
             let (names, now) = (self.names(), Moment::now());
-            self.events.tell(&names, now, event);
-            self.rule_log.note(&names, now, event);
+            match record {
+                Record::Packet(event) if event.kind == EventKind::Learnt as u8 => learnt(),
+                Record::Packet(event) => self.events.tell_drop(&names, now, event),
+                Record::Flow(flow) => {
+                    let log = self.flow_log.as_ref().filter(|log| log.is_on());
+                    self.events.tell_flow(&names, now, flow, log.map(|log| |row: &_| log.add(row)));
+                }
+            }
+            self.rule_log.note(&names, now, record);
         })
         .await
     }
@@ -162,7 +183,7 @@ mod tests {
     fn counting_tells_what_a_revision_cut() {
         let mut maps = maps();
         maps.add_flow(forwarded());
-        let observer = Observer::new(Box::new(maps));
+        let observer = Observer::new(Box::new(maps), None);
         observer.rename(names());
         let query = FlowQuery { cut_by: Some(3), ..FlowQuery::default() };
         let unknown = observer.count_flows(&query).expect_err("it was not made here");

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use fwd_common::{
-    event::{Event, EventKind},
-    id::RuleId,
-};
+use fwd_common::{event::EventKind, id::RuleId};
 
-use super::{Moment, Names, events};
+use super::{
+    Moment, Names,
+    events::{self, Record},
+};
 
 /// Lines of one rule within a second; how many more there were is told with its next one.
 const LINES: u64 = 10;
@@ -37,7 +37,8 @@ impl Told {
 
 impl RuleLog {
     /// Tells what a logged rule decided.
-    pub fn note(&self, names: &Names, now: Moment, event: &Event) {
+    pub fn note(&self, names: &Names, now: Moment, record: &Record) {
+        let event = record.event();
         let verb = match EventKind::from_number(event.kind) {
             Some(EventKind::FlowStart) => "admitted",
             Some(EventKind::Drop) => "refused",

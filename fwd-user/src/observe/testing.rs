@@ -9,9 +9,10 @@ use std::{
 
 use fwd_common::{
     addr::{Address, Ip, V4},
-    conntrack::{Life, Stage, TimeoutClass},
+    conntrack::{Life, Stage, TimeoutClass, Way},
     counter::{Count, DropCount, DropKey, HookLedger},
     drop::DropReason,
+    event::{End, Event, EventKind, FlowEvent},
     flow::{FlowEntry, FlowKey, Tick, flag},
     id::{ForwardId, Identity, NetworkId, PolicyId, PortId, RuleId, Zone},
     nat::L4Range,
@@ -249,5 +250,47 @@ impl MemoryMaps {
         let ledger: &mut HookLedger = &mut self.ledgers.entry(port).or_default().skb;
         ledger.received += count;
         ledger.dropped += count;
+    }
+}
+
+/// The record of a masqueraded flow of web1 that ended: TCP, finished by both sides.
+pub fn ended() -> FlowEvent {
+    let closing = Life::NEW.with_stage(Stage::Closing);
+    let finished = fwd_common::conntrack::step(
+        closing,
+        closing,
+        Way::Original,
+        IpProto::TCP,
+        fwd_common::proto::tcp::FIN,
+    )
+    .1;
+    FlowEvent {
+        event: Event {
+            at_ns: now().boot_ns,
+            src: ip("10.10.0.11"),
+            dst: ip("198.51.100.1"),
+            rule: WEB2DB,
+            sport: 40000_u16.to_be(),
+            dport: 80_u16.to_be(),
+            port: WEB1,
+            kind: EventKind::FlowEnd as u8,
+            reason: End::Expired as u8,
+            proto: IpProto::TCP,
+            zone: Zone(WEB1.0),
+            ..Event::default()
+        },
+        out: Count { packets: 10, bytes: 1000 },
+        back: Count { packets: 20, bytes: 20_000 },
+        left_src: ip("203.0.113.10"),
+        left_dst: ip("198.51.100.1"),
+        left_sport: 20_001_u16.to_be(),
+        left_dport: 80_u16.to_be(),
+        egress: ETH0,
+        flags: flag::ORIGINAL | flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED,
+        began: ago(500),
+        last_seen: ago(240),
+        life: finished,
+        back_life: finished,
+        ..FlowEvent::default()
     }
 }

@@ -10,12 +10,13 @@ use crate::{
         answer::{DaemonStatus, Revision, Written},
         diagnosis::{Doctor, ForwardTest},
         error::ApiError,
+        event::{DropEvent, FlowEvent},
         object::Noun,
         policy_test::{PolicyTestRow, PolicyTests},
         query::{BenchQuery, DropQuery, FlowQuery},
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
         spec::Document,
-        status::{Bench, Check, DropReasonRow, DropRow, EventRow, FlowCount, FlowRow, LeaseRow},
+        status::{Bench, Check, DropReasonRow, DropRow, FlowCount, FlowRow, LeaseRow},
         trace::{Trace, TraceQuery},
     },
     observe::metrics::Format,
@@ -74,8 +75,16 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn drop_reasons(&self) -> impl Future<Output = Answer<Vec<DropReasonRow>>> + Send;
     /// The text of /metrics.
     fn metrics(&self, format: Format) -> impl Future<Output = Answer<String>> + Send;
-    /// What the datapath tells from now on.
-    fn events(&self) -> broadcast::Receiver<Arc<EventRow>>;
+    /// Drops from now on.
+    ///
+    /// # Errors
+    /// What the query names does not exist.
+    fn watch_drops(&self, query: &DropQuery) -> Answer<broadcast::Receiver<Arc<DropEvent>>>;
+    /// Starts and ends of flows from now on.
+    ///
+    /// # Errors
+    /// What the query names does not exist, or nothing is told of flows.
+    fn watch_flows(&self, query: &FlowQuery) -> Answer<broadcast::Receiver<Arc<FlowEvent>>>;
     /// Counts events that a watcher was too slow for.
     fn missed(&self, events: u64);
     /// Ends the daemon; unless the datapath is kept, the host is as it was before the answer.

@@ -1,6 +1,6 @@
 //! Streams of events: one JSON object a line, until the reader goes or the daemon ends.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -9,58 +9,45 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::stream;
-use tokio::sync::broadcast::error::RecvError;
+use serde::Serialize;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{Asked, Service};
 use crate::api::{
     error::{ApiError, Code},
     query::{DropQuery, FlowQuery},
-    status::{EventName, EventRow},
 };
 
 pub(super) async fn drops<S: Service>(
     State(s): State<S>,
     Asked(query): Asked<DropQuery>,
 ) -> Result<Response, ApiError> {
-    Ok(lines(s, usize::MAX, move |e| e.event == EventName::Drop && wanted_drop(&query, e)))
+    let events = s.watch_drops(&query)?;
+    Ok(lines(s, events, usize::MAX, move |event| event.is_wanted(&query)))
 }
 
 pub(super) async fn flows<S: Service>(
     State(s): State<S>,
     Asked(query): Asked<FlowQuery>,
 ) -> Result<Response, ApiError> {
-    if query.state.is_some() || query.cut_by.is_some() || query.name.is_some() {
-        return Err(ApiError::new(Code::BadRequest, "Events have a port, peer, protocol and rule only."));
+    if query.cut_by.is_some() {
+        let message = "Which revision cut a flow is known afterwards, not while it is watched.";
+        return Err(
+            ApiError::new(Code::BadRequest, message).hint("List them: fwd flow list --cut-by REVISION.")
+        );
     }
+    let events = s.watch_flows(&query)?;
     let limit = query.limit.unwrap_or(usize::MAX);
-    let is_flow = |e: &EventRow| matches!(e.event, EventName::FlowStart | EventName::FlowEnd);
-    Ok(lines(s, limit, move |e| is_flow(e) && wanted_flow(&query, e)))
-}
-
-fn wanted_drop(query: &DropQuery, event: &EventRow) -> bool {
-    let is = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
-    is(&query.port, &event.port) && is(&query.reason, &event.reason) && is(&query.rule, &event.rule)
-}
-
-fn wanted_flow(query: &FlowQuery, event: &EventRow) -> bool {
-    let is = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
-    let within = |text: &str| {
-        let addr = text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()));
-        query.peer.is_none_or(|peer| addr.is_some_and(|addr: std::net::IpAddr| peer.contains(&addr)))
-    };
-    is(&query.port, &event.port)
-        && is(&query.rule, &event.rule)
-        && query.proto.as_ref().is_none_or(|p| *p == event.protocol)
-        && (within(&event.source) || event.destination.as_deref().is_some_and(within))
+    Ok(lines(s, events, limit, move |event| event.is_wanted(&query)))
 }
 
 /// The next `limit` wanted events. A reader that is too slow misses some, which is counted.
-fn lines<S: Service>(
+fn lines<S: Service, E: Serialize + Send + Sync + 'static>(
     service: S,
+    events: Receiver<Arc<E>>,
     limit: usize,
-    wanted: impl Fn(&EventRow) -> bool + Clone + Send + 'static,
+    wanted: impl Fn(&E) -> bool + Clone + Send + 'static,
 ) -> Response {
-    let events = service.events();
     let lines = stream::unfold((service, events, limit), move |(service, mut events, left)| {
         let wanted = wanted.clone();
         async move {
