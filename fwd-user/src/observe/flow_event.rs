@@ -145,8 +145,8 @@ mod tests {
                 verdict: FlowVerdict::Forward,
                 close_reason: Some(CloseReason::Finished),
                 cut_by: None,
-                started: Some("2023-11-14T22:04:59.908Z".to_owned()),
-                ended: Some("2023-11-14T22:09:19.822Z".to_owned()),
+                started: Some("2023-11-14T22:04:59.961Z".to_owned()),
+                ended: Some("2023-11-14T22:09:19.806Z".to_owned()),
                 packets: Ways { out: 10, in_: 20 },
                 bytes: Ways { out: 1000, in_: 20_000 },
             }

@@ -33,7 +33,7 @@ pub(super) async fn flows<S: Service>(
     if query.cut_by.is_some() {
         let message = "Which revision cut a flow is known afterwards, not while it is watched.";
         return Err(
-            ApiError::new(Code::BadRequest, message).hint("List them: fwd flow list --cut-by REVISION.")
+            ApiError::new(Code::BadRequest, message).hint("Count them: fwd flow count --cut-by REVISION.")
         );
     }
     let events = s.watch_flows(&query)?;
