@@ -112,7 +112,10 @@ impl Engine {
         let store = Sqlite::open(&options.state_dir.join(STORE))?;
         let kept = store.load()?;
         let audit = Audit::open(&options.state_dir, &kept)?;
-        let flows = Settings::of(&kept.document.settings).flow_limit;
+        let config = options.config.as_deref().map(|path| read(path).map(|text| (path, text))).transpose()?;
+        // The tables are made before the document is in force.
+        let coming = config.as_ref().map_or(&kept.document, |(_, text)| &text.document);
+        let flows = Settings::of(&coming.settings).flow_limit;
         let (ground, observer, kernel, tracer): (Box<dyn Ground>, _, _, _) = match options.datapath {
             DatapathKind::Memory => {
                 let ground = MemoryGround::open(options.inventory.as_deref())?;
@@ -144,8 +147,8 @@ impl Engine {
         if let Some(edit) = due {
             writer.write(edit, WriteQuery::default(), None)?;
         }
-        if let Some(path) = &options.config {
-            apply(&mut writer, path)?;
+        if let Some((path, text)) = &config {
+            apply(&mut writer, path, text)?;
         }
         Ok(Self { writer, world, observer, kernel, tracer })
     }
@@ -211,12 +214,15 @@ fn open_flow_log(state_dir: &Path) -> Result<FlowLog, ApiError> {
     })
 }
 
-/// Makes a document the configuration before anybody else can ask for anything.
-fn apply(writer: &mut Writer, path: &Path) -> Result<(), ApiError> {
+fn read(path: &Path) -> Result<Text, ApiError> {
     let text = std::fs::read_to_string(path).map_err(|e| {
         ApiError::new(Code::IoFailed, format!("Document {} cannot be read: {e}.", path.display()))
     })?;
-    let text = Text::read(&text);
+    Ok(Text::read(&text))
+}
+
+/// Makes a document the configuration before anybody else can ask for anything.
+fn apply(writer: &mut Writer, path: &Path, text: &Text) -> Result<(), ApiError> {
     let query = WriteQuery { dry_run: !text.problems.is_empty(), ..WriteQuery::default() };
     let result = writer.write(Edit::Replace(text.document.clone()), query, None);
     text.outcome(&path.display().to_string(), result).map(drop)
