@@ -17,7 +17,7 @@ policies: [{name: only-office, action: deny, from: outside, to: group:web, servi
 "#;
 
 #[test]
-fn what_show_prints_apply_accepts() {
+fn a_document_is_checked_compared_and_applied() {
     let instance = Instance::up();
     instance.file("a.yaml", DOCUMENT);
     let transcript = instance.transcript(&[
@@ -25,7 +25,6 @@ fn what_show_prints_apply_accepts() {
         "config diff -f DIR/a.yaml",
         "config apply -f DIR/a.yaml",
         "config apply -f DIR/a.yaml",
-        "config show",
     ]);
     expect![[r#"
         $ fwd config check DIR/a.yaml
@@ -44,6 +43,17 @@ fn what_show_prints_apply_accepts() {
         Applied setting udp_timeout, uplink eth0, network vmnat, port web1, forward web-http, 3 more (revision 1).
         $ fwd config apply -f DIR/a.yaml
         Nothing to change (revision 1).
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn what_show_prints_apply_accepts() {
+    let instance = Instance::up();
+    instance.file("a.yaml", DOCUMENT);
+    let transcript = instance.transcript(&["config apply -f DIR/a.yaml -q", "config show"]);
+    expect![[r#"
+        $ fwd config apply -f DIR/a.yaml -q
         $ fwd config show
         api: fwd/v1
         settings:

@@ -16,6 +16,11 @@ policies:
 - {name: no-telnet, action: reject, services: tcp/23}
 ";
 
+const TESTS: &str = "tests:
+- web1 -> db1 tcp/5432 allow
+- 198.51.100.7 -> web1 tcp/8000-8011 allow
+";
+
 #[test]
 fn rules_are_tested_by_a_file() {
     let instance = Instance::up();
@@ -24,19 +29,11 @@ fn rules_are_tested_by_a_file() {
                  198.51.100.7 -> web1 https allow\n198.51.100.7 -> web1 tcp/8000-8010 allow\noutside -> web1 tcp/443 deny\n\
                  web1 -> host udp/53 allow\nweb1 -> db1 tcp/23 reject\nweb1 -> db1 tcp/23 deny\n";
     instance.file("tests.txt", tests);
-    let yaml = "tests:\n- web1 -> db1 tcp/5432 allow\n- 198.51.100.7 -> web1 tcp/8000-8011 allow\n";
-    instance.file("tests.yaml", yaml);
-    instance.file("bad.txt", "web1 -> db2 tcp/5432 allow\nweb1 -> 10.10.0.12 any allow\n");
-    instance.file("no.txt", "web1 may reach db1\n");
-    instance.file("broken.yaml", "api: fwd/v1\nports: [{name: web1, device: tap0, network: none}]\n");
+    instance.file("tests.yaml", TESTS);
     let transcript = instance.transcript(&[
         "policy test DIR/tests.yaml -f DIR/segments.yaml",
         "config apply -f DIR/segments.yaml -q",
         "policy test DIR/tests.txt",
-        "policy test DIR/tests.yaml -o json",
-        "policy test DIR/bad.txt",
-        "policy test DIR/no.txt",
-        "policy test DIR/tests.yaml -f DIR/broken.yaml",
     ]);
     expect![[r#"
         $ fwd policy test DIR/tests.yaml -f DIR/segments.yaml
@@ -64,6 +61,19 @@ fn rules_are_tested_by_a_file() {
         9     web1 -> db1 tcp/23                  document  deny    reject   no-telnet    yes
         9     web1 -> db1 tcp/23                  datapath  deny    reject   no-telnet    yes
         [exit code 21]
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn each_judgement_of_a_test_is_an_object_of_json() {
+    let instance = Instance::up();
+    instance.file("segments.yaml", SEGMENTS);
+    instance.file("tests.yaml", TESTS);
+    let transcript =
+        instance.transcript(&["config apply -f DIR/segments.yaml -q", "policy test DIR/tests.yaml -o json"]);
+    expect![[r#"
+        $ fwd config apply -f DIR/segments.yaml -q
         $ fwd policy test DIR/tests.yaml -o json
         {
           "api": "fwd/v1",
@@ -107,6 +117,26 @@ fn rules_are_tested_by_a_file() {
           ]
         }
         [exit code 21]
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn what_is_no_test_is_told_with_its_place() {
+    let instance = Instance::up();
+    instance.file("segments.yaml", SEGMENTS);
+    instance.file("tests.yaml", TESTS);
+    instance.file("bad.txt", "web1 -> db2 tcp/5432 allow\nweb1 -> 10.10.0.12 any allow\n");
+    instance.file("no.txt", "web1 may reach db1\n");
+    instance.file("broken.yaml", "api: fwd/v1\nports: [{name: web1, device: tap0, network: none}]\n");
+    let transcript = instance.transcript(&[
+        "config apply -f DIR/segments.yaml -q",
+        "policy test DIR/bad.txt",
+        "policy test DIR/no.txt",
+        "policy test DIR/tests.yaml -f DIR/broken.yaml",
+    ]);
+    expect![[r#"
+        $ fwd config apply -f DIR/segments.yaml -q
         $ fwd policy test DIR/bad.txt
         error: 3 things are wrong; nothing was changed.
           DIR/bad.txt:1:1: Policy test: there is no port db2.

@@ -4,7 +4,7 @@
 use std::io::{self, Read as _};
 use std::process::Stdio;
 
-use fwd_tests::lab::{HOST_V4, Hook, Lab, OUTSIDE_V4, RED, eventually};
+use fwd_tests::lab::{HOST_V4, Hook, Lab, OUTSIDE_V4, eventually};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{Probe, ask_udp, udp_whoami};
 use serde_json::Value;
@@ -17,13 +17,6 @@ on_both_hooks!(
     starts_of_flows_are_told_as_they_happen,
     a_forward_ends_at_its_moment_without_a_daemon,
 );
-
-fn lab(hook: Hook) -> Lab {
-    let mut lab = Lab::empty(hook);
-    lab.network(&RED, "");
-    lab.vm("red1", &RED, 11);
-    lab
-}
 
 fn dns() -> String {
     format!("{OUTSIDE_V4}:53")
@@ -41,7 +34,7 @@ fn flows(lab: &Lab) -> Vec<Value> {
 }
 
 fn a_wait_tells_how_many_flows_were_cut(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let _dns = udp_whoami(&lab.outside, &dns());
     ask_from(&lab, &[4001, 4002, 4003]);
     assert_eq!(flows(&lab).len(), 3);
@@ -65,7 +58,7 @@ fn a_wait_tells_how_many_flows_were_cut(hook: Hook) {
 
 fn a_flow_that_is_kept_loses_no_packet_to_the_edit(hook: Hook) {
     const RATE: u64 = 4_000;
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let vm = lab.get("red1");
     lab.ok(&format!("forward add udp {HOST_V4}:9000 red1:9000"));
     let server = format!("{}:9000", vm.v4);
@@ -84,7 +77,7 @@ fn a_flow_that_is_kept_loses_no_packet_to_the_edit(hook: Hook) {
 }
 
 fn flows_of_the_edited_objects_are_cut(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let _dns = udp_whoami(&lab.outside, &dns());
     lab.ok("policy add dns --allow --from port:red1 --to outside --service udp/53");
     ask_from(&lab, &[4001, 4002]);
@@ -101,7 +94,7 @@ fn flows_of_the_edited_objects_are_cut(hook: Hook) {
 }
 
 fn flows_are_shown_and_ended_by_name_and_by_filter(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let _dns = udp_whoami(&lab.outside, &dns());
     ask_from(&lab, &[4001, 4002, 4003]);
     let rows = flows(&lab);
@@ -126,7 +119,7 @@ fn flows_are_shown_and_ended_by_name_and_by_filter(hook: Hook) {
 }
 
 fn starts_of_flows_are_told_as_they_happen(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let _dns = udp_whoami(&lab.outside, &dns());
     let mut watch = lab.fwd.command(&lab.host).expect("there is a binary");
     watch.args(["flow", "watch", "--port", "red1", "--proto", "udp", "--limit", "1", "-o", "json"]);
@@ -146,7 +139,7 @@ fn starts_of_flows_are_told_as_they_happen(hook: Hook) {
 }
 
 fn a_forward_ends_at_its_moment_without_a_daemon(hook: Hook) {
-    let mut lab = lab(hook);
+    let mut lab = Lab::one_vm(hook);
     let vm = lab.get("red1");
     let _echo = udp_whoami(&vm.netns, &format!("{}:9000", vm.v4));
     lab.ok(&format!("forward add brief --listen udp:{HOST_V4}:9000 --to red1:9000 --for 8s"));

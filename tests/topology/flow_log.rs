@@ -15,13 +15,6 @@ on_both_hooks!(
     a_log_that_is_off_costs_no_event_and_refuses_to_be_watched,
 );
 
-fn lab(hook: Hook) -> Lab {
-    let mut lab = Lab::empty(hook);
-    lab.network(&RED, "");
-    lab.vm("red1", &RED, 11);
-    lab
-}
-
 fn dns() -> String {
     format!("{OUTSIDE_V4}:53")
 }
@@ -49,7 +42,7 @@ fn wait_for(lab: &Lab, reason: &Value, source: &str) -> Value {
 }
 
 fn each_end_is_logged_with_its_reason(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let _dns = udp_whoami(&lab.outside, &dns());
     let _web = http_whoami(&lab.outside, &format!("{OUTSIDE_V4}:80"));
     let vm = lab.get("red1");
@@ -92,7 +85,7 @@ fn each_end_is_logged_with_its_reason(hook: Hook) {
 }
 
 fn ends_are_watched_as_they_happen(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let _dns = udp_whoami(&lab.outside, &dns());
     let mut watch = lab.fwd.command(&lab.host).expect("there is a binary");
     watch.args(["flow", "watch", "--port", "red1", "--proto", "udp", "-o", "json"]);
@@ -125,7 +118,7 @@ fn ends_are_watched_as_they_happen(hook: Hook) {
 }
 
 fn a_log_that_is_off_costs_no_event_and_refuses_to_be_watched(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let _dns = udp_whoami(&lab.outside, &dns());
     lab.ok("config set flow_log off");
     let refused = lab.fwd("flow watch --limit 1").fails(5);

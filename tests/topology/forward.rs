@@ -16,15 +16,8 @@ on_both_hooks!(
     a_guest_that_has_not_spoken_is_reached,
 );
 
-fn lab(hook: Hook) -> Lab {
-    let mut lab = Lab::empty(hook);
-    lab.network(&RED, "");
-    lab.vm("red1", &RED, 11);
-    lab
-}
-
 fn tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     lab.ok(&format!("forward add web4 --listen tcp+udp:{HOST_V4}:8080 --to red1:80"));
     lab.ok(&format!("forward add web6 --listen tcp+udp:[{HOST_V6}]:8080 --to red1:80"));
     let vm = lab.get("red1");
@@ -50,7 +43,7 @@ fn tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address(hook: Hook
 }
 
 fn a_range_maps_to_an_equal_range(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     lab.ok(&format!("forward add range --listen udp:{HOST_V4}:9000-9009 --to red1:7000-7009"));
     let vm = lab.get("red1");
     for (outer, inner) in [(9000, 7000), (9004, 7004), (9009, 7009)] {
@@ -66,7 +59,7 @@ fn a_range_maps_to_an_equal_range(hook: Hook) {
 }
 
 fn no_address_means_every_address_of_the_uplinks(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     lab.ok("forward add tcp :8080 red1:80");
     let vm = lab.get("red1");
     let _v4 = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
@@ -79,7 +72,7 @@ fn no_address_means_every_address_of_the_uplinks(hook: Hook) {
 }
 
 fn a_deleted_forward_takes_no_new_connection(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let vm = lab.get("red1");
     let _service = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
     let get = || http_get(&lab.outside, &format!("{HOST_V4}:8080"));
@@ -93,7 +86,7 @@ fn a_deleted_forward_takes_no_new_connection(hook: Hook) {
 }
 
 fn an_l4_port_that_the_host_listens_on_is_refused(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let own = lab.host.inside(|| TcpListener::bind((HOST_V4, 8080))).expect("the address is the host's");
     let line = format!("forward add tcp {HOST_V4}:8080 red1:80");
     let message = lab.fwd(&line).fails(5);
@@ -103,7 +96,7 @@ fn an_l4_port_that_the_host_listens_on_is_refused(hook: Hook) {
 }
 
 fn vms_reach_a_forward_from_everywhere(hook: Hook) {
-    let mut lab = lab(hook);
+    let mut lab = Lab::one_vm(hook);
     lab.network(&LANE, "");
     lab.network(&BLUE, "");
     lab.ok("network add other --mode nat --uplink eth0 --subnet 10.30.0.0/24 --subnet fd00:30::/64");
@@ -141,7 +134,7 @@ fn vms_reach_a_forward_from_everywhere(hook: Hook) {
 
 /// Its MAC is nobody's configuration, and it says nothing by itself: the gateway asks.
 fn a_guest_that_has_not_spoken_is_reached(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let vm = lab.get("red1");
     lab.ok("port delete red1");
     // IPv6 solicits routers and reports its groups.

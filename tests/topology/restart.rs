@@ -1,27 +1,37 @@
 //! The daemon dies and comes back: packets, counters, connections and configuration do not notice.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use fwd_tests::lab::{HOST_V4, Hook, Lab, OUTSIDE_V4, RED, number};
-use fwd_tests::on_both_hooks;
+use fwd_tests::lab::{HOST_V4, Hook, Lab, OUTSIDE_V4, number};
 use fwd_tests::traffic::{Probe, ask_udp, http_get, http_whoami, udp_whoami};
+use fwd_tests::{need, on_both_hooks, skip};
 
 on_both_hooks!(
     not_one_packet_is_lost_when_the_daemon_is_killed_and_restarted,
     connections_and_configuration_outlive_the_daemon,
 );
 
-const RATE: u64 = 100_000;
-
-fn lab(hook: Hook) -> Lab {
-    let mut lab = Lab::empty(hook);
-    lab.network(&RED, "");
-    lab.vm("red1", &RED, 11);
-    lab
+/// They cannot grow later, so the document is read before they are made.
+#[test]
+fn flow_tables_are_made_for_the_document_that_up_is_given() {
+    need!(skip::bpf());
+    let mut lab = Lab::empty(Hook::Tcx);
+    lab.fwd.down(&lab.host).expect("fwd goes down");
+    let document = lab.fwd.state_dir().with_file_name("sizes.yaml");
+    fs::write(&document, "api: fwd/v1\nsettings: {flow_limit: 524288}\n").expect("the folder is the test's");
+    lab.start_with(&["--config", &document.to_string_lossy()]);
+    let metrics = lab.ok("metrics");
+    for family in ["ipv4", "ipv6"] {
+        let line = format!("fwd_flows_limit{{family=\"{family}\"}} 524288");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
 }
+
+const RATE: u64 = 100_000;
 
 /// Packets that came in on the port, at the hook that sees them first.
 fn received(lab: &Lab) -> u64 {
@@ -30,7 +40,7 @@ fn received(lab: &Lab) -> u64 {
 }
 
 fn not_one_packet_is_lost_when_the_daemon_is_killed_and_restarted(hook: Hook) {
-    let mut lab = lab(hook);
+    let mut lab = Lab::one_vm(hook);
     let server = format!("{OUTSIDE_V4}:4000");
     {
         let _udp = udp_whoami(&lab.outside, &server);
@@ -57,7 +67,7 @@ fn not_one_packet_is_lost_when_the_daemon_is_killed_and_restarted(hook: Hook) {
 }
 
 fn connections_and_configuration_outlive_the_daemon(hook: Hook) {
-    let mut lab = lab(hook);
+    let mut lab = Lab::one_vm(hook);
     lab.ok(&format!("forward add tcp {HOST_V4}:8080 red1:80"));
     lab.ok("policy add no-ssh --deny --to port:red1 --service tcp/22");
     let document = lab.ok("config show");

@@ -93,15 +93,8 @@ fn web_reaches_its_databases_and_nothing_else_passes(hook: Hook) {
     is_segmented(&lab, red1, red2);
 }
 
-fn lab(hook: Hook) -> Lab {
-    let mut lab = Lab::empty(hook);
-    lab.network(&RED, "");
-    lab.vm("red1", &RED, 11);
-    lab
-}
-
 fn a_document_to_come_is_held_against_live_flows(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let vm = lab.get("red1");
     let dns = format!("{OUTSIDE_V4}:53");
     let _services = [udp_whoami(&lab.outside, &dns), udp_whoami(&lab.outside, &format!("{OUTSIDE_V4}:123"))];
@@ -153,7 +146,7 @@ fn a_document_to_come_is_held_against_live_flows(hook: Hook) {
 }
 
 fn a_staged_rule_counts_what_it_would_do(hook: Hook) {
-    let lab = lab(hook);
+    let lab = Lab::one_vm(hook);
     let vm = lab.get("red1");
     let dns = format!("{OUTSIDE_V4}:53");
     let _dns = udp_whoami(&lab.outside, &dns);

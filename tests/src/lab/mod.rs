@@ -76,6 +76,19 @@ impl Lab {
         lab
     }
 
+    /// A NAT network with one VM, `red1`.
+    ///
+    /// # Panics
+    /// If a step fails.
+    #[must_use]
+    #[track_caller]
+    pub fn one_vm(hook: Hook) -> Self {
+        let mut lab = Self::empty(hook);
+        lab.network(&RED, "");
+        lab.vm("red1", &RED, 11);
+        lab
+    }
+
     /// The whole standard world: both uplinks, three networks, two VMs in each.
     ///
     /// # Panics

@@ -8,6 +8,8 @@
 mod about;
 mod classes;
 mod entries;
+#[cfg(test)]
+mod example_tests;
 mod follow;
 mod identities;
 mod lists;

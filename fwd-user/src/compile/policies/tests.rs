@@ -1,4 +1,4 @@
-//! Compiled policies against rules as they were written, over random documents; and what an edit touches.
+//! Compiled policies against rules as they were written, over random documents and edits.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use fwd_common::{
-    id::{Identity, PortId, RowId, RuleId},
+    id::{Identity, RowId, RuleId},
     policy::{Direction, PolicyKey, RowKey, Staged, decide},
     proto::IpProto,
 };
@@ -27,12 +27,12 @@ use crate::{
         object::{Noun, Object},
         spec::Document,
     },
-    compile::{Compiled, Tables, compile, follow},
+    compile::{Tables, compile, follow},
     host::inventory::{Inventory, Learnt},
     state::{Desired, Edit, accept, edited_rules},
 };
 
-const PORTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+pub(super) const PORTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 /// Addresses of all places that CIDRs below tell apart.
 const ADDRESSES: [&str; 12] = [
     "198.51.100.1",
@@ -148,7 +148,7 @@ fn edit() -> impl Strategy<Value = (usize, Option<Value>)> {
     (0usize..8, proptest::option::weighted(0.8, rule()))
 }
 
-fn edited(current: &Desired, edits: Vec<(usize, Option<Value>)>) -> Desired {
+pub(super) fn edited(current: &Desired, edits: Vec<(usize, Option<Value>)>) -> Desired {
     let mut document = current.document.clone();
     for (n, rule) in edits {
         document.remove(Noun::Policy, &format!("r{n}"));
@@ -194,7 +194,7 @@ fn documents() -> impl Strategy<Value = Document> {
     })
 }
 
-fn accepted(current: &Desired, document: Document) -> Desired {
+pub(super) fn accepted(current: &Desired, document: Document) -> Desired {
     accept(current, Edit::Replace(document), None, &BTreeMap::new()).expect("a valid document").desired
 }
 
@@ -209,7 +209,7 @@ fn inventory(desired: &Desired) -> Inventory {
 }
 
 /// What the compiled tables say of the same packet.
-fn compiled_decision(
+pub(super) fn compiled_decision(
     tables: &Tables,
     desired: &Desired,
     (subject, direction, peer): (&str, Direction, &Peer),
@@ -329,139 +329,4 @@ proptest! {
         }
         check(&desired, &compiled.tables)?;
     }
-}
-
-fn lab(policies: Value) -> Desired {
-    let ips = |n: usize| json!([format!("10.1.0.{}", 10 + n)]);
-    let port =
-        |n: usize| json!({"name": PORTS[n], "device": format!("tap{n}"), "network": "n", "ips": ips(n)});
-    let document = json!({
-        "networks": [{"name": "n", "mode": "nat", "subnets": ["10.1.0.0/24"]}],
-        "ports": (0..6).map(port).collect::<Vec<_>>(),
-        "groups": [{"name": "web", "members": ["a", "b"]}, {"name": "db", "members": ["c", "d"]}],
-        "policies": policies,
-    });
-    accepted(&Desired::default(), serde_json::from_value(document).expect("a document"))
-}
-
-fn tables(desired: &Desired, previous: &Tables) -> Tables {
-    compile(desired, &Inventory::default(), previous).tables
-}
-
-#[test]
-fn without_rules_an_open_network_asks_nothing() {
-    let desired = lab(json!([]));
-    let tables = tables(&desired, &Tables::default());
-    assert!(tables.policies.is_empty() && tables.rows.is_empty() && tables.classes.is_empty());
-    assert!(tables.views.values().all(|view| *view == Default::default()));
-}
-
-#[test]
-fn ports_under_the_same_rules_share_a_policy() {
-    let rule = json!([{"name": "r", "action": "deny", "from": "group:web", "to": "group:db", "services": "tcp/5432"}]);
-    let desired = lab(rule);
-    let tables = tables(&desired, &Tables::default());
-    let policy = |name: &str| tables.views[&desired.numbers.ports[name]].policy;
-    assert_eq!((policy("a"), policy("c")), (policy("b"), policy("d")));
-    assert_ne!(policy("a"), policy("c"));
-    assert_eq!(policy("e"), fwd_common::id::PolicyId::OPEN);
-    // Two ports that no end tells apart are one peer.
-    let identity = |name: &str| tables.views[&desired.numbers.ports[name]].identity;
-    assert_eq!((identity("a"), identity("e")), (identity("b"), Identity::ANY));
-}
-
-#[test]
-fn an_edit_touches_only_what_it_changed() {
-    let first = json!({"name": "r", "action": "deny", "from": "group:web", "to": "group:db"});
-    let second =
-        json!({"name": "s", "action": "deny", "from": "port:e", "to": "port:f", "services": "udp/9"});
-    let before = lab(json!([first]));
-    let old = tables(&before, &Tables::default());
-    let mut document = before.document.clone();
-    document.policies.push_back(serde_json::from_value(second).expect("a rule"));
-    let after = accepted(&before, document);
-    let new = tables(&after, &old);
-    let changed: Vec<PortId> =
-        new.views.iter().filter(|(id, view)| old.views[id] != **view).map(|(id, _)| *id).collect();
-    assert_eq!(changed, [after.numbers.ports["e"], after.numbers.ports["f"]]);
-    assert!(old.policies.iter().all(|row| new.policies.get(row.0) == Some(row.1)));
-    let plan = crate::plan::diff(&old, &new);
-    let bumps = plan.iter().filter(|op| matches!(op, crate::plan::MapOp::Bump(_))).count();
-    assert_eq!(bumps, 2);
-}
-
-/// Rules about CIDRs of which one comes and goes: no other row is touched, and nothing is compiled but it.
-#[test]
-fn an_edit_among_many_rules_costs_what_it_changes() {
-    let rule = |n: usize| {
-        json!({"name": format!("r{n}"), "action": "deny", "from": "group:web",
-               "to": format!("20.{}.{}.0/24", n / 256, n % 256), "services": format!("tcp/{}", n + 1)})
-    };
-    let before = lab((0..2000).map(rule).collect());
-    let all = compile(&before, &Inventory::default(), &Tables::default());
-    let followed = |before: &Desired, after: &Desired, from: &Compiled| {
-        follow(after, &edited_rules(&before.numbers, after, &["r2000"].into()), from)
-    };
-    let plan = |from: &Compiled, to: &Compiled| {
-        let plan = crate::plan::diff(&from.tables, &to.tables);
-        plan.into_iter().filter(|op| !matches!(op, crate::plan::MapOp::Bump(_))).count()
-    };
-    let after = edited(
-        &before,
-        vec![(2000, Some(json!({"action": "deny", "from": "group:web", "to": "30.0.0.0/8"})))],
-    );
-    let more = followed(&before, &after, &all).expect("it is followed");
-    // A list of one row, a class, the two peers in it, and the commit.
-    assert_eq!(plan(&all, &more), 5);
-    let again = edited(&after, vec![(2000, None)]);
-    let less = followed(&after, &again, &more).expect("it is followed");
-    assert_eq!((plan(&more, &less), &less.tables), (5, &all.tables));
-    // A rule about a group that none named concerns who is in it.
-    let other = edited(&before, vec![(2000, Some(json!({"action": "deny", "from": "group:db"})))]);
-    assert!(followed(&before, &other, &all).is_none());
-}
-
-/// A left-out end is `any`, exactly as if it were written.
-#[test]
-fn an_end_left_out_is_any() {
-    let ends = [json!({"to": "host"}), json!({"from": "group:web"}), json!({"to": "port:e"}), json!({})];
-    for given in ends {
-        let rule = |from: Value, to: Value| {
-            lab(json!([{"name": "r", "action": "deny", "services": "tcp/80", "from": from, "to": to}]))
-        };
-        let end = |side: &str, left_out: Value| given.get(side).cloned().unwrap_or(left_out);
-        let written = rule(end("from", json!("any")), end("to", json!("any")));
-        let left_out = rule(end("from", json!([])), end("to", json!([])));
-        let [written, left_out] = [&written, &left_out].map(|desired| tables(desired, &Tables::default()));
-        assert_eq!(left_out, written, "{given}");
-    }
-}
-
-#[test]
-fn a_rule_with_one_end_binds_vms_at_the_other() {
-    let desired = lab(json!([{"name": "r", "action": "deny", "to": "host", "services": "tcp/22"}]));
-    let tables = tables(&desired, &Tables::default());
-    let host = Peer::Host("10.1.0.1".parse().expect("an address"));
-    let ask = |peer: &Peer, l4_port| {
-        compiled_decision(&tables, &desired, ("a", Direction::Egress, peer), (IpProto::TCP, l4_port))
-    };
-    assert_eq!(ask(&host, 22), (desired.numbers.rules["r"], false, RuleId(0)));
-    assert_eq!(ask(&host, 23), (RuleId(0), true, RuleId(0)));
-    assert_eq!(ask(&Peer::Vm("b".to_owned()), 22), (RuleId(0), true, RuleId(0)));
-}
-
-#[test]
-fn what_rules_take_grows_with_rules_not_with_their_product() {
-    let rule = |n: usize| {
-        json!({"name": format!("r{n}"), "action": "allow", "from": "group:web", "to": "group:db",
-               "services": format!("tcp/{}", 2 * n + 1)})
-    };
-    let rows = |count: usize| {
-        let desired = lab((0..count).map(rule).collect());
-        let tables = tables(&desired, &Tables::default());
-        (tables.policies.len(), tables.rows.len())
-    };
-    let (few, many) = (rows(10), rows(100));
-    assert_eq!(few.0, many.0);
-    assert!(many.1 <= 11 * few.1, "{few:?} {many:?}");
 }
