@@ -25,6 +25,13 @@ impl Moment {
         Tick::from_ns(self.boot_ns)
     }
 
+    /// When the datapath's clock began, in whole seconds since the Unix epoch, rounded down: by it, what ends
+    /// at a whole second ends up to a second late for the datapath, and never early.
+    pub fn clock_began(self) -> i64 {
+        let since_epoch = self.wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        since_epoch.saturating_sub(Duration::from_nanos(self.boot_ns)).as_secs().cast_signed()
+    }
+
     /// When something happened; none where it never did (0).
     pub fn wall_of(self, boot_ns: u64) -> Option<SystemTime> {
         (boot_ns != 0).then(|| self.wall - Duration::from_nanos(self.boot_ns.saturating_sub(boot_ns)))
@@ -70,6 +77,17 @@ mod tests {
         assert_eq!(now.text_of(60_000_000_000).as_deref(), Some("2023-11-14T22:12:50.123Z"));
         assert_eq!(now.unix_secs_of(90_000_000_000), Some(1_700_000_000.123_456_8));
         assert_eq!(now.text_of(0), None);
+    }
+
+    #[test]
+    fn nothing_ends_for_the_datapath_before_its_moment() {
+        let began = |wall_ms, boot_ms: u64| {
+            let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(wall_ms);
+            Moment { boot_ns: boot_ms * 1_000_000, wall }.clock_began()
+        };
+        assert_eq!(began(100_000, 40_000), 60);
+        assert_eq!(began(100_900, 40_200), 60);
+        assert_eq!(began(100_100, 40_900), 59, "the difference of whole seconds would be 60");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
 use fwd_common::{id::PortId, sweep::Command};
@@ -145,9 +144,7 @@ impl KernelGround {
     /// When the datapath's clock was 0. Steered clocks drift apart a little: as long as it is within a
     /// second, it is what it was, and no row changes.
     fn clock_began(&mut self) -> i64 {
-        let now = Moment::now();
-        let wall = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let began = wall.as_secs().cast_signed() - (now.boot_ns / 1_000_000_000).cast_signed();
+        let began = Moment::now().clock_began();
         if began.abs_diff(self.clock_began) > 1 {
             self.clock_began = began;
         }
