@@ -77,6 +77,7 @@ drop_reasons! {
     48 FragmentOverlap "fragment_overlap" "The fragment covers bytes that the first one of its datagram had." "Look at the sender: overlapping fragments are forged.";
     49 FragmentInvalid "fragment_invalid" "The fragment has an impossible length or place, or is one of a message that is never sent in fragments." "Look at the sender: the fragment is forged.";
     50 Ipv6RoutingHeader "ipv6_routing_header" "The IPv6 packet carries a routing header with hops to go, or one of type 0." "Send without routing headers: rules see only the next hop.";
+    51 FloodLimit "flood_limit" "The port's broadcast, multicast and unknown unicast made as many copies as they may." "A loop or a storm in the guest: look at what it sends; a guest that does stream to groups needs a higher flood_limit_per_port.";
 }
 
 impl DropReason {

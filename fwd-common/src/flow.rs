@@ -106,6 +106,11 @@ impl Tick {
         (((secs as u64 * 1_000_000_000) >> Self::SHIFT) + 1) as u32
     }
 
+    /// How many of `per_sec` there are in a tick, rounded up.
+    pub const fn share_of(per_sec: u32) -> u32 {
+        (((per_sec as u64) << Self::SHIFT) / 1_000_000_000 + 1) as u32
+    }
+
     /// Ticks since an earlier moment; none since a later one, which another CPU may have noted already.
     #[inline(always)]
     pub const fn since(self, earlier: Self) -> u32 {

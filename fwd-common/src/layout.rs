@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 const fn size<T>(bytes: usize) {
     assert!(size_of::<T>() == bytes);
@@ -52,7 +52,7 @@ const _: () = {
     size::<counter::TableUse>(16);
     size::<event::Event>(72);
     size::<event::FlowEvent>(168);
-    size::<settings::Settings>(68);
+    size::<settings::Settings>(72);
     size::<sweep::Command>(72);
     size::<trace::Record>(16);
 };

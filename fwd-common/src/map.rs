@@ -68,6 +68,7 @@ maps! {
     AYA_LOGS Kernel "Ring buffer: what aya-log tells, where the datapath log is on.";
     EVENT_BUDGET Kernel "Per-CPU array, two rows: drops and events of flows sent within this tick.";
     ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
+    FLOOD_BUDGET Kernel "Array by port id: copies that its floods made within this tick.";
     QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";
     TRACES Kernel "Ring buffer: what the steps answer, in the instance of the object that fwd trace loads for itself.";
     READING4 Kernel "Per-CPU array by program: an IPv4 packet while it is read, and as it was read.";

@@ -24,6 +24,8 @@ pub struct Settings {
     /// Events each CPU may send within one tick: of drops, and of flows.
     pub events_per_tick: u32,
     pub flow_events_per_tick: u32,
+    /// Copies that the floods of one VM port may make within one tick.
+    pub copies_per_tick: u32,
 }
 
 /// Bits of [`Settings::flags`].

@@ -28,7 +28,7 @@ use fwd_common::{
     settings::Settings,
 };
 
-use crate::chain::Reading;
+use crate::{chain::Reading, stage::budget::Budgets};
 
 /// Ifindexes below this one are looked up in an array.
 const LOW_DEVICES: u32 = 1 << 16;
@@ -110,9 +110,10 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// The tick and the events sent in it, by [`Budget`].
 #[map]
 pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(Budget::COUNT, 0);
-/// The tick and the answers made in it.
 #[map]
-pub static ANSWER_BUDGET: Array<[u32; 2]> = Array::with_max_entries(MAX_PORTS, 0);
+pub static ANSWER_BUDGET: Budgets = Array::with_max_entries(MAX_PORTS, 0);
+#[map]
+pub static FLOOD_BUDGET: Budgets = Array::with_max_entries(MAX_PORTS, 0);
 #[map]
 pub static QUOTES: PerCpuArray<[u8; QUOTE_ROOM]> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 /// What slow steps answered while a packet is traced.

@@ -1,13 +1,16 @@
 //! The forwarding database: who is where, and what becomes of a frame to somebody whom nobody has seen.
 
-use fwd_common::drop::DropReason;
+use std::time::Instant;
+
+use fwd_common::{drop::DropReason, flow::Tick};
 use fwd_tests::frame::{Mac, Packet};
 use fwd_tests::lab::Hook;
 use fwd_tests::{need, skip};
 use serde_json::json;
 
+use crate::count::Counts;
 use crate::sent::{admitted, named};
-use crate::world::{ETH1, LAN1, LAN2, RED1, RED2, World, on_both_hooks};
+use crate::world::{ETH1, LAN1, LAN2, RED1, RED2, World, on, on_both_hooks};
 
 /// A machine on the LAN behind eth1.
 const FAR: &str = "52:54:00:00:02:99";
@@ -131,6 +134,38 @@ fn a_denied_flood_reaches_nobody() {
             // XDP leaves all groups to TCX, unread.
             world.send("lan1", &packet).drops_by_tcx_for(DropReason::PolicyDenied, told);
         }
+    });
+}
+
+#[test]
+fn the_copies_of_a_port_have_a_limit() {
+    need!(skip::bpf());
+    on(Hook::Tcx, |world| {
+        const FRAMES: i64 = 2000;
+        const COPIES: i64 = 4;
+        // 64 a second are 8.6 in a tick.
+        world.set("flood_limit_per_port", json!(64));
+        let ask = Packet::arp_request(RED1, "10.10.0.11", "10.10.0.1").frame();
+        let (before, start) = (Counts::take(world), Instant::now());
+        for _ in 0..FRAMES {
+            world.run_frame("red1", &ask);
+        }
+        let took = start.elapsed().as_nanos().try_into().expect("it took no century");
+        let moved = Counts::take(world).since(&before);
+        let count = |name: &str| moved.get(name).copied().unwrap_or(0);
+        let (flooded, dropped) = (count("skb red1 forwarded"), count("skb red1 dropped"));
+        assert_eq!(flooded + dropped, FRAMES);
+        let reason = DropReason::FloodLimit.name();
+        assert_eq!(count(&format!("drop red1 {reason} - egress")), dropped);
+        assert_eq!(count("red1 copies"), flooded * COPIES);
+        // In each tick, the one in which it began and that in which it ended too, three frames find less than
+        // nine copies taken.
+        let ticks = i64::from(Tick::from_ns(took).0) + 2;
+        assert!((3..=3 * ticks).contains(&flooded), "{flooded} flooded in {ticks} ticks");
+        // Another port has its own, and what has one destination is no flood.
+        world.send("red2", &Packet::arp_request(RED2, "10.10.0.12", "10.10.0.1")).floods("red2", COPIES);
+        let known = Packet::arp_reply(RED1, "10.10.0.11", RED2, "10.10.0.12");
+        world.send("red1", &known).switches(&known, &[]);
     });
 }
 

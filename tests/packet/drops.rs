@@ -19,6 +19,7 @@ const WITHOUT_A_TEST: [(DropReason, &str); 4] = [
 fn every_drop_reason_has_a_packet_test_or_a_reason_why_not() {
     let sources = [
         include_str!("answer.rs"),
+        include_str!("bridge.rs"),
         include_str!("chain.rs"),
         include_str!("drops.rs"),
         include_str!("error.rs"),

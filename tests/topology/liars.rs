@@ -13,6 +13,7 @@ on_both_hooks!(
     no_lie_in_a_nat_network_reaches_its_victim,
     no_lie_in_a_bridge_network_reaches_its_victim,
     a_flood_of_macs_ends_at_its_port,
+    a_loop_through_a_guest_ends_at_its_ports,
 );
 
 /// The last bytes of each lie; honest frames do not have them.
@@ -223,4 +224,31 @@ fn a_flood_of_macs_ends_at_its_port(hook: Hook) {
         wire.expect_none(Duration::from_millis(100), is_marked);
     }
     is_honest(liar, victim);
+}
+
+/// A guest that bridges its two ports: others' broadcasts do not come back, and its own have a limit.
+fn a_loop_through_a_guest_ends_at_its_ports(hook: Hook) {
+    let mut lab = Lab::empty(hook);
+    lab.network(&LAN, "");
+    for (name, number) in [("lan1", 21), ("lan2", 22), ("lan3", 23)] {
+        lab.vm(name, &LAN, number);
+    }
+    lab.ok("config set flood_limit_per_port 2000");
+    let [looping, one, two] = ["lan1", "lan2", "lan3"].map(|name| lab.get(name));
+    is_honest(one, two);
+    lab.host.veth("lan4", &looping.netns, "eth1");
+    lab.ok(&format!("port add lan4 --device lan4 --network lan --mac {STRANGER} --hook {}", hook.name()));
+    looping.netns.bridge("br0");
+    for device in ["eth0", "eth1"] {
+        looping.netns.enslave(device, "br0");
+        looping.netns.up(device);
+    }
+    let of_the_loop = |reason: &str| lab.drops(reason, |row| row["port"] == "lan1" || row["port"] == "lan4");
+    let asker = lab.lan.mac_of("eth0");
+    Wire::open(&lab.lan, "eth0").send(&Packet::arp_request(asker, LAN_V4, &one.v4).frame());
+    assert!(eventually(|| of_the_loop("source_mac_spoofed") > 0), "a guest sends its own frames only");
+    let own = Packet::arp_request(looping.mac, &looping.v4, &one.v4).frame();
+    Wire::open(&looping.netns, "eth0").send(&own);
+    assert!(eventually(|| of_the_loop("flood_limit") > 0), "its own frame came back, again and again");
+    is_honest(one, two);
 }

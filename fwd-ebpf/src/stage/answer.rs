@@ -12,14 +12,13 @@ use fwd_common::{
     proto::{IpProto, icmp, icmpv6, tcp},
 };
 
-use super::table::Flows;
+use super::{budget, table::Flows};
 use crate::{
-    atomic::shared,
     frame::{Deliver, Frame, Refused, Skb},
     icmp::{self as message, Message},
     maps::{self, Family},
     parse::{self, Kind, Packet},
-    report::{self, Ingress},
+    report::Ingress,
     reset,
 };
 
@@ -37,23 +36,7 @@ pub const fn is_answered(reason: u8) -> bool {
 /// Whether a port has answers left in this tick.
 #[inline(always)]
 pub fn has_budget(port: PortId) -> bool {
-    let Some(row) = maps::ANSWER_BUDGET.get_ptr_mut(port.0 as u32) else { return false };
-    // SAFETY: a map row, changed by atomics only.
-    let [tick, sent] = unsafe { &mut *row };
-    shared(tick).load() != report::now().0 || shared(sent).load() < PER_TICK
-}
-
-/// Takes one answer of a port's. CPUs that enter a new tick at once may give a few more.
-#[inline(always)]
-fn take(port: PortId) -> bool {
-    let Some(row) = maps::ANSWER_BUDGET.get_ptr_mut(port.0 as u32) else { return false };
-    // SAFETY: a map row, changed by atomics only.
-    let [tick, sent] = unsafe { &mut *row };
-    let (now, old) = (report::now().0, shared(tick).load());
-    if old != now && shared(tick).replace(old, now) {
-        *sent = 0;
-    }
-    shared(sent).fetch_add(1) < PER_TICK
+    budget::is_left(&maps::ANSWER_BUDGET, port, PER_TICK)
 }
 
 /// Makes the frame the answer to its packet, which was dropped; whether it is now one.
@@ -67,7 +50,12 @@ where
     let is_single = !ether.dst.is_group() && !packet.key.dst.is_group() && !packet.key.src.is_bad_source();
     let is_message = matches!(packet.kind, Kind::IcmpError | Kind::Neighborhood);
     let is_plain = packet.l4 == parse::l4::<A>();
-    if !is_single || is_message || packet.l4 == 0 || packet.tcp_flags & tcp::RST != 0 || !take(ingress.id) {
+    if !is_single
+        || is_message
+        || packet.l4 == 0
+        || packet.tcp_flags & tcp::RST != 0
+        || !budget::take(&maps::ANSWER_BUDGET, ingress.id, 1, PER_TICK)
+    {
         return false;
     }
     if reason == DropReason::PolicyRejected && packet.key.proto == IpProto::TCP {

@@ -14,7 +14,7 @@ use fwd_common::{
     verdict::{Outcome, Verdict},
 };
 
-use super::{fdb, neighborhood, policy, source};
+use super::{budget, fdb, neighborhood, policy, source};
 use crate::{
     frame::{Deliver, Frame, Hook, Skb},
     maps::{self, Family},
@@ -115,8 +115,14 @@ pub fn copies<const P: u32>(frame: Skb<P>, ingress: &Ingress) -> Outcome<Verdict
     let id = ingress.port.network;
     let network = maps::network(id)?;
     let count = report::size_of_frame(frame);
-    let mut copies = Copies { skb: frame.context(), ingress, network: id, sent: 0 };
     let members = network.members.min(MAX_MEMBERS) as u32;
+    if ingress.port.is(PortKind::Vm) {
+        let limit = maps::settings()?.copies_per_tick;
+        if !budget::take(&maps::FLOOD_BUDGET, ingress.id, members, limit) {
+            return Outcome::dropped(DropReason::FloodLimit);
+        }
+    }
+    let mut copies = Copies { skb: frame.context(), ingress, network: id, sent: 0 };
     // SAFETY: the callback has the signature that the helper calls, and `copies` outlives the call.
     unsafe { bpf_loop(members, copy_to_member as *mut c_void, (&raw mut copies).cast(), 0) };
     let mut sent = copies.sent;

@@ -3,6 +3,7 @@
 
 pub mod admit;
 pub mod answer;
+pub mod budget;
 pub mod deliver;
 pub mod error;
 pub mod fdb;

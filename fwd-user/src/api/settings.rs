@@ -106,6 +106,7 @@ settings! {
     midstream_tcp: bool = true, ALLOW_DENY, "Whether TCP without SYN may open a flow, where policy allows it and no socket of the host owns it.";
     fdb_limit_per_port: u32 = 1024, Count(1, 65_534), "Most MAC addresses that one VM port may have; uplinks have no limit of their own.";
     fdb_timeout: u32 = 300, Seconds(1, DAY), "A learnt MAC address that was silent for so long is forgotten.";
+    flood_limit_per_port: u32 = 65_536, Count(64, 1 << 24), "Most copies a second that broadcast, multicast and unknown unicast of one VM port may make: one for each other member of its network.";
     mark: u32 = 0x0800_0000, Bit, "The skb mark bit of frames that fwd itself emits; 0 for none.";
     events_per_tick: u32 = 512, Count(0, 65_535), "Most drops that each CPU tells within 134 ms; counters are exact whatever this is.";
     flow_events_per_tick: u32 = 4096, Count(0, 65_535), "Most starts and ends of flows that each CPU tells within 134 ms.";

@@ -40,5 +40,6 @@ pub(super) fn compile(from: &Settings, has_logged_rules: bool) -> settings::Sett
         fdb_timeout: Tick::ticks_from_secs(from.fdb_timeout),
         events_per_tick: from.events_per_tick,
         flow_events_per_tick: from.flow_events_per_tick,
+        copies_per_tick: Tick::share_of(from.flood_limit_per_port),
     }
 }
