@@ -30,6 +30,7 @@ const _: () = {
     size::<network::Network>(12);
     size::<network::MemberKey>(4);
     size::<neighbor::NetworkAddress>(20);
+    size::<neighbor::Claim>(24);
     size::<neighbor::Neighbor>(12);
     size::<neighbor::SourceKey>(20);
     size::<forward::ForwardKey>(24);

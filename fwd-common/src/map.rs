@@ -67,6 +67,7 @@ maps! {
     EVENTS Kernel "Ring buffer: drops, flow starts and ends, addresses learnt.";
     AYA_LOGS Kernel "Ring buffer: what aya-log tells, where the datapath log is on.";
     EVENT_BUDGET Kernel "Per-CPU array, two rows: drops and events of flows sent within this tick.";
+    CLAIMS Kernel "By network and address: who has it, and who else claims it. The least recently claimed go.";
     ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
     FLOOD_BUDGET Kernel "Array by port id: copies that its floods made within this tick.";
     QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";

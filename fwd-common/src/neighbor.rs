@@ -31,6 +31,18 @@ pub struct Neighbor {
     pub _pad: u16,
 }
 
+/// Value of `CLAIMS`: who has an address, and who else said so last (RFC 5227, 2.4; RFC 4862, 5.4).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Nanoseconds since boot.
+    pub last_seen_ns: u64,
+    pub owner: Mac,
+    pub owner_port: PortId,
+    pub other: Mac,
+    pub other_port: PortId,
+}
+
 /// Key data of `ALLOWED_SOURCES`, compared bit by bit from the front: addresses that a port may send from
 /// beside its own. Of port 0: the subnets of all networks but private ones, the value being the network.
 #[repr(C)]

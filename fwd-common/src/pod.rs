@@ -35,6 +35,7 @@ mod user {
         network::MemberKey,
         neighbor::NetworkAddress,
         neighbor::Neighbor,
+        neighbor::Claim,
         neighbor::SourceKey,
         forward::ForwardKey,
         forward::Forward,

@@ -20,7 +20,7 @@ use fwd_common::{
     fragment::{FirstFragment, FragmentKey},
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
     nat::ExemptionKey,
-    neighbor::{Neighbor, NetworkAddress, SourceKey},
+    neighbor::{Claim, Neighbor, NetworkAddress, SourceKey},
     network::{MAX_NETWORKS, MemberKey, Network},
     policy::{ClassKey, Policies, PolicyKey, RowCopies, RowKey, RowVerdict},
     port::{MAX_PORTS, Port, PortKind, PortUse},
@@ -110,6 +110,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// The tick and the events sent in it, by [`Budget`].
 #[map]
 pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(Budget::COUNT, 0);
+#[map]
+pub static CLAIMS: LruHashMap<NetworkAddress, Claim> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 pub static ANSWER_BUDGET: Budgets = Array::with_max_entries(MAX_PORTS, 0);
 #[map]

@@ -137,7 +137,7 @@ pub fn now() -> Tick {
 /// Nanoseconds since boot at the same grain, for drops: a flood of them asks the clock once for all. The time is
 /// stored before its jiffies, so a CPU that reads between the two asks for itself.
 #[inline(always)]
-fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let [time, at] = &DROPS_CLOCK;
     // SAFETY: reads a counter.
     let jiffies = unsafe { bpf_jiffies64() };

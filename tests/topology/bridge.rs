@@ -4,17 +4,20 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use fwd_tests::frame::{Mac, Packet};
-use fwd_tests::lab::{HOST_LAN_V4, HOST_LAN_V6, Hook, LAN, LAN_V4, LAN_V6, Lab, RED};
+use fwd_tests::frame::{Mac, NdOption, Packet};
+use fwd_tests::lab::{HOST_LAN_V4, HOST_LAN_V6, Hook, LAN, LAN_V4, LAN_V6, Lab, RED, eventually};
+use fwd_tests::netns::Netns;
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{BulkSource, http_get, http_whoami, ping};
 use fwd_tests::wire::{Link, Wire};
+use serde_json::Value;
 
 on_both_hooks!(
     vms_the_host_and_the_lan_reach_each_other,
     a_connection_of_the_host_outlives_its_uplink_joining,
     a_broadcast_reaches_everyone_once_and_stays_in_the_network,
     unknown_unicast_is_flooded_and_known_unicast_is_not,
+    an_address_that_two_machines_use_is_told_with_both,
 );
 
 /// What crosses is told from other traffic by these bytes.
@@ -129,4 +132,51 @@ fn unknown_unicast_is_flooded_and_known_unicast_is_not(hook: Hook) {
     sender.send(&to(UNKNOWN));
     assert_eq!(far.expect(is_marked), to(UNKNOWN));
     other.expect_none(Duration::from_millis(200), is_marked);
+}
+
+/// What doctor says of addresses that two machines use, in one text.
+fn duplicates(lab: &Lab) -> String {
+    let reply = lab.fwd("doctor -o json");
+    let answer: Value = serde_json::from_str(&reply.stdout).expect("json");
+    let findings = answer["findings"].as_array().expect("a list").iter();
+    let found =
+        findings.filter(|row| row["check"] == "duplicate_address").map(|row| row["found"].to_string());
+    found.collect()
+}
+
+fn an_address_that_two_machines_use_is_told_with_both(hook: Hook) {
+    let lab = lab(hook);
+    let (one, two) = (lab.get("lan1"), lab.get("lan2"));
+    // A guest whose addresses nobody configured: they are those that it uses.
+    let netns = Netns::new("lan3");
+    let mac = Mac([0x52, 0x54, 0, 0, 2, 23]);
+    lab.host.veth_with_mac("lan3", &netns, "eth0", mac);
+    lab.ok(&format!("port add lan3 --device lan3 --network lan --mac {mac} --hook {}", hook.name()));
+    let (far, near) = (Wire::open(&lab.lan, "eth0"), Wire::open(&netns, "eth0"));
+    let (far_mac, host_mac) = (lab.lan.mac_of("eth0"), lab.host.mac_of("eth1"));
+    let to_all = |mac, addr: &str| Packet::arp_reply(mac, addr, Mac::BROADCAST, addr).frame();
+    let advert = Packet::neighbor_advertisement(&one.v6, &two.v6, &[NdOption::TargetLink(far_mac)]);
+    assert_eq!(duplicates(&lab), "");
+    // A machine of the LAN takes two addresses of a VM; a guest takes another one's, and the host's.
+    far.send(&to_all(far_mac, &one.v4));
+    far.send(&advert.macs(far_mac, two.mac).frame());
+    near.send(&to_all(mac, &two.v4));
+    near.send(&to_all(mac, HOST_LAN_V4));
+    let told = [
+        (one.v4.as_str(), (one.mac, "lan1"), (far_mac, "eth1")),
+        (&one.v6, (one.mac, "lan1"), (far_mac, "eth1")),
+        (&two.v4, (two.mac, "lan2"), (mac, "lan3")),
+        (HOST_LAN_V4, (host_mac, "host:lan"), (mac, "lan3")),
+    ];
+    for (addr, owner, other) in told {
+        let said = format!(
+            "two machines use {addr}: {} (port {}) has it, and {} (port {}) said so too",
+            owner.0, owner.1, other.0, other.1
+        );
+        assert!(eventually(|| duplicates(&lab).contains(&said)), "{said}: {}", duplicates(&lab));
+    }
+    // What a guest may not claim went nowhere: the host is still where it was.
+    assert_eq!(lab.drops("arp_spoofed", |row| row["port"] == "lan3"), 2);
+    ping(&lab.lan, HOST_LAN_V4).expect("the host has its address");
+    assert!(lab.ok("metrics").contains("fwd_duplicate_addresses{network=\"lan\"} 4"));
 }

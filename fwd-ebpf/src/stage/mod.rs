@@ -4,6 +4,7 @@
 pub mod admit;
 pub mod answer;
 pub mod budget;
+pub mod claim;
 pub mod deliver;
 pub mod error;
 pub mod fdb;

@@ -11,6 +11,7 @@ use fwd_common::{
 };
 
 use super::{
+    claim,
     fdb::{self, Target},
     source,
 };
@@ -47,6 +48,12 @@ pub fn place<F: Deliver>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<
             check_arp(frame, ingress, ether)?;
         }
     }
+    if is_arp
+        && is_uplink
+        && let Ok((mac, sender)) = arp(frame)
+    {
+        claim::note(ingress, mac, sender.ip());
+    }
     switch(frame, ingress, ether)
 }
 
@@ -66,6 +73,11 @@ pub fn unicast<F: Deliver, A: Family>(
     }
     if ingress.port.is(PortKind::Vm) {
         check_nd(frame, ingress, ether, packet)?;
+    } else if A::IS_V6
+        && packet.service.to_ne_bytes()[0] == icmpv6::NEIGHBOR_ADVERTISEMENT
+        && let Ok(target) = advertised::<F, A>(frame)
+    {
+        claim::note(ingress, ether.src, target);
     }
     switch(frame, ingress, ether)
 }
@@ -99,23 +111,49 @@ fn by_fdb<F: Deliver>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<Ver
 
 #[inline(always)]
 fn check_arp<F: Frame>(frame: F, ingress: &Ingress, ether: &Ether) -> Result<(), DropReason> {
+    let (mac, sender) = arp(frame)?;
+    if ingress.port.has(port::flag::TRUSTED) {
+        claim::note(ingress, mac, sender.ip());
+        return Ok(());
+    }
+    if mac != ether.src {
+        return Err(DropReason::ArpSpoofed);
+    }
+    // A probe asks in nobody's name (RFC 5227, 2.1.1).
+    if sender == V4::default() {
+        return Ok(());
+    }
+    own(ingress, mac, sender.ip(), DropReason::ArpSpoofed)
+}
+
+/// The sender's hardware and protocol address.
+#[inline(always)]
+fn arp<F: Frame>(frame: F) -> Result<(Mac, V4), DropReason> {
     frame.pull(L3 + 28);
     let w = frame.window::<28>(L3).ok_or(DropReason::TruncatedHeader)?;
     if w.get::<u64>(0) & u64::from_ne_bytes([255, 255, 255, 255, 255, 255, 0, 0]) != ARP_FORMAT.to_be() {
         return Err(DropReason::BadArp);
     }
-    if ingress.port.has(port::flag::TRUSTED) {
-        return Ok(());
+    Ok((w.get(8), w.get(14)))
+}
+
+/// Checks that a guest claims only its own; else the claim is noted.
+#[inline(always)]
+fn own(ingress: &Ingress, mac: Mac, addr: Ip, spoofed: DropReason) -> Result<(), DropReason> {
+    let checked = source::address(ingress, mac, addr, spoofed);
+    if checked.is_err() {
+        claim::note(ingress, mac, addr);
     }
-    if w.get::<Mac>(8) != ether.src {
-        return Err(DropReason::ArpSpoofed);
-    }
-    let sender: V4 = w.get(14);
-    // A probe asks in nobody's name (RFC 5227, 2.1.1).
-    if sender == V4::default() {
-        return Ok(());
-    }
-    source::address(ingress, ether.src, sender.ip(), DropReason::ArpSpoofed)
+    checked
+}
+
+/// The target of a neighbor advertisement (RFC 4861, 4.4).
+#[inline(always)]
+fn advertised<F: Frame, A: Family>(frame: F) -> Result<Ip, DropReason> {
+    let start = parse::l4::<A>();
+    frame.pull(start + 24);
+    let w = frame.window::<24>(start).ok_or(DropReason::TruncatedHeader)?;
+    Ok(Ip(w.get(8)))
 }
 
 /// Checks that a guest's neighbor discovery speaks for itself.
@@ -139,9 +177,7 @@ pub fn check_nd<F: Frame, A: Family>(
         icmpv6::ROUTER_SOLICITATION => check_options(frame, ether, start + 8),
         icmpv6::NEIGHBOR_SOLICITATION => check_options(frame, ether, start + 24),
         icmpv6::NEIGHBOR_ADVERTISEMENT => {
-            frame.pull(start + 24);
-            let w = frame.window::<24>(start).ok_or(DropReason::TruncatedHeader)?;
-            source::address(ingress, ether.src, Ip(w.get(8)), DropReason::NdSpoofed)?;
+            own(ingress, ether.src, advertised::<F, A>(frame)?, DropReason::NdSpoofed)?;
             check_options(frame, ether, start + 24)
         }
         _ => Ok(()),

@@ -5,7 +5,7 @@
 //! Objects are names, counts are integers, absent is null, times are RFC 3339 in UTC. Ways are the guest's:
 //! `out` and `egress` are from the port, `in` and `ingress` are to it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -58,6 +58,24 @@ pub struct PortCounters {
     /// Flows that count against the port's limit, and those of them that nobody answered.
     pub flows: u32,
     pub half_open: u32,
+}
+
+/// Two machines of a network with one address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DuplicateAddress {
+    pub network: String,
+    pub addr: IpAddr,
+    pub owner: ClaimEnd,
+    /// Who else says that it has it, and when it said so last.
+    pub other: ClaimEnd,
+    pub ago_secs: u64,
+}
+
+/// A machine that says that it has an address, and the port behind which it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClaimEnd {
+    pub mac: String,
+    pub port: String,
 }
 
 /// Whether an object does what was asked.

@@ -9,9 +9,10 @@ use fwd_common::{
 };
 
 use super::{World, networks::gateway_mac};
+use crate::api::spec::Mode;
 
-/// Rows under network 0 are every device's; those under a network are its gateways', which is all that a
-/// private one sees.
+/// Rows under network 0 are every device's; those under a network are what its guests may not claim: its gateways',
+/// which is all that a private one sees, and of a bridge its uplink's.
 pub(super) fn compile(world: &World<'_>) -> BTreeMap<NetworkAddress, u32> {
     let key = |network, addr| NetworkAddress { addr, network, _pad: 0 };
     let mut rows = BTreeMap::new();
@@ -25,6 +26,12 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<NetworkAddress, u32> {
             rows.insert(key(id, Ip::from(gateway.addr())), 1);
         }
         rows.insert(key(id, Ip::from(std::net::IpAddr::V6(link_local(gateway_mac(id))))), 1);
+    }
+    for (id, network) in world.networks().filter(|(_, network)| network.mode == Mode::Bridge) {
+        let uplink = network.uplink.as_deref().and_then(|device| world.device(device));
+        for own in uplink.into_iter().flat_map(|device| &device.addresses) {
+            rows.insert(key(id, Ip::from(own.addr())), 1);
+        }
     }
     rows
 }

@@ -24,7 +24,7 @@ use crate::{
         query::DropQuery,
         server::Answer,
         spec::{Forward, Network, Port},
-        status::DropRow,
+        status::{DropRow, DuplicateAddress},
         text::Target,
     },
     datapath::{self, Point},
@@ -33,7 +33,7 @@ use crate::{
         self, Neighborhood, namespace_of, probe,
         survey::{ForeignProgram, Survey},
     },
-    observe::{View, drops, ledger},
+    observe::{View, claims, drops, ledger},
 };
 
 /// Drops this recent are about what is so now.
@@ -44,6 +44,7 @@ struct Looked {
     world: Arc<World>,
     survey: Survey,
     drops: Vec<DropRow>,
+    duplicates: Vec<DuplicateAddress>,
     mute: BTreeSet<PortId>,
     taken: BTreeMap<String, String>,
     flows: (u64, u64),
@@ -58,6 +59,7 @@ impl Looked {
             survey: &self.survey,
             refused: &self.world.refused,
             drops: &self.drops,
+            duplicates: &self.duplicates,
             mute: &self.mute,
             taken: &self.taken,
             flows: self.flows,
@@ -68,6 +70,7 @@ impl Looked {
 /// What the maps tell.
 struct Counted {
     drops: Vec<DropRow>,
+    duplicates: Vec<DuplicateAddress>,
     mute: BTreeSet<PortId>,
     flows: (u64, u64),
 }
@@ -103,10 +106,10 @@ impl Handle {
             // There is nothing to look at but the document.
             None => Survey::default(),
         };
-        let Counted { drops, mute, flows } = self.look(count).await?;
+        let Counted { drops, duplicates, mute, flows } = self.look(count).await?;
         let held = Arc::clone(&world);
         let taken = aside(move || taken(&held)).await?;
-        Ok(Looked { world, survey, drops, mute, taken, flows })
+        Ok(Looked { world, survey, drops, duplicates, mute, taken, flows })
     }
 
     async fn survey(&self, world: &World, port: Option<&str>) -> Answer<Survey> {
@@ -202,6 +205,7 @@ fn neighborhoods(world: &World, instance: &str, port: Option<&str>) -> Vec<Neigh
                 survey: &empty,
                 refused: &world.refused,
                 drops: &[],
+                duplicates: &[],
                 mute: &none.0,
                 taken: &none.1,
                 flows: (0, 0),
@@ -224,7 +228,8 @@ fn count(world: &World, view: &View<'_>) -> Answer<Counted> {
     }
     let tables = view.maps.table_use().map_err(|e| of_read(&e))?;
     let used = tables.iter().map(|table| u64::from(table.flows)).max().unwrap_or(0);
-    Ok(Counted { drops, mute, flows: (used, view.settings.flow_limit.into()) })
+    let duplicates = claims::duplicates(view).map_err(|e| of_read(&e))?;
+    Ok(Counted { drops, duplicates, mute, flows: (used, view.settings.flow_limit.into()) })
 }
 
 /// Forwards whose L4 port a process of this host has by now.

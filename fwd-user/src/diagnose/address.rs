@@ -6,6 +6,7 @@ use super::{Seen, finding};
 use crate::api::{
     diagnosis::{Finding, Step},
     spec::{Mode, Network, Port},
+    status::DuplicateAddress,
     text::Listen,
 };
 
@@ -16,7 +17,23 @@ pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
     let forwards = seen.document().forwards.iter();
     out.extend(forwards.filter_map(|forward| not_ours(seen, &forward.name)));
     out.extend(lies(seen));
+    out.extend(seen.duplicates.iter().map(duplicate));
     out
+}
+
+/// Two machines with one address (RFC 5227).
+fn duplicate(found: &DuplicateAddress) -> Finding {
+    let DuplicateAddress { network, addr, owner, other, ago_secs } = found;
+    finding(
+        Step::Address,
+        "duplicate_address",
+        &format!("network {network}"),
+        format_args!(
+            "two machines use {addr}: {} (port {}) has it, and {} (port {}) said so too {ago_secs} s ago.",
+            owner.mac, owner.port, other.mac, other.port
+        ),
+        "Give one of them another address.",
+    )
 }
 
 /// A port without any address that fwd knows of: nothing leads to it.

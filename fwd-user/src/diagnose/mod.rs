@@ -25,7 +25,7 @@ use crate::{
         diagnosis::{Finding, Step},
         error::ApiError,
         spec::{Document, Network, Port},
-        status::DropRow,
+        status::{DropRow, DuplicateAddress},
     },
     compile::{Attachment, Compiled},
     host::{
@@ -46,6 +46,8 @@ pub struct Seen<'a> {
     pub refused: &'a BTreeMap<u32, ApiError>,
     /// Of the last minute.
     pub drops: &'a [DropRow],
+    /// Addresses that two machines use.
+    pub duplicates: &'a [DuplicateAddress],
     /// Ports from which nothing ever came.
     pub mute: &'a BTreeSet<PortId>,
     /// Forwards whose L4 port a process of this host listens on, with its name.

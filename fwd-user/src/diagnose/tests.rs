@@ -44,6 +44,7 @@ fn found(firewall: Firewall) -> Vec<(String, String)> {
         survey: &survey,
         refused: &Default::default(),
         drops: &[],
+        duplicates: &[],
         mute: &Default::default(),
         taken: &Default::default(),
         flows: (0, 1024),

@@ -8,6 +8,7 @@ use fwd_common::{
     drop::DropReason,
     flow::{FlowEntry, FlowKey},
     id::{ForwardId, PortId, RuleId},
+    neighbor::{Claim, NetworkAddress},
     port::{Port, PortUse},
     settings::Settings,
 };
@@ -21,6 +22,7 @@ pub struct MemoryMaps {
     pub ports: BTreeMap<PortId, Port>,
     pub port_use: BTreeMap<PortId, PortUse>,
     pub ledgers: BTreeMap<PortId, Ledger>,
+    pub claims: BTreeMap<NetworkAddress, Claim>,
     pub drops: BTreeMap<DropKey, DropCount>,
     pub drops_by_reason: BTreeMap<u8, Count>,
     pub flow_counters: FlowCounters,
@@ -69,6 +71,9 @@ impl Maps for MemoryMaps {
     }
     fn ledger(&self, id: PortId) -> Result<Ledger, ReadError> {
         Ok(row(&self.ledgers, id))
+    }
+    fn claims(&self) -> Result<Vec<(NetworkAddress, Claim)>, ReadError> {
+        Ok(rows(&self.claims))
     }
     fn drops(&self) -> Result<Vec<(DropKey, DropCount)>, ReadError> {
         Ok(rows(&self.drops))

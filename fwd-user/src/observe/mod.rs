@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod bench;
+pub mod claims;
 mod clock;
 mod cuts;
 pub mod devices;

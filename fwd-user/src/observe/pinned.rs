@@ -21,6 +21,7 @@ use fwd_common::{
     flow::{FlowEntry, FlowKey},
     id::{ForwardId, PortId, RuleId},
     map::{self, program},
+    neighbor::{Claim, NetworkAddress},
     port::{Port, PortUse},
     settings::Settings,
 };
@@ -36,6 +37,7 @@ pub struct PinnedMaps {
     ports: Array<MapData, Port>,
     port_use: Array<MapData, PortUse>,
     ledgers: PerCpuArray<MapData, Ledger>,
+    claims: HashMap<MapData, NetworkAddress, Claim>,
     drops: PerCpuHashMap<MapData, DropKey, DropCount>,
     drops_by_reason: PerCpuArray<MapData, Count>,
     flow_counters: PerCpuArray<MapData, u64>,
@@ -60,6 +62,7 @@ impl PinnedMaps {
             ports: open(dir, map::PORTS)?,
             port_use: open(dir, map::PORT_USE)?,
             ledgers: open(dir, map::LEDGERS)?,
+            claims: open(dir, map::CLAIMS)?,
             drops: open(dir, map::DROPS)?,
             drops_by_reason: open(dir, map::DROPS_BY_REASON)?,
             flow_counters: open(dir, map::FLOW_COUNTERS)?,
@@ -194,6 +197,9 @@ impl Maps for PinnedMaps {
     }
     fn ledger(&self, id: PortId) -> Result<Ledger, ReadError> {
         sum(&self.ledgers, id.0.into()).map_err(of(map::LEDGERS))
+    }
+    fn claims(&self) -> Result<Vec<(NetworkAddress, Claim)>, ReadError> {
+        all(map::CLAIMS, &self.claims)
     }
     fn drops(&self) -> Result<Vec<(DropKey, DropCount)>, ReadError> {
         let mut rows = Vec::new();

@@ -11,6 +11,7 @@ use fwd_common::{
     counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
     flow::{FlowEntry, FlowKey},
     id::{ForwardId, PortId, RuleId},
+    neighbor::{Claim, NetworkAddress},
     port::{Port, PortUse},
     settings::Settings,
 };
@@ -50,6 +51,7 @@ pub trait Maps: Send + Sync {
     fn port(&self, id: PortId) -> Result<Port, ReadError>;
     fn port_use(&self, id: PortId) -> Result<PortUse, ReadError>;
     fn ledger(&self, id: PortId) -> Result<Ledger, ReadError>;
+    fn claims(&self) -> Result<Vec<(NetworkAddress, Claim)>, ReadError>;
     fn drops(&self) -> Result<Vec<(DropKey, DropCount)>, ReadError>;
     /// By reason's number.
     fn drops_by_reason(&self) -> Result<Vec<Count>, ReadError>;

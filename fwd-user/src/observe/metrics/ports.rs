@@ -6,7 +6,7 @@ use fwd_common::{drop::DropReason, id::PortId};
 
 use crate::{
     api::status::{ObjectState, Traffic},
-    observe::{PortRole, ReadError},
+    observe::{PortRole, ReadError, claims},
 };
 
 use super::{Source, families::Families, labels, table};
@@ -109,6 +109,9 @@ fn fdb(out: &mut Families, source: &Source<'_>) -> Result<(), ReadError> {
         }
     }
     out.gauge(table::FDB_ENTRIES, networks.iter().map(|(n, (entries, _))| (labels([n]), *entries as f64)));
+    let duplicates = claims::duplicates(view)?;
+    let of = |network: &str| duplicates.iter().filter(|duplicate| duplicate.network == network).count();
+    out.gauge(table::DUPLICATES, networks.keys().map(|network| (labels([network]), of(network) as f64)));
     out.gauge(table::FDB_LIMIT, networks.iter().map(|(n, (_, limit))| (labels([n]), *limit as f64)));
     Ok(())
 }

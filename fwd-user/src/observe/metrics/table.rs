@@ -129,6 +129,7 @@ metrics! {
     RULE_PACKETS Counter Rule "fwd_rule_packets_total" ["rule" "action"] "Packets of flows that a rule admitted; of a deny or reject rule, packets that it dropped. Of a staged rule, packets that it would decide.";
     RULE_LAST_HIT Gauge Rule "fwd_rule_last_hit_timestamp_seconds" ["rule" "action"] "When a rule last admitted a flow or dropped a packet, or, staged, would have; absent until it does.";
     FDB_ENTRIES Gauge Basic "fwd_fdb_entries" ["network"] "MAC addresses learnt behind the network's ports.";
+    DUPLICATES Gauge Basic "fwd_duplicate_addresses" ["network"] "Addresses that two machines of the network said they have, within ten minutes; fwd doctor names them.";
     FDB_LIMIT Gauge Basic "fwd_fdb_entries_limit" ["network"] "Most MAC addresses that the network's VM ports may have.";
     MAP_ENTRIES Gauge Basic "fwd_map_entries" ["map"] "Rows in a map of the datapath.";
     MAP_CAPACITY Gauge Basic "fwd_map_capacity" ["map"] "Most rows of a map of the datapath.";
