@@ -73,6 +73,7 @@ impl HookLedger {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropKey {
+    /// As in [`Dropped`](crate::verdict::Dropped): of some reasons, a forward's number.
     pub rule: RuleId,
     /// The port on which the packet came in.
     pub port: PortId,

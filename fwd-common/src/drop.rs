@@ -78,11 +78,18 @@ drop_reasons! {
     49 FragmentInvalid "fragment_invalid" "The fragment has an impossible length or place, or is one of a message that is never sent in fragments." "Look at the sender: the fragment is forged.";
     50 Ipv6RoutingHeader "ipv6_routing_header" "The IPv6 packet carries a routing header with hops to go, or one of type 0." "Send without routing headers: rules see only the next hop.";
     51 FloodLimit "flood_limit" "The port's broadcast, multicast and unknown unicast made as many copies as they may." "A loop or a storm in the guest: look at what it sends; a guest that does stream to groups needs a higher flood_limit_per_port.";
+    52 ForwardClientDenied "forward_client_denied" "The forward is for other clients." "See whom it is for: fwd forward show FORWARD.";
 }
 
 impl DropReason {
     /// Slots that an array indexed by reason needs.
     pub const SLOTS: u32 = 64;
+
+    /// Whether the number that goes with a drop is the forward's that refused it, and not a rule's.
+    #[must_use]
+    pub const fn is_of_forward(self) -> bool {
+        matches!(self, Self::ForwardClientDenied)
+    }
 
     /// Reasons that can only come of a fault in fwd itself; tests hold them at zero.
     pub const CANNOT_HAPPEN: &[Self] = &[Self::PolicyRowMissing, Self::Internal];

@@ -45,6 +45,29 @@ pub struct Forward {
     pub to: Ip,
     /// When it ends, in nanoseconds since boot; 0: never.
     pub expires_ns: u64,
+    pub flags: u32,
+    pub _pad: u32,
+}
+
+/// Bits of [`Forward::flags`].
+pub mod flag {
+    /// Only for clients that `FORWARD_CLIENTS` has rows of.
+    pub const LIMITED: u32 = 1;
+}
+
+/// Key data of `FORWARD_CLIENTS`, compared bit by bit from the front: who may use a forward (1), or may not (0).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey {
+    pub forward: ForwardId,
+    pub addr: Ip,
+}
+
+impl ClientKey {
+    /// Prefix length of a row for the first `bits` bits of the sixteen-byte address.
+    pub const fn prefix(bits: u32) -> u32 {
+        32 + bits
+    }
 }
 
 /// Prefixes (first L4 port, bits) that cover an inclusive range and nothing else, in order.

@@ -34,7 +34,8 @@ const _: () = {
     size::<neighbor::Neighbor>(12);
     size::<neighbor::SourceKey>(20);
     size::<forward::ForwardKey>(24);
-    size::<forward::Forward>(32);
+    size::<forward::Forward>(40);
+    size::<forward::ClientKey>(20);
     size::<policy::ClassKey>(20);
     size::<policy::PolicyKey>(12);
     // A value takes a multiple of eight bytes in a hash: the second row costs nothing.

@@ -40,6 +40,7 @@ maps! {
     PORT_MACS Both "Array by port id: the guest's MAC, learnt by the kernel, forgotten (zeroed) by user space.";
     HOST_ADDRESSES User "Hash by (network or 0, address): addresses that the host itself owns.";
     FORWARDS User "Longest prefix of (protocol, address, L4 port): where a forward leads.";
+    FORWARD_CLIENTS User "Longest prefix of (forward, address): clients of a forward that is not for everybody.";
     NAT_EXEMPTIONS User "Longest prefix of (network, address): destinations outside that a network's flows reach untranslated.";
     IDENTITIES User "Longest prefix of (epoch parity, address): the class of addresses that rules name by CIDR.";
     POLICIES User "Hash by (policy, peer, direction): the row of services that applies, by the epoch's parity.";

@@ -39,6 +39,7 @@ mod user {
         neighbor::SourceKey,
         forward::ForwardKey,
         forward::Forward,
+        forward::ClientKey,
         nat::ExemptionKey,
         policy::ClassKey,
         policy::PolicyKey,

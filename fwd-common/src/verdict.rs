@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 
 use crate::{
     drop::DropReason,
-    id::{PortId, RuleId},
+    id::{ForwardId, PortId, RuleId},
     policy::Direction,
 };
 
@@ -61,10 +61,18 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dropped {
     pub reason: DropReason,
-    /// The rule that caused it; 0: none.
+    /// The rule that caused it; 0: none. Where [`DropReason::is_of_forward`]: the forward's number.
     pub rule: RuleId,
     /// Which side of the flow refused: the sender's egress, or the receiver's ingress.
     pub direction: Direction,
+}
+
+impl Dropped {
+    /// Of a client that a forward is not for.
+    #[inline(always)]
+    pub const fn by_forward(id: ForwardId) -> Self {
+        Self { reason: DropReason::ForwardClientDenied, rule: RuleId(id.0), direction: Direction::Ingress }
+    }
 }
 
 impl From<DropReason> for Dropped {

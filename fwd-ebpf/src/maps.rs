@@ -16,7 +16,7 @@ use fwd_common::{
     event::Budget,
     fdb::{FdbEntry, FdbKey},
     flow::{FlowEntry, FlowKey, Pair},
-    forward::{Forward, ForwardKey},
+    forward::{ClientKey, Forward, ForwardKey},
     fragment::{FirstFragment, FragmentKey},
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
     nat::ExemptionKey,
@@ -57,6 +57,8 @@ pub static PORT_MACS: Array<Mac> = Array::with_max_entries(MAX_PORTS, 0);
 static HOST_ADDRESSES: HashMap<NetworkAddress, u32> = HashMap::with_max_entries(16_384, 0);
 #[map]
 static FORWARDS: LpmTrie<ForwardKey, Forward> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
+#[map]
+static FORWARD_CLIENTS: LpmTrie<ClientKey, u32> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 #[map]
 static NAT_EXEMPTIONS: LpmTrie<ExemptionKey, u32> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 #[map]
@@ -262,6 +264,12 @@ pub fn network_of(addr: Ip) -> Option<NetworkId> {
 pub fn is_exempt(network: NetworkId, addr: Ip) -> bool {
     let key = Key::new(ExemptionKey::prefix(128), ExemptionKey { network, _pad: 0, addr });
     NAT_EXEMPTIONS.get(&key).is_some()
+}
+
+/// Whether a limited forward is for a client.
+#[inline(always)]
+pub fn is_client(forward: ForwardId, addr: Ip) -> bool {
+    FORWARD_CLIENTS.get(&Key::new(ClientKey::prefix(128), ClientKey { forward, addr })) == Some(&1)
 }
 
 /// The forward that publishes an address and L4 port (network byte order).

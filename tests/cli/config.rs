@@ -91,6 +91,7 @@ fn what_show_prints_apply_accepts() {
           - name: web-http
             listen: "tcp:203.0.113.10:8080"
             to: "web1:80"
+            from: []
             expires: ~
         nats: []
         groups:

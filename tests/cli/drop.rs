@@ -10,7 +10,7 @@ fn an_idle_host_has_dropped_nothing() {
         &["drop list", "drop list --since 5x"],
         expect![[r#"
         $ fwd drop list
-        REASON  PORT  NETWORK  DIRECTION  RULE  PACKETS  LAST-SEEN
+        REASON  PORT  NETWORK  DIRECTION  RULE  FORWARD  PACKETS  LAST-SEEN
         $ fwd drop list --since 5x
         error: invalid value '5x' for '--since <TIME>': write a number with s, m, h or d, as 5m
 

@@ -39,6 +39,7 @@ fn a_forward_is_added_in_both_forms() {
             name:             games
             listen:           udp:203.0.113.10:27000-27015
             to:               web1:27000-27015
+            from:             -
             expires:          -
             state:            pending
             state_reason:     The MAC of port web1 is not known yet.
@@ -49,6 +50,59 @@ fn a_forward_is_added_in_both_forms() {
             $ fwd forward list -o name
             web1-tcp-8080
             web1-tcp-8443
+        "#]],
+    );
+}
+
+#[test]
+fn a_forward_is_for_clients_of_some_cidrs() {
+    check(
+        &[
+            NETWORK,
+            PORT,
+            "forward add ssh --listen tcp:2222 --to web1:22 --from 198.51.100.0/24 --from 2001:db8:99::/48",
+            "forward add tcp :8080 web1:80 --from 192.0.2.1,192.0.2.2",
+            "forward list",
+            "forward list -o wide",
+            "forward show ssh",
+            "forward add tcp :81 web1:80 --from office",
+            "forward add tcp :81 web1:80 --from 198.51.100.7/24",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add web1 --device tap0 --network vmnat --ip 10.10.0.11 -q
+            $ fwd forward add ssh --listen tcp:2222 --to web1:22 --from 198.51.100.0/24 --from 2001:db8:99::/48
+            Added forward ssh (revision 3).
+            $ fwd forward add tcp :8080 web1:80 --from 192.0.2.1,192.0.2.2
+            Added forward web1-tcp-8080 (revision 4).
+            $ fwd forward list
+            NAME           LISTEN     TO       STATE
+            ssh            tcp:2222   web1:22  pending
+            web1-tcp-8080  tcp::8080  web1:80  pending
+            $ fwd forward list -o wide
+            NAME           LISTEN     TO       STATE    FROM                              EXPIRES  FORCE
+            ssh            tcp:2222   web1:22  pending  198.51.100.0/24,2001:db8:99::/48  -        -
+            web1-tcp-8080  tcp::8080  web1:80  pending  192.0.2.1/32,192.0.2.2/32         -        -
+            $ fwd forward show ssh
+            name:             ssh
+            listen:           tcp:2222
+            to:               web1:22
+            from:             198.51.100.0/24,2001:db8:99::/48
+            expires:          -
+            state:            pending
+            state_reason:     The MAC of port web1 is not known yet.
+            client_ip:        kept
+            client_ip_except: VMs of network vmnat and of private networks are seen under the gateway's address of network vmnat.
+            $ fwd forward add tcp :81 web1:80 --from office
+            error: invalid value 'office' for '--from <CIDR>': write ADDRESS/LENGTH, as 198.51.100.0/24
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd forward add tcp :81 web1:80 --from 198.51.100.7/24
+            error: Forward web1-tcp-81: 198.51.100.7/24 has bits beyond its prefix.
+              Write 198.51.100.0/24 for the whole prefix, or 198.51.100.7 for the one address.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
         "#]],
     );
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use aya::maps::{MapData, RingBuf};
 use fwd_common::addr::{V4, V6};
-use fwd_common::counter::{Count, FlowCounter, HookLedger};
+use fwd_common::counter::{Count, DropKey, FlowCounter, HookLedger};
 use fwd_common::drop::DropReason;
 use fwd_common::event::{Event, EventKind};
 use fwd_common::flow::{FlowEntry, FlowKey};
@@ -69,9 +69,9 @@ impl Counts {
             let port = world.ports().find(|(_, id)| *id == key.port).map_or("?", |(name, _)| name);
             let reason = DropReason::from_number(key.reason).map_or("?", DropReason::name);
             let direction = Direction::ALL.into_iter().find(|d| *d as u8 == key.direction);
-            let rule = world.rule_name(key.rule.0).unwrap_or("-");
+            let cause = cause(world, &key);
             let direction = direction.map_or("?", Direction::name);
-            add(format!("drop {port} {reason} {rule} {direction}"), row.count.packets);
+            add(format!("drop {port} {reason} {cause} {direction}"), row.count.packets);
         }
         for (number, count) in world.maps.drops_by_reason().expect("the map is readable").iter().enumerate() {
             let number = u8::try_from(number).expect("reasons are bytes");
@@ -116,6 +116,16 @@ impl Counts {
         }
         moved.retain(|_, by| *by != 0);
         moved
+    }
+}
+
+/// The rule or the forward that a drop was for.
+fn cause(world: &World, key: &DropKey) -> String {
+    match DropReason::from_number(key.reason) {
+        Some(reason) if reason.is_of_forward() => {
+            format!("forward {}", world.forward_name(key.rule.0).unwrap_or_else(|| "?".to_owned()))
+        }
+        _ => world.rule_name(key.rule.0).unwrap_or("-").to_owned(),
     }
 }
 

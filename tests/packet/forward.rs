@@ -1,12 +1,13 @@
 //! Forwards: an outside address and L4 port lead to a VM.
 
 use fwd_common::drop::DropReason;
+use fwd_common::policy::Direction;
 use fwd_tests::frame::{ACK, Packet, SYN};
 use fwd_tests::{need, skip};
 use serde_json::json;
 
-use crate::sent::{admitted, named, settled};
-use crate::world::{ETH0, RED1, ROUTER, World, on_both_hooks};
+use crate::sent::{Sent, admitted, named, settled};
+use crate::world::{ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
 
 /// A client, the published address, and the VM behind it.
 const FAMILIES: [(char, &str, &str, &str, [&str; 2]); 2] = [
@@ -91,6 +92,123 @@ fn a_removed_forward_ends_its_flows() {
                 ],
             );
             world.send("eth0", &query).passes();
+        }
+    });
+}
+
+/// The clients that a forward is for.
+fn limit(world: &mut World, name: &str, from: &[&str]) {
+    world.edit(|document| {
+        let forwards = document["forwards"].as_array_mut().expect("a list");
+        let forward = forwards.iter_mut().find(|forward| forward["name"] == name).expect("a forward");
+        forward["from"] = json!(from);
+    });
+}
+
+/// A drop of who is not one of them.
+fn refused(sent: Sent, name: &str, named: &[(&str, i64)]) {
+    let by = format!("forward {name}");
+    sent.drops_by(DropReason::ForwardClientDenied, (&by, Direction::Ingress), named);
+}
+
+#[test]
+fn a_forward_is_for_the_clients_it_names_and_ends_flows_of_others() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (family, client, address, vm, [_, dns]) in FAMILIES {
+            let (near, whole, other) = match family {
+                '4' => ("198.51.100.0/24", "0.0.0.0/0", "::/0"),
+                _ => ("2001:db8:99::/48", "::/0", "0.0.0.0/0"),
+            };
+            let query = Packet::udp((client, 40_000), (address, 5353)).macs(ROUTER, ETH0);
+            let at_vm = in_vm(world, &query, vm, 53);
+            limit(world, dns, &[other]);
+            refused(world.send("eth0", &query), dns, &[]);
+            limit(world, dns, &[other, near]);
+            let moved = by_forward(dns, family);
+            world.send("eth0", &query).forwards("red1", &at_vm, &named(&moved));
+            for still in [&[whole][..], &[near, other], &[]] {
+                limit(world, dns, still);
+                world.send("eth0", &query).forwards("red1", &at_vm, &[("rechecked", 1)]);
+            }
+            limit(world, dns, &[other]);
+            let table = [format!("table{family} flows"), format!("table{family} half_open")];
+            let cut = [
+                ("rechecked", 1),
+                ("cut route", 1),
+                ("event FlowEnd", 1),
+                (&format!("forward {dns} cut"), 1),
+                (&table[0], -1),
+                (&table[1], -1),
+                ("red1 holds flows", -1),
+                ("red1 holds half_open", -1),
+            ];
+            refused(world.send("eth0", &query), dns, &cut);
+            refused(world.send("eth0", &query), dns, &[]);
+        }
+    });
+}
+
+#[test]
+fn the_answer_of_a_vm_to_a_client_that_is_none_any_more_is_dropped() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (family, client, address, vm, [web, _]) in FAMILIES {
+            let syn = Packet::tcp((client, 40_000), (address, 8080)).flags(SYN).macs(ROUTER, ETH0);
+            let moved = by_forward(web, family);
+            world.send("eth0", &syn).forwards("red1", &in_vm(world, &syn, vm, 80), &named(&moved));
+            limit(world, web, &[if family == '4' { "192.0.2.0/24" } else { "2001:db8:98::/48" }]);
+            let answer = Packet::tcp((vm, 80), (client, 40_000)).flags(SYN | ACK);
+            let answer = answer.macs(RED1, world.gateway("red"));
+            let table = [format!("table{family} flows"), format!("table{family} half_open")];
+            let cut = [
+                ("rechecked", 1),
+                ("cut route", 1),
+                ("event FlowEnd", 1),
+                (&format!("forward {web} cut"), 1),
+                (&table[0], -1),
+                (&table[1], -1),
+                ("red1 holds flows", -1),
+                ("red1 holds half_open", -1),
+            ];
+            refused(world.send("red1", &answer), web, &cut);
+        }
+    });
+}
+
+#[test]
+fn a_vm_is_a_client_by_its_own_address() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let red = world.gateway("red");
+        for (family, neighbor, gateway, address, vm, dns, [own, outside]) in [
+            (
+                '4',
+                "10.10.0.12",
+                "10.10.0.1",
+                "203.0.113.10",
+                "10.10.0.11",
+                "dns",
+                ["10.10.0.12/32", "198.51.100.0/24"],
+            ),
+            (
+                '6',
+                "fd00:10::12",
+                "fd00:10::1",
+                "2001:db8:113::10",
+                "fd00:10::11",
+                "dns6",
+                ["fd00:10::12/128", "2001:db8:99::/48"],
+            ),
+        ] {
+            let query = Packet::udp((neighbor, 4000), (address, 5353)).macs(RED2, red);
+            limit(world, dns, &[outside]);
+            refused(world.send("red2", &query), dns, &[]);
+            limit(world, dns, &[outside, own]);
+            let at_vm = Packet::udp((gateway, 4000), (vm, 53)).macs(red, RED1).hops(63);
+            let mut moved = admitted("red2", family);
+            moved.push((format!("forward {dns} flows"), 1));
+            world.send("red2", &query).forwards("red1", &at_vm, &named(&moved));
         }
     });
 }

@@ -5,6 +5,9 @@ use std::net::TcpListener;
 use fwd_tests::lab::{BLUE, HOST_V4, HOST_V6, Hook, LANE, Lab, OUTSIDE_V4, OUTSIDE_V6, RED, eventually};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{ask_udp, http_get, http_whoami, udp_whoami};
+use serde_json::Value;
+
+use crate::trace::trace;
 
 on_both_hooks!(
     tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address,
@@ -14,6 +17,7 @@ on_both_hooks!(
     an_l4_port_that_the_host_listens_on_is_refused,
     vms_reach_a_forward_from_everywhere,
     a_guest_that_has_not_spoken_is_reached,
+    only_clients_that_a_forward_names_use_it,
 );
 
 fn tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address(hook: Hook) {
@@ -145,4 +149,73 @@ fn a_guest_that_has_not_spoken_is_reached(hook: Hook) {
     assert!(eventually(ready), "{:#}", lab.json("forward show red1-tcp-8080"));
     let _http = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
     http_get(&lab.outside, &format!("{HOST_V4}:8080")).expect("the forward leads to the server");
+}
+
+/// Its document with other clients; how many flows that cut.
+fn limit(lab: &Lab, from: &[&str]) -> Value {
+    let mut document = lab.json("config show");
+    document["forwards"][0]["from"] = from.into();
+    let path = lab.fwd.folder().join("limited.json");
+    std::fs::write(&path, document.to_string()).expect("the folder is the lab's own");
+    lab.json(&format!("config apply -f {} --wait", path.display()))["cut"].take()
+}
+
+fn only_clients_that_a_forward_names_use_it(hook: Hook) {
+    let mut lab = Lab::one_vm(hook);
+    lab.vm("red2", &RED, 12);
+    let (vm, neighbor) = (lab.get("red1"), lab.get("red2"));
+    lab.ok(&format!("forward add tcp+udp :8080 red1:80 --from {OUTSIDE_V4} --from {OUTSIDE_V6}"));
+    for (own, client, listen, service, other) in [
+        (
+            OUTSIDE_V4,
+            OUTSIDE_V4.to_owned(),
+            format!("{HOST_V4}:8080"),
+            format!("{}:80", vm.v4),
+            "192.0.2.0/24",
+        ),
+        (
+            OUTSIDE_V6,
+            format!("[{OUTSIDE_V6}]"),
+            format!("[{HOST_V6}]:8080"),
+            format!("[{}]:80", vm.v6),
+            "2001:db8:77::/48",
+        ),
+    ] {
+        let _http = http_whoami(&vm.netns, &service);
+        let _udp = udp_whoami(&vm.netns, &service);
+        let ask = || ask_udp(&lab.outside, &format!("{client}:5555"), &listen, "hello");
+        let denied = || {
+            lab.drops("forward_client_denied", |row| {
+                row["forward"] == "red1-tcp-udp-8080" && row["rule"].is_null()
+            })
+        };
+        http_get(&lab.outside, &listen).expect("it is for this client");
+        assert_eq!(ask().expect("it is for this client"), format!("{client}:5555 hello"));
+        let before = denied();
+        assert!(http_get(&neighbor.netns, &listen).is_err(), "a VM that it is not for");
+        assert!(denied() > before, "{:#?}", lab.items("drop list"));
+
+        // An edit binds the flow that is under way, and one that lets it be does not.
+        assert_eq!(limit(&lab, &[other, own]), 0);
+        assert_eq!(ask().expect("it is still for this client"), format!("{client}:5555 hello"));
+        let cut = limit(&lab, &[other]).as_u64();
+        assert!(cut >= Some(1), "{cut:?} flows were cut");
+        assert!(ask().is_err() && http_get(&lab.outside, &listen).is_err(), "it is for others now");
+        let packet = format!("udp {client}:5555 > {listen}");
+        let (code, traced) = trace(&lab, "outside", &packet);
+        assert_eq!(
+            (code, &traced["verdict"], &traced["reason"]),
+            (21, &"drop".into(), &"forward_client_denied".into())
+        );
+        assert_eq!(
+            (&traced["forward"], &traced["rule"]),
+            (&"red1-tcp-udp-8080".into(), &Value::Null),
+            "{traced:#}"
+        );
+        limit(&lab, &[OUTSIDE_V4, OUTSIDE_V6]);
+    }
+    limit(&lab, &[&neighbor.v4]);
+    let _http = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
+    http_get(&neighbor.netns, &format!("{HOST_V4}:8080")).expect("a VM is a client by its own address");
+    let _left = lab.fwd("status --check").ok();
 }

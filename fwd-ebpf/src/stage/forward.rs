@@ -5,10 +5,10 @@ use fwd_common::{
     addr::Ip,
     drop::DropReason,
     flow::{FlowEntry, FlowKey, flag},
-    forward::{Forward, ForwardKey},
+    forward::{self, Forward, ForwardKey},
     network::{self, Network},
     proto::{IpProto, tcp},
-    verdict::{Action, Outcome, Verdict},
+    verdict::{Action, Dropped, Outcome, Verdict},
 };
 
 use super::{admit, nat, route};
@@ -22,7 +22,7 @@ use crate::{
 /// The forward that takes an outside packet, into `to`; without one it is a routed network's, or the host's.
 ///
 /// # Errors
-/// `NoNeighbor` where the target's MAC is not known; and what [`route::inward`] refuses.
+/// `NoNeighbor` where the target's MAC is not known; `ForwardClientDenied`; and what [`route::inward`] refuses.
 #[inline(never)]
 pub fn find<F: Frame, A: Family>(
     frame: F,
@@ -74,7 +74,7 @@ pub fn from_inside<A: Family>(
     Outcome::ok(verdict)
 }
 
-/// To where a forward leads, if it still does.
+/// To where a forward leads, if it still does and is for this client.
 #[inline(always)]
 fn lead<A: Family>(forward: &Forward, key: &FlowKey<A>, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
     let Some(port) = maps::port(forward.port) else { return Outcome::dropped(DropReason::PortDown) };
@@ -84,10 +84,10 @@ fn lead<A: Family>(forward: &Forward, key: &FlowKey<A>, to: &mut FlowEntry<A>) -
     }
     let verdict = admit::leave_by(to, forward.port, port);
     // Once more, after the generation was read: an edit in between shows in one of the two.
-    match live(key.proto, key.dst.ip(), key.dport) {
-        Some(again) if again.id == forward.id => {}
-        _ => return Outcome::ok(Verdict::HOST),
-    }
+    let Some(again) = live(key.proto, key.dst.ip(), key.dport).filter(|again| again.id == forward.id) else {
+        return Outcome::ok(Verdict::HOST);
+    };
+    check_client(again, key)?;
     to.flags |= flag::ROUTED | flag::TRANSLATED;
     to.dst = A::from_ip(forward.to);
     to.dport = target(forward, key.dport);
@@ -96,18 +96,35 @@ fn lead<A: Family>(forward: &Forward, key: &FlowKey<A>, to: &mut FlowEntry<A>) -
     Outcome::ok(verdict)
 }
 
-/// Whether the forward that admitted a flow still leads where the flow goes. Flows without one pass.
+/// Whether the forward that admitted a flow would admit it now. Flows without one pass.
+///
+/// # Errors
+/// `ForwardRemoved` where it leads elsewhere or nowhere, `ForwardClientDenied` where it is for others now.
 #[inline(always)]
-pub fn still_leads<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+pub fn check<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> Outcome<()> {
     if entry.forward.0 == 0 {
-        return true;
+        return Outcome::ok(());
     }
-    live(key.proto, key.dst.ip(), key.dport).is_some_and(|f| {
+    let leads = |f: &&Forward| {
         f.id == entry.forward
             && f.port == entry.egress
             && A::from_ip(f.to) == entry.dst
             && target(f, key.dport) == entry.dport
-    })
+    };
+    match live(key.proto, key.dst.ip(), key.dport).filter(leads) {
+        Some(forward) => check_client(forward, key),
+        None => Outcome::dropped(DropReason::ForwardRemoved),
+    }
+}
+
+/// Whether a forward is for a client: by the address that it has where it is, VM or not.
+#[inline(always)]
+fn check_client<A: Family>(forward: &Forward, key: &FlowKey<A>) -> Outcome<()> {
+    if forward.flags & forward::flag::LIMITED == 0 || maps::is_client(forward.id, key.src.ip()) {
+        Outcome::ok(())
+    } else {
+        Outcome::dropped(Dropped::by_forward(forward.id))
+    }
 }
 
 /// Whether some forward takes this L4 port: it is not for translations to have.

@@ -67,9 +67,10 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     };
     // Read before anything it stands for: an edit in between leaves the flow stale.
     let generation = from.generation.wrapping_add(to.generation);
-    if !forward::still_leads(key, entry) && !is_kept_from_forward(entry) {
+    let led = forward::check(key, entry);
+    if led.is_drop() && !is_kept_from_forward(entry) {
         table::end_flow(key, End::CutByRoute, RuleId(0));
-        return Outcome::dropped(DropReason::ForwardRemoved);
+        return Outcome::dropped(led.drop());
     }
     let asked =
         policy::ask::<F, A>((from, to), (key.src.ip(), entry.dst.ip()), (key.proto, service(key, entry)));

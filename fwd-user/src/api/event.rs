@@ -19,6 +19,8 @@ pub struct DropEvent {
     /// Of the port that refused it.
     pub direction: Direction,
     pub rule: Option<String>,
+    /// The forward that is not for its sender.
+    pub forward: Option<String>,
     /// `tcp`, `udp`, …; of frames that are not IP the ethertype as `0x88cc`.
     pub protocol: String,
     /// As it came in: `addr:l4port`, or the source MAC where there is no address.

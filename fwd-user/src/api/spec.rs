@@ -191,6 +191,10 @@ pub struct Forward {
     pub listen: String,
     /// `PORT:L4PORT[-L4PORT]`.
     pub to: String,
+    /// Clients that may use it; empty: all.
+    #[serde(default, deserialize_with = "one_or_many_cidrs")]
+    #[schema(value_type = Vec<String>)]
+    pub from: Vec<IpNet>,
     /// Take an L4 port on which this host listens itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
@@ -297,7 +301,7 @@ fn yes() -> bool {
 /// `from`, `to` and `services` accept one string too.
 fn one_or_many<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "a text or a list of texts is wanted")]
     enum OneOrMany {
         One(String),
         Many(Vec<String>),
@@ -306,4 +310,12 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D:
         OneOrMany::One(s) => vec![s],
         OneOrMany::Many(v) => v,
     })
+}
+
+/// CIDRs, one or many, and addresses as those of one.
+fn one_or_many_cidrs<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
+    let cidr = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let wrong =
+        |text: &String| serde::de::Error::custom(format_args!("`{text}` is neither CIDR nor address"));
+    one_or_many(d)?.iter().map(|text| cidr(text).map_err(|_| wrong(text))).collect()
 }

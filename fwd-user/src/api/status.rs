@@ -251,6 +251,8 @@ pub struct DropRow {
     /// Of the port that refused it.
     pub direction: Direction,
     pub rule: Option<String>,
+    /// The forward that is not for its sender.
+    pub forward: Option<String>,
     pub packets: u64,
     pub bytes: u64,
     pub last_seen: Option<String>,

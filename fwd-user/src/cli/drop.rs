@@ -16,6 +16,7 @@ const COLUMNS: &[Column] = &[
     column("NETWORK", "/network"),
     column("DIRECTION", "/direction"),
     column("RULE", "/rule"),
+    column("FORWARD", "/forward"),
     column("PACKETS", "/packets"),
     wide("BYTES", "/bytes"),
     column("LAST-SEEN", "/last_seen"),
@@ -27,8 +28,18 @@ const REASONS: &[Column] = &[
     column("MEANING", "/meaning"),
     wide("REMEDY", "/remedy"),
 ];
-const EVENT: &[&str] =
-    &["/time", "/reason", "/port", "/direction", "/rule", "/protocol", "/source", "/destination", "/bytes"];
+const EVENT: &[&str] = &[
+    "/time",
+    "/reason",
+    "/port",
+    "/direction",
+    "/rule",
+    "/forward",
+    "/protocol",
+    "/source",
+    "/destination",
+    "/bytes",
+];
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {

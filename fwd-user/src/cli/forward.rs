@@ -1,6 +1,7 @@
 //! `fwd forward`: outside addresses and L4 ports that lead to a port.
 
 use clap::{Args, Subcommand};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{
@@ -24,6 +25,7 @@ const COLUMNS: &[Column] = &[
     column("LISTEN", "/listen"),
     column("TO", "/to"),
     column("STATE", "/state"),
+    wide("FROM", "/from"),
     wide("EXPIRES", "/expires"),
     wide("FORCE", "/force"),
 ];
@@ -70,6 +72,9 @@ pub struct Add {
     /// Where it leads; a range must be as long as the one it listens on
     #[arg(long, value_name = "PORT:L4PORT[-L4PORT]")]
     to: Option<String>,
+    /// Only for clients of these addresses; several: repeat it, or separate them by commas
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = value::cidr)]
+    from: Vec<IpNet>,
     /// Delete it after so long, as 90s, 5m, 2h, 1d
     #[arg(long = "for", value_name = "TIME", value_parser = value::lifetime)]
     lifetime: Option<u64>,
@@ -119,11 +124,12 @@ fn steps_text(test: &ForwardTest) -> String {
 
 impl Add {
     async fn run(self, session: &Session) -> Answered {
+        let (may_exist, write) = (self.may_exist, self.write.clone());
         let forward = self.forward()?;
-        FORWARD.add(session, Added { object: &forward, may_exist: self.may_exist }, &self.write).await
+        FORWARD.add(session, Added { object: &forward, may_exist }, &write).await
     }
 
-    fn forward(&self) -> Result<Forward, ApiError> {
+    fn forward(self) -> Result<Forward, ApiError> {
         let (name, listen, to) = match (self.words.as_slice(), &self.listen, &self.to) {
             ([name], Some(listen), Some(to)) => (name.clone(), listen.clone(), to.clone()),
             ([proto, listen, to], None, None) => {
@@ -139,7 +145,8 @@ impl Add {
                 .hint("For example: fwd forward add tcp 203.0.113.10:8080 web1:80"));
             }
         };
-        Ok(Forward { name, listen, to, force: self.force, expires: value::from_now(self.lifetime) })
+        let expires = value::from_now(self.lifetime);
+        Ok(Forward { name, listen, to, from: self.from, force: self.force, expires })
     }
 }
 

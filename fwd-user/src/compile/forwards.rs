@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use fwd_common::{
-    forward::{Forward, ForwardKey, range_prefixes},
+    forward::{ClientKey, Forward, ForwardKey, flag, range_prefixes},
     id::{ForwardId, PortId},
 };
 
+use ipnet::{IpNet, Ipv4Net};
+
 use super::{
     ForwardState, World,
+    neighbors::{is_around_ipv4, mapped_prefix},
     world::{VmPort, is_link_local},
 };
 use crate::api::{
@@ -38,6 +41,26 @@ pub(super) fn compile(world: &World<'_>) -> (Rows, BTreeMap<String, ForwardState
     (rows, states)
 }
 
+/// Rows of who may use the forwards that are not for everybody.
+pub(super) fn clients(world: &World<'_>) -> BTreeMap<(ClientKey, u32), u32> {
+    let mut rows = BTreeMap::new();
+    for forward in &world.document.forwards {
+        let Some(id) = world.numbers.forwards.get(&forward.name).copied() else { continue };
+        let mut add = |net: IpNet, is_client: bool| {
+            let (addr, bits) = mapped_prefix(net);
+            let row = rows.entry((ClientKey { forward: id, addr }, ClientKey::prefix(bits))).or_insert(0);
+            *row |= u32::from(is_client);
+        };
+        for net in &forward.from {
+            add(*net, true);
+            if is_around_ipv4(net) {
+                add(IpNet::V4(Ipv4Net::default()), false);
+            }
+        }
+    }
+    rows
+}
+
 /// A forward whose every name is resolved.
 struct Planned {
     id: ForwardId,
@@ -48,6 +71,7 @@ struct Planned {
     pairs: Vec<(IpAddr, IpAddr)>,
     /// When it ends, in nanoseconds since boot; 0: never.
     expires_ns: u64,
+    flags: u32,
     /// What it still waits for.
     waits: Option<String>,
 }
@@ -75,7 +99,8 @@ fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
     }
     let waits = waits_for(world, port_id, port);
     let expires_ns = forward.expires.as_ref().map_or(0, |text| expires_ns(world, text));
-    Ok(Planned { id, port: port_id, listen, target, pairs, expires_ns, waits })
+    let flags = if forward.from.is_empty() { 0 } else { flag::LIMITED };
+    Ok(Planned { id, port: port_id, listen, target, pairs, expires_ns, flags, waits })
 }
 
 /// A moment on the datapath's clock; one before it began is its first.
@@ -118,6 +143,8 @@ impl Planned {
                 l4_offset,
                 to: (*to).into(),
                 expires_ns: self.expires_ns,
+                flags: self.flags,
+                _pad: 0,
             };
             for proto in self.listen.protocols.list() {
                 for (first, bits) in range_prefixes(low, high) {

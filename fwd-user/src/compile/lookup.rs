@@ -2,7 +2,7 @@
 
 use fwd_common::{
     addr::Ip,
-    forward::{Forward, ForwardKey},
+    forward::{ClientKey, Forward, ForwardKey, flag},
     id::{ClassId, RowId},
     policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
     proto::IpProto,
@@ -30,6 +30,17 @@ impl Tables {
             let key = ForwardKey::new(proto, addr, kept.to_be());
             self.forwards.get(&(key, ForwardKey::prefix(bits))).copied()
         })
+    }
+
+    /// Whether a forward is for a client.
+    pub fn is_for(&self, forward: &Forward, client: Ip) -> bool {
+        let octets = u128::from_be_bytes(octets(client));
+        let row = |bits: u32| {
+            let addr = Ip::from_octets((octets & prefix_mask(bits)).to_be_bytes());
+            let key = ClientKey { forward: forward.id, addr };
+            self.forward_clients.get(&(key, ClientKey::prefix(bits))).copied()
+        };
+        forward.flags & flag::LIMITED == 0 || (0..=128).rev().find_map(row) == Some(1)
     }
 }
 

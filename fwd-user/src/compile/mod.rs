@@ -82,6 +82,7 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
         allowed_sources: neighbors::allowed_sources(&world),
         host_addresses: addresses::compile(&world),
         fdb: neighbors::fdb(&ports),
+        forward_clients: forwards::clients(&world),
         nat_exemptions: nats.exemptions(),
         forwards,
         ports,

@@ -107,7 +107,7 @@ impl<'a> Nats<'a> {
         for ((port, is_ipv4), pair) in &self.pairs {
             let to = world.port(pair.port).and_then(|vm| target(world, vm, *is_ipv4));
             let Some(to) = to else { continue };
-            let row = Forward { id: pair.id, port: *port, l4_offset: 0, to, expires_ns: 0 };
+            let row = Forward { id: pair.id, port: *port, l4_offset: 0, to, ..Forward::default() };
             let icmp = if *is_ipv4 { IpProto::ICMP } else { IpProto::ICMPV6 };
             for proto in [IpProto::TCP, IpProto::UDP, icmp] {
                 let key = ForwardKey::new(proto, pair.addr.into(), 0);

@@ -1,6 +1,9 @@
 //! Who has which address and MAC by configuration or by DHCP. Learnt rows are the kernel's.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use fwd_common::{
     addr::{Ip, Mac},
@@ -66,6 +69,11 @@ pub(super) fn allowed_sources(world: &World<'_>) -> BTreeMap<(SourceKey, u32), u
 pub(super) fn mapped_prefix(net: IpNet) -> (Ip, u32) {
     let bits = u32::from(net.prefix_len());
     (net.network().into(), if net.network().is_ipv4() { 96 + bits } else { bits })
+}
+
+/// Whether a CIDR of IPv6, as a prefix of sixteen-byte addresses, has all of IPv4 in it, which it does not mean.
+pub(super) fn is_around_ipv4(net: &IpNet) -> bool {
+    net.contains(&IpNet::from(IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped())))
 }
 
 /// MACs that do not move: configured ones, and this host's.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use fwd_common::{
     fdb::{FdbEntry, FdbKey},
-    forward::{Forward, ForwardKey},
+    forward::{ClientKey, Forward, ForwardKey},
     id::{ClassId, NetworkId, PortId, RowId},
     map,
     nat::ExemptionKey,
@@ -38,6 +38,8 @@ pub struct Tables {
     pub host_addresses: BTreeMap<NetworkAddress, u32>,
     /// With the prefix length in bits.
     pub forwards: BTreeMap<(ForwardKey, u32), Forward>,
+    /// With the prefix length in bits. 1: a client; 0: none.
+    pub forward_clients: BTreeMap<(ClientKey, u32), u32>,
     /// With the prefix length in bits. The value means nothing.
     pub nat_exemptions: BTreeMap<(ExemptionKey, u32), u32>,
     /// With the prefix length in bits.
@@ -60,6 +62,7 @@ impl Tables {
             (map::ALLOWED_SOURCES, self.allowed_sources.len()),
             (map::HOST_ADDRESSES, self.host_addresses.len()),
             (map::FORWARDS, self.forwards.len()),
+            (map::FORWARD_CLIENTS, self.forward_clients.len()),
             (map::NAT_EXEMPTIONS, self.nat_exemptions.len()),
             // Two copies, one for each parity of the epoch.
             (map::IDENTITIES, 2 * self.classes.len()),

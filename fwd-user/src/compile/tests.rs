@@ -2,7 +2,7 @@
 
 use fwd_common::{
     addr::{Ip, Mac},
-    forward::{ForwardKey, range_prefixes},
+    forward::{Forward, ForwardKey, range_prefixes},
     id::{NetworkId, PortId, Zone},
     nat::{ExemptionKey, L4Range, Source},
     neighbor::NetworkAddress,
@@ -262,6 +262,26 @@ fn a_forward_is_a_few_prefixes_on_each_address() {
     // Both IPv4 addresses of eth0, both protocols; nothing in IPv6, where db1 has no address.
     assert_eq!(rows.len(), 2 * 2 * range_prefixes(5000, 5003).count());
     assert!(rows.iter().all(|(_, row)| row.to == ip("10.10.0.120") && row.l4_offset == 1000));
+}
+
+#[test]
+fn clients_of_a_forward_are_those_it_names() {
+    let mut document = lab();
+    document["forwards"][0]["from"] = json!(["::/0", "198.51.100.0/24"]);
+    let desired = desired(document);
+    let tables = compiled(&desired, &host()).tables;
+    let limited = tables.forward_of(IpProto::TCP, ip("203.0.113.10"), 8080_u16.to_be()).expect("a forward");
+    for (client, is_client) in [
+        ("198.51.100.255", true),
+        ("198.51.101.0", false),
+        ("203.0.113.10", false),
+        ("2001:db8::1", true),
+        ("::1", true),
+    ] {
+        assert_eq!(tables.is_for(&limited, ip(client)), is_client, "{client}");
+    }
+    let free = Forward { flags: 0, ..limited };
+    assert!(tables.is_for(&free, ip("198.51.101.0")));
 }
 
 #[test]

@@ -75,6 +75,7 @@ impl Memory {
             Row::AllowedSource(key, bits, row) => set(&mut rows.allowed_sources, (key, bits), row),
             Row::HostAddress(key, row) => set(&mut rows.host_addresses, key, row),
             Row::Forward(key, bits, row) => set(&mut rows.forwards, (key, bits), row),
+            Row::ForwardClient(key, bits, row) => set(&mut rows.forward_clients, (key, bits), row),
             Row::NatExemption(key, bits, row) => set(&mut rows.nat_exemptions, (key, bits), row),
             Row::Policy(key, row) => {
                 self.copies.iter_mut().for_each(|copy| _ = copy.policies.insert(key, row));
@@ -99,6 +100,7 @@ impl Memory {
             RowKeyOf::AllowedSource(key, bits) => unset(&mut rows.allowed_sources, &(key, bits)),
             RowKeyOf::HostAddress(key) => unset(&mut rows.host_addresses, &key),
             RowKeyOf::Forward(key, bits) => unset(&mut rows.forwards, &(key, bits)),
+            RowKeyOf::ForwardClient(key, bits) => unset(&mut rows.forward_clients, &(key, bits)),
             RowKeyOf::NatExemption(key, bits) => unset(&mut rows.nat_exemptions, &(key, bits)),
             RowKeyOf::Policy(key) => {
                 self.copies.iter_mut().for_each(|copy| _ = copy.policies.remove(&key));

@@ -38,6 +38,8 @@ pub(super) fn tables(maps: &Maps) -> Result<Tables> {
     tables.allowed_sources = sources.map(|(k, row)| ((k.data, k.bits), row)).collect();
     tables.host_addresses = maps.host_addresses.rows()?.into_iter().collect();
     tables.forwards = maps.forwards.rows()?.into_iter().map(|(k, row)| ((k.data, k.bits), row)).collect();
+    let clients = maps.forward_clients.rows()?.into_iter();
+    tables.forward_clients = clients.map(|(k, row)| ((k.data, k.bits), row)).collect();
     let exemptions = maps.nat_exemptions.rows()?.into_iter();
     tables.nat_exemptions = exemptions.map(|(k, row)| ((k.data, k.bits), row)).collect();
     let policies = maps.policies.rows()?.into_iter();

@@ -186,6 +186,10 @@ impl<'a> Way<'a> {
             row.state = StepState::Unknown;
             row.found.push("There is nothing to send a probe to.".to_owned());
         }
+        if !self.forward.from.is_empty() {
+            let clients: Vec<_> = self.forward.from.iter().map(ToString::to_string).collect();
+            row.found.push(format!("It is for clients of {} only.", clients.join(", ")));
+        }
         row
     }
 

@@ -12,7 +12,7 @@ use crate::api::{
     status::{Direction, DropReasonRow, DropRow},
 };
 
-use super::{Maps, Moment, Names, QueryError, ReadError, View};
+use super::{Maps, Moment, Names, QueryError, ReadError, View, names::rule_of_drop};
 
 /// A query with its names resolved.
 struct Filter {
@@ -44,7 +44,7 @@ impl Filter {
     fn matches(&self, key: &DropKey, drop: &DropCount) -> bool {
         self.port.is_none_or(|p| p == key.port)
             && self.reason.is_none_or(|r| r == key.reason)
-            && self.rule.is_none_or(|r| r == key.rule)
+            && self.rule.is_none_or(|r| rule_of_drop(key.reason, key.rule) == Some(r))
             && drop.last_seen_ns >= self.since_ns
     }
 }
@@ -70,12 +70,14 @@ pub fn list(view: &View<'_>, query: &DropQuery) -> Result<Vec<DropRow>, QueryErr
 }
 
 fn row(view: &View<'_>, key: &DropKey, drop: &DropCount) -> DropRow {
+    let cause = view.names.cause(key.reason, key.rule);
     DropRow {
         reason: reason_name(key.reason),
         port: view.names.port(key.port),
         network: view.names.network_of_port(key.port),
         direction: direction(key.direction),
-        rule: view.names.rule(key.rule),
+        rule: cause.rule,
+        forward: cause.forward,
         packets: drop.count.packets,
         bytes: drop.count.bytes,
         last_seen: view.now.text_of(drop.last_seen_ns),
@@ -111,7 +113,7 @@ pub fn direction(number: u8) -> Direction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::testing::{DB1, NO_SSH, WEB1, maps, names, view};
+    use crate::observe::testing::{DB1, NO_SSH, WEB_HTTP, WEB1, maps, names, view};
 
     #[test]
     fn drops_are_told_by_reason_port_and_rule() {
@@ -128,11 +130,23 @@ mod tests {
                 network: Some("left".to_owned()),
                 direction: Direction::Egress,
                 rule: Some("no-ssh".to_owned()),
+                forward: None,
                 packets: 7,
                 bytes: 700,
                 last_seen: Some("2023-11-14T22:12:20.000Z".to_owned()),
             }
         );
+    }
+
+    #[test]
+    fn what_a_forward_refused_is_no_rules() {
+        let (mut maps, names) = (maps(), names());
+        let rule_with_its_number = names.rule(RuleId(WEB_HTTP.0)).expect("a rule");
+        maps.add_drops(WEB1, DropReason::ForwardClientDenied, RuleId(WEB_HTTP.0), 7);
+        let rows = list(&view(&maps, &names), &DropQuery::default()).expect("no names asked for");
+        assert_eq!((rows[0].forward.as_deref(), &rows[0].rule), (Some("web-http"), &None));
+        let query = DropQuery { rule: Some(rule_with_its_number), ..DropQuery::default() };
+        assert_eq!(list(&view(&maps, &names), &query).expect("the rule exists"), []);
     }
 
     #[test]

@@ -174,13 +174,15 @@ fn pod<T: aya::Pod>(record: &[u8]) -> Option<T> {
 pub fn row(names: &Names, now: Moment, event: &Event) -> Option<DropEvent> {
     let is_ip = !event.src.is_none() || !event.dst.is_none();
     let is_icmp = matches!(event.proto, IpProto::ICMP | IpProto::ICMPV6);
+    let cause = names.cause(event.reason, event.rule);
     Some(DropEvent {
         time: now.text_of(if event.at_ns == 0 { now.boot_ns } else { event.at_ns })?,
         port: names.port(event.port),
         network: names.network_of_port(event.port),
         reason: reason_name(event.reason),
         direction: direction(event.direction),
-        rule: names.rule(event.rule),
+        rule: cause.rule,
+        forward: cause.forward,
         protocol: if is_ip { protocol(event.proto) } else { ether_type_name(event.ether_type) },
         source: if is_ip {
             show_end(event.src.to_std(), event.sport, is_icmp)

@@ -71,13 +71,17 @@ fn judge(tables: &Tables, flow: &LiveFlow) -> Result<RuleId, Denied> {
     }
     let (src, asked, l4_port) = flow.came;
     let (dst, left_l4_port) = flow.left;
-    let leads_there = |found: fwd_common::forward::Forward| {
+    let leads_there = |found: &fwd_common::forward::Forward| {
         let target = u16::from_be(l4_port).wrapping_add(found.l4_offset).to_be();
         (found.id, found.port, found.to, target) == (flow.forward, to, dst, left_l4_port)
     };
     let is_bound = flow.forward != ForwardId(0) && flow.flags & flag::KEPT_FROM_FORWARD == 0;
-    if is_bound && !tables.forward_of(flow.proto, asked, l4_port).is_some_and(leads_there) {
-        return Err(without_rule(DropReason::ForwardRemoved));
+    if is_bound {
+        let found = tables.forward_of(flow.proto, asked, l4_port).filter(leads_there);
+        let found = found.ok_or(without_rule(DropReason::ForwardRemoved))?;
+        if !tables.is_for(&found, src) {
+            return Err(without_rule(DropReason::ForwardClientDenied));
+        }
     }
     let parties = (Party::behind(tables, from, src), Party::behind(tables, to, dst));
     tables.judge(parties.0, parties.1, (flow.proto, service(flow)))

@@ -38,7 +38,7 @@ pub use flow_log::{FLOW_LOG, FlowLog};
 pub use flow_name::FlowName;
 pub use log::follow_log;
 pub use memory::MemoryMaps;
-pub use names::{NamedPort, NamedRule, Names, PortRole};
+pub use names::{Cause, NamedPort, NamedRule, Names, PortRole};
 pub use observer::Observer;
 pub use pinned::{EventRing, PinnedMaps, open_events};
 pub use reader::{Family, FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows};

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use fwd_common::id::{ForwardId, NetworkId, PortId, RuleId};
+use fwd_common::{
+    drop::DropReason,
+    id::{ForwardId, NetworkId, PortId, RuleId},
+};
 
 use imbl::OrdMap;
 
@@ -155,6 +158,29 @@ impl Names {
     pub fn forward(&self, id: ForwardId) -> Option<String> {
         (id.0 != 0).then(|| self.forwards.get(&id).cloned().unwrap_or_else(|| format!("#{}", id.0)))
     }
+}
+
+/// What a drop was for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    pub rule: Option<String>,
+    pub forward: Option<String>,
+}
+
+impl Names {
+    /// The rule or the forward that a drop's number means.
+    pub fn cause(&self, reason: u8, number: RuleId) -> Cause {
+        match rule_of_drop(reason, number) {
+            Some(rule) => Cause { rule: self.rule(rule), forward: None },
+            None => Cause { rule: None, forward: self.forward(ForwardId(number.0)) },
+        }
+    }
+}
+
+/// The rule that a drop's number means; none: it means a forward.
+pub fn rule_of_drop(reason: u8, number: RuleId) -> Option<RuleId> {
+    let is_of_forward = DropReason::from_number(reason).is_some_and(DropReason::is_of_forward);
+    (!is_of_forward).then_some(number)
 }
 
 fn named_ports(desired: &Desired) -> BTreeMap<PortId, NamedPort> {

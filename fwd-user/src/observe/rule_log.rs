@@ -7,6 +7,7 @@ use fwd_common::{event::EventKind, id::RuleId};
 use super::{
     Moment, Names,
     events::{self, Record},
+    names::rule_of_drop,
 };
 
 /// Lines of one rule within a second; how many more there were is told with its next one.
@@ -39,12 +40,14 @@ impl RuleLog {
     /// Tells what a logged rule decided.
     pub fn note(&self, names: &Names, now: Moment, record: &Record) {
         let event = record.event();
-        let verb = match EventKind::from_number(event.kind) {
-            Some(EventKind::FlowStart) => "admitted",
-            Some(EventKind::Drop) => "refused",
+        let (verb, rule) = match EventKind::from_number(event.kind) {
+            Some(EventKind::FlowStart) => ("admitted", Some(event.rule)),
+            Some(EventKind::Drop) => ("refused", rule_of_drop(event.reason, event.rule)),
             _ => return,
         };
-        let Some(rule) = names.named_rule(event.rule).filter(|rule| rule.is_logged) else { return };
+        let Some(rule) = rule.and_then(|id| names.named_rule(id)).filter(|rule| rule.is_logged) else {
+            return;
+        };
         let mut told = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let left_out = told.entry(event.rule).or_default().admit(now.boot_ns / 1_000_000_000);
         drop(told);

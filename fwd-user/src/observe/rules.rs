@@ -9,7 +9,7 @@ use fwd_common::{
 
 use crate::api::spec::Action;
 
-use super::{ReadError, View, usage::Usage};
+use super::{ReadError, View, names::rule_of_drop, usage::Usage};
 
 /// What a rule did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,8 @@ pub fn counts(
 fn denied(drops: &[(DropKey, DropCount)]) -> HashMap<RuleId, Denied> {
     let mut rules = HashMap::<_, Denied>::new();
     for (key, drop) in drops {
-        let rule = rules.entry(key.rule).or_default();
+        let Some(id) = rule_of_drop(key.reason, key.rule) else { continue };
+        let rule = rules.entry(id).or_default();
         rule.packets += drop.count.packets;
         rule.last_ns = rule.last_ns.max(drop.last_seen_ns);
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use fwd_common::{
-    id::{NetworkId, PolicyId, PortId},
+    id::{ForwardId, NetworkId, PolicyId, PortId},
     network::{Network, flag},
     port::{Port, View},
 };
@@ -42,6 +42,7 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     for (_, a, b) in changed(&old.fdb, &new.fdb) {
         ports.extend([a, b].into_iter().flatten().map(|row| row.port));
     }
+    ports.extend(of_clients(old, new));
     ports.extend(of_networks(old, new));
     ports.extend(of_host_addresses(old, new));
     if old.classes.differences(&new.classes).next().is_some() {
@@ -64,6 +65,14 @@ fn changed<'a, T: Sorted<Row: Copy>>(
 /// Limits are asked when a flow is admitted, and change none that is.
 fn as_flows_see(row: Port) -> Port {
     Port { flow_limit: 0, half_open_limit: 0, mac_limit: 0, ..row }
+}
+
+/// The targets of forwards whose clients are others now.
+fn of_clients(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
+    let forwards: BTreeSet<ForwardId> =
+        changed(&old.forward_clients, &new.forward_clients).map(|((key, _), ..)| key.forward).collect();
+    let rows = old.forwards.values().chain(new.forwards.values());
+    rows.filter(|row| forwards.contains(&row.id)).map(|row| row.port).collect()
 }
 
 /// All ports of a network whose ways or exemptions changed; who else is its member changes no flow.

@@ -83,12 +83,18 @@ fn put_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
     put(plan, &old.fdb, &new.fdb, |key, row| Row::Fdb(*key, *row));
     put(plan, &old.members, &new.members, |key, row| Row::Member(*key, *row));
     put(plan, &old.port_of_device, &new.port_of_device, |key, row| Row::PortOfDevice(*key, *row));
+    put(plan, &old.forward_clients, &new.forward_clients, |(key, bits), row| {
+        Row::ForwardClient(*key, *bits, *row)
+    });
     put(plan, &old.forwards, &new.forwards, |(key, bits), row| Row::Forward(*key, *bits, *row));
 }
 
 /// What leads to a port goes before the port.
 fn delete_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
     delete(plan, &old.forwards, &new.forwards, |(key, bits)| RowKeyOf::Forward(*key, *bits));
+    delete(plan, &old.forward_clients, &new.forward_clients, |(key, bits)| {
+        RowKeyOf::ForwardClient(*key, *bits)
+    });
     delete(plan, &old.port_of_device, &new.port_of_device, |key| RowKeyOf::PortOfDevice(*key));
     delete(plan, &old.members, &new.members, |key| RowKeyOf::Member(*key));
     delete(plan, &old.fdb, &new.fdb, |key| RowKeyOf::Fdb(*key));

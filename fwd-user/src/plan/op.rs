@@ -2,7 +2,7 @@
 
 use fwd_common::{
     fdb::{FdbEntry, FdbKey},
-    forward::{Forward, ForwardKey},
+    forward::{ClientKey, Forward, ForwardKey},
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
     nat::ExemptionKey,
     neighbor::{Neighbor, NetworkAddress, SourceKey},
@@ -27,6 +27,7 @@ pub enum Row {
     AllowedSource(SourceKey, u32, u32),
     HostAddress(NetworkAddress, u32),
     Forward(ForwardKey, u32, Forward),
+    ForwardClient(ClientKey, u32, u32),
     NatExemption(ExemptionKey, u32, u32),
     /// Of a policy that no port has yet.
     Policy(PolicyKey, RowId),
@@ -47,6 +48,7 @@ pub enum RowKeyOf {
     AllowedSource(SourceKey, u32),
     HostAddress(NetworkAddress),
     Forward(ForwardKey, u32),
+    ForwardClient(ClientKey, u32),
     NatExemption(ExemptionKey, u32),
     /// Of a policy that no port has any more.
     Policy(PolicyKey),

@@ -3,7 +3,7 @@
 use fwd_common::{
     addr::{Ip, Mac},
     fdb::{self, FdbEntry, FdbKey},
-    forward::{Forward, ForwardKey},
+    forward::{ClientKey, Forward, ForwardKey},
     id::{ClassId, ForwardId, Identity, NetworkId, PolicyId, PortId, RowId, RuleId},
     map,
     nat::ExemptionKey,
@@ -30,7 +30,8 @@ fn address(text: &str) -> Ip {
 fn rows() -> Vec<Row> {
     let (port, network) = (PortId(7), NetworkId(3));
     let key = NetworkAddress { addr: address("10.0.0.5"), network, _pad: 0 };
-    let forward = Forward { id: ForwardId(1), port, l4_offset: 9, to: address("10.0.0.5"), expires_ns: 0 };
+    let forward =
+        Forward { id: ForwardId(1), port, l4_offset: 9, to: address("10.0.0.5"), ..Forward::default() };
     vec![
         Row::Settings(Settings { flow_limit: 512, mark: 1 << 20, ..Settings::default() }),
         Row::Port(port, Port { ifindex: 2, kind: PortKind::Vm as u8, network, mtu: 1500, ..Port::default() }),
@@ -46,6 +47,7 @@ fn rows() -> Vec<Row> {
             ForwardKey::prefix(16),
             forward,
         ),
+        Row::ForwardClient(ClientKey { forward: ForwardId(1), addr: key.addr }, ClientKey::prefix(128), 1),
         Row::NatExemption(ExemptionKey { network, _pad: 0, addr: key.addr }, ExemptionKey::prefix(128), 1),
         Row::Policy(PolicyKey::new(PolicyId(1), Direction::Egress, Identity::ANY), RowId(4)),
         Row::PolicyRow(
@@ -80,7 +82,7 @@ fn every_row_written_is_read_back_and_deleted() {
     let rows = tables.networks.len() + tables.members.len() + tables.neighbors.len();
     let rows = rows + tables.host_addresses.len() + tables.allowed_sources.len() + tables.forwards.len();
     let rows = rows + tables.policies.len() + tables.rows.len() + tables.fdb.len() + tables.devices.len();
-    assert_eq!(rows + tables.nat_exemptions.len(), 11);
+    assert_eq!(rows + tables.nat_exemptions.len() + tables.forward_clients.len(), 12);
     let deletions: Vec<MapOp> = plan.iter().filter_map(deletion).collect();
     kernel.apply(&deletions).expect("every row can be deleted");
     let after = kernel.tables().expect("rows are readable");
@@ -100,6 +102,7 @@ fn deletion(op: &MapOp) -> Option<MapOp> {
         Row::AllowedSource(key, bits, _) => RowKeyOf::AllowedSource(key, bits),
         Row::HostAddress(key, _) => RowKeyOf::HostAddress(key),
         Row::Forward(key, bits, _) => RowKeyOf::Forward(key, bits),
+        Row::ForwardClient(key, bits, _) => RowKeyOf::ForwardClient(key, bits),
         Row::NatExemption(key, bits, _) => RowKeyOf::NatExemption(key, bits),
         Row::Policy(key, _) => RowKeyOf::Policy(key),
         Row::PolicyRow(key, bits, _) => RowKeyOf::PolicyRow(key, bits),

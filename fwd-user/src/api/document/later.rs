@@ -8,9 +8,14 @@ use crate::api::object::Noun;
 /// The fields of a kind of object.
 pub const fn fields(noun: Noun) -> &'static [&'static str] {
     match noun {
-        Noun::Forward => &["from"],
         Noun::Nat => &["prefix"],
-        Noun::Uplink | Noun::Network | Noun::Port | Noun::Group | Noun::Set | Noun::Policy => &[],
+        Noun::Uplink
+        | Noun::Network
+        | Noun::Port
+        | Noun::Forward
+        | Noun::Group
+        | Noun::Set
+        | Noun::Policy => &[],
     }
 }
 

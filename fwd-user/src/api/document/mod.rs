@@ -301,18 +301,47 @@ mod tests {
     fn what_is_not_built_is_taken_where_it_asks_for_nothing() {
         let rule =
             "policies:\n- {name: p, action: allow, stage: false, log: false, expires: null, reason: \"\"}\n";
-        let forward = "forwards:\n- {name: f, listen: \"tcp:1\", to: \"a:1\", from: [], expires: null}\n";
-        let idle = format!("api: fwd/v1\nnats: []\n{rule}{forward}");
+        let nat = "nats:\n- {name: f, network: n, exempt: 192.0.2.0/24, prefix: null}\n";
+        let idle = format!("api: fwd/v1\n{nat}{rule}");
         assert_eq!(problems(&idle), "");
         assert_eq!(Text::read(&idle).document.policies.len(), 1);
         check(
-            "api: fwd/v1\nforwards:\n- name: a\n  listen: tcp:1\n  to: a:1\n  from: [10.0.0.0/8]\n",
+            "api: fwd/v1\nnats:\n- name: a\n  network: n\n  prefix: \"fd00::/48=2001:db8::/48\"\n",
             expect![[r#"
-                6:3: Forward a: from is not built yet. Leave it out; a later version does it.
+                5:3: Nat a: prefix is not built yet. Leave it out; a later version does it.
             "#]],
         );
         let prefix = "api: fwd/v1\nnats: [{name: a, network: n, prefix: \"fd00::/48=2001:db8::/48\"}]\n";
         assert_eq!(Text::read(prefix).problems[0].code, Code::NotBuilt);
+    }
+
+    #[test]
+    fn clients_of_a_forward_are_one_or_many() {
+        let forward = |from: &str| {
+            format!("api: fwd/v1\nforwards:\n- {{name: f, listen: \"tcp:1\", to: \"a:1\", from: {from}}}\n")
+        };
+        for from in ["192.0.2.1", "192.0.2.1/32", "[192.0.2.1]"] {
+            let document = Text::read(&forward(from)).document;
+            assert_eq!(document.forwards[0].from, ["192.0.2.1/32".parse().expect("a CIDR")], "{from}");
+        }
+        check(
+            &forward("[192.0.2.0/24, office]"),
+            expect![[r#"
+            3:47: Forward f: `office` is neither CIDR nor address. 
+        "#]],
+        );
+        check(
+            &forward("[192.0.2.0/33]"),
+            expect![[r#"
+            3:47: Forward f: `192.0.2.0/33` is neither CIDR nor address. 
+        "#]],
+        );
+        check(
+            &forward("7"),
+            expect![[r#"
+            3:47: Forward f: a text or a list of texts is wanted. 
+        "#]],
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
 };
 
 use fwd_common::{addr::Ip, id::ClassId, policy::ClassKey};
@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     api::{spec::Set, text::End},
-    compile::{World, neighbors::mapped_prefix},
+    compile::{
+        World,
+        neighbors::{is_around_ipv4, mapped_prefix},
+    },
 };
 
 /// First address and length: networks sort before what they contain.
@@ -198,10 +201,6 @@ fn key(net: &IpNet) -> NetKey {
 
 fn net((addr, len): NetKey) -> IpNet {
     IpNet::new(addr, len).expect("it was one")
-}
-
-fn is_around_ipv4(net: &IpNet) -> bool {
-    net.contains(&IpNet::from(IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped())))
 }
 
 pub(super) fn union(a: &Ends, b: &Ends) -> Ends {

@@ -56,6 +56,7 @@ const fn stage_of(reason: DropReason) -> &'static str {
         R::TtlExceeded | R::PacketTooBig | R::PortDown | R::RewriteFailed => "deliver",
         R::NoRoute
         | R::NoNeighbor
+        | R::ForwardClientDenied
         | R::ModeForbids
         | R::SamePort
         | R::ProtocolUnsupported

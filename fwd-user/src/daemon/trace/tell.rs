@@ -26,7 +26,7 @@ use crate::{
     compile::{self, Party, Question},
     daemon::world::World,
     datapath::{Conversation, Passage, Traced},
-    observe::{FlowName, View, flows::show_end},
+    observe::{Cause, FlowName, View, flows::show_end},
 };
 
 /// What is told, and by which names.
@@ -60,11 +60,11 @@ impl Teller<'_> {
         let reason = dropped.filter(|_| matches!(verdict, TraceVerdict::Drop | TraceVerdict::Answered));
         let egress = self.egress(told.as_ref());
         let rules = self.rules(told.as_ref(), reason);
-        let rule = match reason {
-            Some(dropped) => dropped.rule,
-            None => told.as_ref().map_or(RuleId(0), |told| told.rule),
+        let Cause { rule, forward } = match reason {
+            Some(dropped) => self.view.names.cause(dropped.reason as u8, dropped.rule),
+            None => self.permitted(told.as_ref()),
         };
-        let way = self.way(told.as_ref(), self.view.names.rule(rule), egress.as_ref());
+        let way = self.way(told.as_ref(), rule.clone(), egress.as_ref());
         let stages = self.traced.passages.iter().flat_map(|passage| stages::stages(passage, &way));
         let leaves = matches!(verdict, TraceVerdict::Forward | TraceVerdict::Answered);
         Trace {
@@ -73,18 +73,24 @@ impl Teller<'_> {
             meaning: reason.map(|dropped| dropped.reason.sentence().to_owned()),
             remedy: reason.map(|dropped| dropped.reason.remedy().to_owned()),
             direction: reason.filter(|dropped| is_of_policy(dropped.reason)).map(|d| direction(d.direction)),
-            rule: self.view.names.rule(rule),
+            rule,
             rules,
             port: self.view.names.port(self.place.id).unwrap_or_default(),
             network: self.view.names.network_of_port(self.place.id),
             egress: egress.filter(|_| verdict == TraceVerdict::Forward),
-            forward: told.as_ref().and_then(|told| told.forward.clone()),
+            forward: forward.or_else(|| told.as_ref().and_then(|told| told.forward.clone())),
             translated: told.as_ref().and_then(|told| told.translated.clone()),
             flow: told.filter(|_| self.traced.is_known).map(|told| told.name),
             stages: stages.collect(),
             frame: shown(self.frame),
             sent: last.filter(|_| leaves).map(|last| shown(&last.frame)),
         }
+    }
+
+    /// What let it pass.
+    fn permitted(&self, told: Option<&Told>) -> Cause {
+        let rule = told.map_or(RuleId(0), |told| told.rule);
+        Cause { rule: self.view.names.rule(rule), forward: None }
     }
 
     fn told(&self) -> Option<Told> {
@@ -177,6 +183,9 @@ impl Teller<'_> {
     /// The rules that apply, where rules were asked at all.
     fn rules(&self, told: Option<&Told>, dropped: Option<Dropped>) -> Vec<TraceRule> {
         let Some(heads) = self.heads else { return Vec::new() };
+        if dropped.is_some_and(|dropped| dropped.reason.is_of_forward()) {
+            return Vec::new();
+        }
         let is_decided = told.is_some_and(|told| told.egress != PortId(0));
         if !is_decided && !dropped.is_some_and(|dropped| is_of_policy(dropped.reason)) {
             return Vec::new();

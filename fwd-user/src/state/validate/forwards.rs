@@ -6,7 +6,7 @@ use crate::api::{
     error::{Code, Problem},
     object::Noun,
     spec::{Document, Forward, Mode, Network, Port},
-    text::{Listen, Target},
+    text::{Listen, Target, check_cidr},
 };
 
 use super::{Reporter, policies::check_moment};
@@ -20,6 +20,11 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
 
 fn check_one(report: &mut Reporter<'_>, forward: &Forward, document: &Document) {
     check_moment(report, forward.expires.as_deref());
+    for (n, client) in forward.from.iter().enumerate() {
+        if let Err(error) = check_cidr(*client) {
+            report.text(&format!("from/{n}"), Code::BadValue, error);
+        }
+    }
     let listen: Option<Listen> =
         forward.listen.parse().map_err(|e| report.text("listen", Code::BadValue, e)).ok();
     let target: Option<Target> = forward.to.parse().map_err(|e| report.text("to", Code::BadValue, e)).ok();

@@ -210,6 +210,8 @@ fn forwards_lead_to_ports_that_the_outside_reaches() {
             {"name": "e", "listen": "tcp:84-85", "to": "web1:80"},
             {"name": "f", "listen": "tcp:[2001:db8::1]:86", "to": "web1:80"},
             {"name": "g", "listen": "tpc:86", "to": "web1"},
+            {"name": "h", "listen": "tcp:87", "to": "web1:80", "from": ["198.51.100.7/24", "192.0.2.0/24"]},
+            {"name": "i", "listen": "tcp:88", "to": "web1:80", "from": "::ffff:192.0.2.0/120"},
         ])),
         [
             "/forwards/0/to Forward a: there is no port gone.",
@@ -220,6 +222,8 @@ fn forwards_lead_to_ports_that_the_outside_reaches() {
             "/forwards/5/listen Forward f: it listens on IPv6, and port web1 has no IPv6 address.",
             "/forwards/6/listen Forward g: `tpc` is not a protocol.",
             "/forwards/6/to Forward g: `web1` names no L4 port.",
+            "/forwards/7/from/0 Forward h: 198.51.100.7/24 has bits beyond its prefix.",
+            "/forwards/8/from/0 Forward i: ::ffff:192.0.2.0/120 is IPv4 written as IPv6.",
         ]
     );
 }
