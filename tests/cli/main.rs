@@ -22,6 +22,7 @@ mod policy_test;
 mod port;
 mod set;
 mod status;
+mod top;
 mod trial;
 mod up;
 mod uplink;

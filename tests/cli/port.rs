@@ -55,6 +55,7 @@ fn a_port_is_added_shown_changed_and_deleted() {
             counters.skb.dropped:        packets=0,bytes=0
             counters.skb.passed_up:      packets=0,bytes=0
             counters.copies:             packets=0,bytes=0
+            counters.sent:               packets=0,bytes=0
             counters.lost_between_hooks: 0
             counters.egress_lost:        0
             counters.unaccounted:        0
@@ -110,6 +111,7 @@ fn a_port_may_come_before_its_device() {
             counters.skb.dropped:        packets=0,bytes=0
             counters.skb.passed_up:      packets=0,bytes=0
             counters.copies:             packets=0,bytes=0
+            counters.sent:               packets=0,bytes=0
             counters.lost_between_hooks: 0
             counters.egress_lost:        0
             counters.unaccounted:        0

@@ -54,6 +54,7 @@ fn an_uplink_is_added_shown_changed_and_deleted() {
             counters.skb.dropped:        packets=0,bytes=0
             counters.skb.passed_up:      packets=0,bytes=0
             counters.copies:             packets=0,bytes=0
+            counters.sent:               packets=0,bytes=0
             counters.lost_between_hooks: 0
             counters.egress_lost:        0
             counters.unaccounted:        0

@@ -1,11 +1,11 @@
-//! `fwd bench` tells what live traffic costs.
+//! `fwd bench` tells what live traffic costs, `fwd top` where it goes.
 
 use fwd_tests::lab::{Hook, Lab, OUTSIDE_V4, RED, number};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{Probe, ask_udp, udp_whoami};
 use serde_json::Value;
 
-on_both_hooks!(live_traffic_is_measured_by_port_and_by_program);
+on_both_hooks!(live_traffic_is_measured_by_port_and_by_program, top_tells_what_each_port_carries_and_loses);
 
 const RATE: u64 = 20_000;
 
@@ -39,4 +39,36 @@ fn live_traffic_is_measured_by_port_and_by_program(hook: Hook) {
     let row = programs.iter().find(|row| row["program"] == program).expect("all programs are there");
     assert!(number(row, "runs_per_sec") > 0, "{row}");
     assert!(row["ns_per_run"].as_f64().expect("it ran") > 0.0, "{row}");
+}
+
+fn top_tells_what_each_port_carries_and_loses(hook: Hook) {
+    let lab = Lab::one_vm(hook);
+    let (server, refused) = (format!("{OUTSIDE_V4}:4000"), format!("{OUTSIDE_V4}:4001"));
+    let vm = lab.get("red1");
+    let client = format!("{}:4000", vm.v4);
+    lab.ok("policy add no --deny --from port:red1 --to outside --service udp/4001");
+    let to = |server: &str| Probe::start((&vm.netns, &client), server, (&lab.outside, server), RATE);
+    let told =
+        || -> Value { serde_json::from_str(&lab.ok("top --every 1s -o json")).expect("one JSON object") };
+    let of = |top: &Value, port: &str| {
+        top["ports"].as_array().expect("a list").iter().find(|row| row["port"] == port).cloned().expect(port)
+    };
+    let probe = to(&server);
+    let top = told();
+    let report = probe.stop();
+    let (red1, eth0) = (of(&top, "red1"), of(&top, "eth0"));
+    let carried = number(&red1, "received_packets");
+    assert!(carried > 0 && carried <= report.sent, "{carried} a second of {} sent: {top:#}", report.sent);
+    assert!(number(&red1, "received_bits") > carried * 8 * 42, "each has a header at least: {red1:#}");
+    assert!(number(&eth0, "sent_packets") > 0, "{eth0:#}");
+    assert_eq!((number(&red1, "dropped_packets"), &top["drops"]), (0, &Value::from(Vec::<Value>::new())));
+    let probe = to(&refused);
+    let top = told();
+    drop(probe.stop());
+    let [drop] = &top["drops"].as_array().expect("a list")[..] else { panic!("{top:#}") };
+    assert_eq!(
+        (&drop["reason"], &drop["port"], &drop["rule"]),
+        (&"policy_denied".into(), &"red1".into(), &"no".into())
+    );
+    assert!(number(drop, "packets") > 0, "{drop:#}");
 }

@@ -49,6 +49,9 @@ pub struct PortCounters {
     pub skb: HookCounters,
     /// Copies that floods of this port's frames made.
     pub copies: Traffic,
+    /// Frames sent to this port's device, whoever sent them, as the device counts them: a GSO frame is one.
+    #[serde(default)]
+    pub sent: Traffic,
     /// Packets that XDP passed up and TCX never saw: the kernel dropped them.
     pub lost_between_hooks: u64,
     /// Packets handed to this port's device that it refused, as the device counts them.

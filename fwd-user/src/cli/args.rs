@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     bench, completion, config, doctor, down, drop, explain, flow, forward, generate, group, guard, metrics,
-    nat, network, policy, port, set, status, trace, up, uplink, version, view::Format,
+    nat, network, policy, port, set, status, top, trace, up, uplink, version, view::Format,
 };
 use crate::{api::request::Existing, daemon::DEFAULT_SOCKET};
 
@@ -85,6 +85,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// Print the metrics
     Metrics(metrics::Metrics),
+    /// Follow what each port carries and loses
+    Top(top::Top),
     /// Measure what live traffic costs on this host
     Bench(bench::Bench),
     /// Explain an error code

@@ -25,6 +25,7 @@ mod port;
 mod session;
 mod set;
 mod status;
+mod top;
 mod trace;
 mod up;
 mod uplink;
@@ -74,6 +75,7 @@ async fn run(command: Command, session: &Session) -> Answered {
         Command::Config(verb) => verb.run(session).await,
         Command::Doctor(doctor) => doctor.run(session).await,
         Command::Metrics(metrics) => metrics.run(session).await,
+        Command::Top(top) => top.run(session).await,
         Command::Bench(bench) => bench.run(session).await,
         Command::Explain(explain) => explain.run(session),
         Command::Completion(completion) => completion.run(session),

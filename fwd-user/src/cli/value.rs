@@ -44,6 +44,14 @@ pub fn seconds(text: &str) -> Result<u64, String> {
     seconds.ok_or_else(|| "write a number with s, m, h or d, as 5m".to_owned())
 }
 
+/// A time between two looks, in seconds.
+pub fn interval(text: &str) -> Result<u64, String> {
+    seconds(text).and_then(|s| match s {
+        1..=3600 => Ok(s),
+        _ => Err("give it from 1s to 1h".to_owned()),
+    })
+}
+
 /// The moment that is so long from now, as documents write it.
 pub fn from_now(seconds: Option<u64>) -> Option<String> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! What the kernel's devices count themselves: frames that they refused after fwd had handed them over.
+//! What the kernel's devices count themselves: frames that were sent to them, and those that they refused after fwd had
+//! handed them over.
 
 use std::{collections::HashMap, io};
 
@@ -8,6 +9,8 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, Stats64};
 /// A device's own counters, of the frames sent to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceCounters {
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
     pub tx_dropped: u64,
     pub tx_errors: u64,
 }
@@ -29,8 +32,9 @@ pub async fn read(handle: &rtnetlink::Handle) -> io::Result<HashMap<u32, DeviceC
 
 fn counters_of(link: &LinkMessage) -> Option<DeviceCounters> {
     link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Stats64(Stats64 { tx_dropped, tx_errors, .. }) => {
-            Some(DeviceCounters { tx_dropped: *tx_dropped, tx_errors: *tx_errors })
+        LinkAttribute::Stats64(stats) => {
+            let Stats64 { tx_packets, tx_bytes, tx_dropped, tx_errors, .. } = *stats;
+            Some(DeviceCounters { tx_packets, tx_bytes, tx_dropped, tx_errors })
         }
         _ => None,
     })

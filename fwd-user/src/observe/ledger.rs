@@ -39,6 +39,7 @@ pub fn counters(
         xdp: hook(&ledger.xdp),
         skb: hook(&ledger.skb),
         copies: traffic(ledger.copies),
+        sent: device.map(|d| Traffic { packets: d.tx_packets, bytes: d.tx_bytes }).unwrap_or_default(),
         lost_between_hooks: if runs_xdp { lost_between_hooks(&ledger) } else { 0 },
         egress_lost: device.map_or(0, |d| d.tx_dropped),
         unaccounted: ledger.xdp.unaccounted() + ledger.skb.unaccounted(),
@@ -191,7 +192,7 @@ mod tests {
     fn what_the_kernel_lost_between_the_hooks_is_named() {
         let (mut maps, names) = (maps(), names());
         maps.ledgers.insert(WEB1, xdp_port());
-        let device = DeviceCounters { tx_dropped: 4, tx_errors: 0 };
+        let device = DeviceCounters { tx_packets: 9, tx_bytes: 900, tx_dropped: 4, tx_errors: 0 };
         let counters = counters(&view(&maps, &names), WEB1, Some(device)).expect("memory can be read");
         assert_eq!((counters.lost_between_hooks, counters.egress_lost, counters.unaccounted), (2, 4, 0));
         assert_eq!(counters.xdp.passed_up, Traffic { packets: 30, bytes: 1800 });

@@ -53,6 +53,9 @@ fn traffic(out: &mut Families, source: &Source<'_>) {
     };
     out.counter(table::PORT_RECEIVED_PACKETS, received(|t| t.packets));
     out.counter(table::PORT_RECEIVED_BYTES, received(|t| t.bytes));
+    let sent = |of: fn(Traffic) -> u64| ports.iter().map(move |(_, port, c)| (labels([port]), of(c.sent)));
+    out.counter(table::PORT_SENT_PACKETS, sent(|t| t.packets));
+    out.counter(table::PORT_SENT_BYTES, sent(|t| t.bytes));
     let outcomes = |of: fn(Traffic) -> u64| {
         ports.iter().flat_map(move |(_, port, c)| {
             [

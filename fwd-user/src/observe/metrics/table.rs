@@ -103,6 +103,8 @@ metrics! {
     PORT Info Port "fwd_port_info" ["port" "network" "device" "mac" "domain"] "What a port is, to be joined by its name.";
     PORT_RECEIVED_PACKETS Counter Port "fwd_port_received_packets_total" ["port" "path"] "Packets that came in at a hook. What XDP passed up comes in once more as skb.";
     PORT_RECEIVED_BYTES Counter Port "fwd_port_received_bytes_total" ["port" "path"] "Bytes that came in at a hook. What XDP passed up comes in once more as skb.";
+    PORT_SENT_PACKETS Counter Port "fwd_port_sent_packets_total" ["port"] "Frames sent to the port's device, as the device counts them: a GSO frame is one.";
+    PORT_SENT_BYTES Counter Port "fwd_port_sent_bytes_total" ["port"] "Bytes sent to the port's device, as the device counts them.";
     PORT_PASSED_UP Counter Port "fwd_port_passed_up_packets_total" ["port"] "Packets that XDP left to TCX on the same port.";
     PORT_PACKETS Counter Port "fwd_port_packets_total" ["port" "outcome"] "Packets that came in, by what became of them. With those passed up they add up to those received.";
     PORT_BYTES Counter Port "fwd_port_bytes_total" ["port" "outcome"] "Bytes that came in, by what became of them.";

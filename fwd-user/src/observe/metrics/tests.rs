@@ -46,7 +46,10 @@ fn facts(detail: MetricsDetail) -> Facts {
             HookFacts { device: "eth0".to_owned(), hook: "xdp", is_attached: true },
             HookFacts { device: "tap2".to_owned(), hook: "tcx_ingress", is_attached: false },
         ],
-        devices: HashMap::from([(101, DeviceCounters { tx_dropped: 4, tx_errors: 1 })]),
+        devices: HashMap::from([(
+            101,
+            DeviceCounters { tx_packets: 9, tx_bytes: 900, tx_dropped: 4, tx_errors: 1 },
+        )]),
         map_entries: vec![(map::ROWS, 12), (map::FDB, 3)],
         revisions: Revisions { accepted: 9, applied: 8, confirmed: 8 },
         events_shed: vec![("watch", 3)],
