@@ -49,10 +49,19 @@ pub struct Forward {
     pub _pad: u32,
 }
 
+impl Forward {
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
 /// Bits of [`Forward::flags`].
 pub mod flag {
     /// Only for clients that `FORWARD_CLIENTS` has rows of.
     pub const LIMITED: u32 = 1;
+    /// Of every L4 port: takes what the host has no use for itself.
+    pub const WHOLE: u32 = 2;
 }
 
 /// Key data of `FORWARD_CLIENTS`, compared bit by bit from the front: who may use a forward (1), or may not (0).

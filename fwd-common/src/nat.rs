@@ -18,6 +18,9 @@ pub struct L4Range {
 }
 
 impl L4Range {
+    /// Every L4 port.
+    pub const ALL: Self = Self { low: 1, high: u16::MAX };
+
     #[inline(always)]
     pub const fn len(self) -> u32 {
         (self.high as u32).saturating_sub(self.low as u32) + 1

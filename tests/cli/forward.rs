@@ -108,6 +108,75 @@ fn a_forward_is_for_clients_of_some_cidrs() {
 }
 
 #[test]
+fn a_forward_may_be_of_every_l4_port() {
+    check(
+        &[
+            NETWORK,
+            PORT,
+            "forward add any 203.0.113.10 web1",
+            "forward add icmp * web1",
+            "forward add range --listen tcp:203.0.113.11:1-65535 --to web1:1-65535",
+            "forward add tcp 203.0.113.10:8080 web1:80",
+            "forward list",
+            "forward add other --listen any:203.0.113.10 --to web1",
+            "forward add icmp 203.0.113.12:8 web1",
+            "forward add udp 203.0.113.12 web1:53",
+            "forward add udp 203.0.113.12:53 web1",
+            "forward add udp 203.0.113.12 web1 --force",
+            "forward add any 2001:db8::1 web1",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --uplink eth0 -q
+            $ fwd port add web1 --device tap0 --network vmnat --ip 10.10.0.11 -q
+            $ fwd forward add any 203.0.113.10 web1
+            Added forward web1-any (revision 3).
+            $ fwd forward add icmp * web1
+            Added forward web1-icmp (revision 4).
+            $ fwd forward add range --listen tcp:203.0.113.11:1-65535 --to web1:1-65535
+            Added forward range (revision 5).
+            $ fwd forward add tcp 203.0.113.10:8080 web1:80
+            Added forward web1-tcp-8080 (revision 6).
+            $ fwd forward list
+            NAME           LISTEN                    TO            STATE
+            web1-any       any:203.0.113.10          web1          pending
+            web1-icmp      icmp:*                    web1          pending
+            range          tcp:203.0.113.11:1-65535  web1:1-65535  pending
+            web1-tcp-8080  tcp:203.0.113.10:8080     web1:80       pending
+            $ fwd forward add other --listen any:203.0.113.10 --to web1
+            error: Forward other: any:203.0.113.10 is already taken by forward web1-any (any:203.0.113.10).
+              Choose another address or L4 port, or delete that forward first.
+              (FWD-E612; fwd explain FWD-E612)
+            [exit code 6]
+            $ fwd forward add icmp 203.0.113.12:8 web1
+            error: Forward forward-1: ICMP has no L4 ports.
+              Write the address alone: icmp:203.0.113.10.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd forward add udp 203.0.113.12 web1:53
+            error: Forward web1-udp: it listens on every L4 port, and `web1:53` names one.
+              Name the port alone: web1.
+              (FWD-E613; fwd explain FWD-E613)
+            [exit code 6]
+            $ fwd forward add udp 203.0.113.12:53 web1
+            error: Forward web1-udp-53: `web1` names no L4 port.
+              Name it too, such as web1:53.
+              (FWD-E613; fwd explain FWD-E613)
+            [exit code 6]
+            $ fwd forward add udp 203.0.113.12 web1 --force
+            error: Forward web1-udp: a forward of every L4 port leaves those on which this host listens to the host.
+              Leave force out, and forward each L4 port that the host is to give up.
+              (FWD-E613; fwd explain FWD-E613)
+            [exit code 6]
+            $ fwd forward add any 2001:db8::1 web1
+            error: Forward forward-1: the IPv6 address 2001:db8::1 stands without brackets.
+              Write it as [2001:db8::1].
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+        "#]],
+    );
+}
+
+#[test]
 fn bad_forwards_are_refused_with_what_to_do() {
     check(
         &[
@@ -142,7 +211,7 @@ fn bad_forwards_are_refused_with_what_to_do() {
             [exit code 6]
             $ fwd forward add tpc :8080 web1:80
             error: Forward forward-1: `tpc` is not a protocol.
-              Use tcp, udp or tcp+udp.
+              Use tcp, udp, tcp+udp, icmp or any.
               (FWD-E603; fwd explain FWD-E603)
             [exit code 6]
             $ fwd forward add tcp :0 web1:80

@@ -28,5 +28,6 @@ mod sent;
 mod source;
 mod sweep;
 mod translation;
+mod whole;
 mod world;
 mod written;

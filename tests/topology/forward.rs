@@ -1,10 +1,11 @@
 //! Forwards: outside clients reach services in a VM, and the service sees the client's own address.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 
 use fwd_tests::lab::{BLUE, HOST_V4, HOST_V6, Hook, LANE, Lab, OUTSIDE_V4, OUTSIDE_V6, RED, eventually};
 use fwd_tests::on_both_hooks;
-use fwd_tests::traffic::{ask_udp, http_get, http_whoami, udp_whoami};
+use fwd_tests::traffic::{ask_udp, http_get, http_whoami, ping, udp_whoami};
 use serde_json::Value;
 
 use crate::trace::trace;
@@ -18,6 +19,7 @@ on_both_hooks!(
     vms_reach_a_forward_from_everywhere,
     a_guest_that_has_not_spoken_is_reached,
     only_clients_that_a_forward_names_use_it,
+    all_but_what_the_host_has_leads_to_one_vm,
 );
 
 fn tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address(hook: Hook) {
@@ -218,4 +220,66 @@ fn only_clients_that_a_forward_names_use_it(hook: Hook) {
     let _http = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
     http_get(&neighbor.netns, &format!("{HOST_V4}:8080")).expect("a VM is a client by its own address");
     let _left = lab.fwd("status --check").ok();
+}
+
+fn all_but_what_the_host_has_leads_to_one_vm(hook: Hook) {
+    let mut lab = Lab::one_vm(hook);
+    lab.vm("red2", &RED, 12);
+    let (vm, neighbor) = (lab.get("red1"), lab.get("red2"));
+    let shell = lab.host.inside(|| TcpListener::bind((HOST_V4, 2200))).expect("the address is the host's");
+    let mut operator = lab.outside.inside(|| TcpStream::connect((HOST_V4, 2200))).expect("the host listens");
+    let (mut session, _) = shell.accept().expect("the client is connected");
+    lab.ok("forward add tcp :8080 red2:80");
+    lab.ok("forward add any * red1");
+
+    // The host's own: what is under way, what comes anew, from outside and from VMs, and what it begins itself.
+    operator.write_all(b"still here").expect("the connection lives");
+    let mut said = [0; 10];
+    session.read_exact(&mut said).expect("the connection lives");
+    assert_eq!(&said, b"still here");
+    for (any, outside, host, own) in [
+        ("0.0.0.0", OUTSIDE_V4.to_owned(), HOST_V4.to_owned(), &vm.v4),
+        ("[::]", format!("[{OUTSIDE_V6}]"), format!("[{HOST_V6}]"), &vm.v6),
+    ] {
+        let bare = |addr: &str| addr.trim_matches(['[', ']']).to_owned();
+        let at_vm = |l4_port: u16| match any {
+            "[::]" => format!("[{own}]:{l4_port}"),
+            _ => format!("{own}:{l4_port}"),
+        };
+        let _ssh = http_whoami(&lab.host, &format!("{any}:2222"));
+        let _ntp = udp_whoami(&lab.host, &format!("{host}:2222"));
+        for client in [&lab.outside, &neighbor.netns] {
+            http_get(client, &format!("{host}:2222")).expect("the host has it");
+            ask_udp(client, &format!("{any}:0"), &format!("{host}:2222"), "x").expect("the host has it");
+        }
+        let _web = http_whoami(&lab.outside, &format!("{outside}:80"));
+        let _dns = udp_whoami(&lab.outside, &format!("{outside}:53"));
+        for client in [&lab.host, &neighbor.netns, &vm.netns] {
+            http_get(client, &format!("{outside}:80")).expect("its answers come back");
+            ask_udp(client, &format!("{any}:0"), &format!("{outside}:53"), "x")
+                .expect("its answers come back");
+            ping(client, &bare(&outside)).expect("its answers come back");
+        }
+
+        // Whatever else comes is the VM's, under the client's address, but for what a forward of its own has.
+        let _http = http_whoami(&vm.netns, &at_vm(7000));
+        let _udp = udp_whoami(&vm.netns, &at_vm(7000));
+        let page = http_get(&lab.outside, &format!("{host}:7000")).expect("the VM listens");
+        assert!(page.starts_with(&format!("{outside}:")), "the VM saw {page}");
+        let answer = ask_udp(&lab.outside, &format!("{outside}:5555"), &format!("{host}:7000"), "hello");
+        assert_eq!(answer.expect("the VM listens"), format!("{outside}:5555 hello"));
+        http_get(&neighbor.netns, &format!("{host}:7000")).expect("VMs reach it too");
+        assert!(http_get(&lab.outside, &format!("{host}:8080")).is_err(), "nobody listens in red2");
+        ping(&lab.outside, &bare(&host)).expect("the VM answers");
+        let (ignore, family) = match any {
+            "[::]" => ("net.ipv6.icmp.echo_ignore_all", "icmpv6"),
+            _ => ("net.ipv4.icmp_echo_ignore_all", "icmp"),
+        };
+        let pings = lab.items(&format!("flow list --port red1 --proto {family}"));
+        assert!(pings.iter().any(|flow| flow["forward"] == "red1-any"), "{pings:#?}");
+        vm.netns.sysctl(ignore, "1");
+        assert!(ping(&lab.outside, &bare(&host)).is_err(), "nobody but the VM answers");
+    }
+    assert_eq!(lab.json("forward show red1-any")["state"], "ready");
+    lab.ok("status --check");
 }

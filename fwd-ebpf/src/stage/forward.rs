@@ -15,9 +15,12 @@ use super::{admit, nat, route};
 use crate::{
     frame::Frame,
     maps::{self, Family},
-    parse::Packet,
+    parse::{Kind, Packet},
     report::Ingress,
 };
+
+/// L4 ports of DHCP's clients, IPv4 and IPv6.
+const DHCP_CLIENTS: [u16; 2] = [68_u16.to_be(), 546_u16.to_be()];
 
 /// The forward that takes an outside packet, into `to`; without one it is a routed network's, or the host's.
 ///
@@ -34,7 +37,7 @@ pub fn find<F: Frame, A: Family>(
     let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return route::inward(to) };
     // A connection that a socket of the host has is the host's, also after a forward was added over it.
     let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
-    if is_midstream && nat::has_socket(frame, key) {
+    if leaves_to_host(forward, packet) || (may_leave(forward, is_midstream) && nat::has_socket(frame, key)) {
         return Outcome::ok(Verdict::HOST);
     }
     if ingress.id == forward.port {
@@ -50,13 +53,18 @@ pub fn find<F: Frame, A: Family>(
 /// # Errors
 /// As for [`find`].
 #[inline(never)]
-pub fn from_inside<A: Family>(
+pub fn from_inside<F: Frame, A: Family>(
+    frame: F,
     from: &Network,
     ingress: &Ingress,
-    key: &FlowKey<A>,
+    packet: &Packet<A>,
     to: &mut FlowEntry<A>,
 ) -> Outcome<Verdict> {
+    let key = &packet.key;
     let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return Outcome::ok(Verdict::HOST) };
+    if leaves_to_host(forward, packet) || (may_leave(forward, false) && nat::has_socket(frame, key)) {
+        return Outcome::ok(Verdict::HOST);
+    }
     let verdict = lead(forward, key, to)?;
     if verdict.action != Action::Next {
         return Outcome::ok(verdict);
@@ -72,6 +80,23 @@ pub fn from_inside<A: Family>(
         }
     }
     Outcome::ok(verdict)
+}
+
+/// Whether a forward of every L4 port leaves a packet to the host whoever has a socket: an answer to its own
+/// ping, what has neither L4 ports nor an echo id, and its DHCP client's, which may listen on no socket.
+#[inline(always)]
+fn leaves_to_host<A: Family>(forward: &Forward, packet: &Packet<A>) -> bool {
+    let key = &packet.key;
+    forward.has(forward::flag::WHOLE)
+        && (packet.kind != Kind::Ports
+            || (key.proto == A::ICMP && key.dport != 0)
+            || (key.proto == IpProto::UDP && DHCP_CLIENTS.contains(&key.dport)))
+}
+
+/// Whether a socket of the host goes before a forward.
+#[inline(always)]
+const fn may_leave(forward: &Forward, is_midstream: bool) -> bool {
+    is_midstream || forward.has(forward::flag::WHOLE)
 }
 
 /// To where a forward leads, if it still does and is for this client.
@@ -120,17 +145,24 @@ pub fn check<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> Outcome<()> {
 /// Whether a forward is for a client: by the address that it has where it is, VM or not.
 #[inline(always)]
 fn check_client<A: Family>(forward: &Forward, key: &FlowKey<A>) -> Outcome<()> {
-    if forward.flags & forward::flag::LIMITED == 0 || maps::is_client(forward.id, key.src.ip()) {
+    if !forward.has(forward::flag::LIMITED) || maps::is_client(forward.id, key.src.ip()) {
         Outcome::ok(())
     } else {
         Outcome::dropped(Dropped::by_forward(forward.id))
     }
 }
 
-/// Whether some forward takes this L4 port: it is not for translations to have.
+/// Whether some forward takes this L4 port: it is not for translations to have. One of every L4 port has what
+/// translations leave.
 #[inline(always)]
 pub fn owns(proto: IpProto, addr: Ip, l4_port: u16) -> bool {
-    live(proto, addr, l4_port).is_some()
+    live(proto, addr, l4_port).is_some_and(|forward| !forward.has(forward::flag::WHOLE))
+}
+
+/// Whether a flow from outside is one that the host may take back from a forward of every L4 port.
+#[inline(always)]
+pub fn is_left_over<A: Family>(key: &FlowKey<A>) -> bool {
+    live(key.proto, key.dst.ip(), key.dport).is_some_and(|forward| forward.has(forward::flag::WHOLE))
 }
 
 #[inline(always)]

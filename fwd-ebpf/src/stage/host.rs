@@ -11,7 +11,7 @@ use fwd_common::{
 };
 
 use super::{
-    fdb,
+    fdb, forward,
     table::{self, Flows},
 };
 use crate::{
@@ -51,14 +51,22 @@ fn addressee<F: Deliver>(frame: F, uplink: &Ingress) -> PortId {
     PortId(0)
 }
 
-/// Cuts the translated flow whose replies would have the key of replies to this packet of the host; how many.
+/// Cuts the flow whose packets would have the key of replies to this packet of the host: a translated one by its
+/// replies, or one that a forward of every L4 port took; how many.
 #[inline(never)]
 fn end_flow_of_host<F: Deliver, A: Family>(frame: F, uplink: &Ingress) -> u32 {
     let Ok(packet) = parse::packet::<F, A>(frame, uplink.port.zone) else { return 0 };
     let reply_key = packet.key.reversed(uplink.port.zone);
     let Some(reply) = Flows::get(&reply_key) else { return 0 };
-    if !reply.has(flag::SOURCE_TRANSLATED) || reply.has(flag::ORIGINAL) {
+    let original = if reply.has(flag::ORIGINAL) {
+        if !forward::is_left_over(&reply_key) {
+            return 0;
+        }
+        reply_key
+    } else if reply.has(flag::SOURCE_TRANSLATED) {
+        Flows::partner(&reply_key, reply)
+    } else {
         return 0;
-    }
-    table::end_flow(&Flows::partner(&reply_key, reply), End::CutByHostSocket, RuleId(0)) as u32
+    };
+    table::end_flow(&original, End::CutByHostSocket, RuleId(0)) as u32
 }

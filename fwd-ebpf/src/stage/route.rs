@@ -52,7 +52,7 @@ pub fn find<F: Frame, A: Family>(
     let network = maps::network(id)?;
     let is_private = network.has(network::flag::PRIVATE);
     if !network.is(Mode::Isolated) {
-        let verdict = forward::from_inside(network, ingress, key, to)?;
+        let verdict = forward::from_inside(frame, network, ingress, packet, to)?;
         if verdict.action == Action::Next {
             return Outcome::ok(verdict);
         }

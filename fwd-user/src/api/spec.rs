@@ -187,9 +187,10 @@ pub struct Port {
 #[serde(deny_unknown_fields)]
 pub struct Forward {
     pub name: String,
-    /// `PROTO:ADDR:L4PORT[-L4PORT]`, the address optional, IPv6 in brackets.
+    /// `PROTO:ADDR:L4PORT[-L4PORT]`, the address optional, IPv6 in brackets; or `PROTO:ADDR`, `PROTO:*`: all that no
+    /// other forward and no socket of the host has.
     pub listen: String,
-    /// `PORT:L4PORT[-L4PORT]`.
+    /// `PORT:L4PORT[-L4PORT]`; `PORT` where every L4 port is forwarded.
     pub to: String,
     /// Clients that may use it; empty: all.
     #[serde(default, deserialize_with = "one_or_many_cidrs")]

@@ -1,5 +1,7 @@
 //! `fwd forward`: outside addresses and L4 ports that lead to a port.
 
+use std::net::IpAddr;
+
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -60,16 +62,19 @@ pub enum Verb {
 #[derive(Debug, Args)]
 #[command(
     override_usage = "fwd forward add [OPTIONS] NAME --listen PROTO:[ADDR]:L4PORT[-L4PORT] --to PORT:L4PORT[-L4PORT]\n       \
-                      fwd forward add [OPTIONS] PROTO [ADDR]:L4PORT[-L4PORT] PORT:L4PORT[-L4PORT]"
+                      fwd forward add [OPTIONS] PROTO [ADDR]:L4PORT[-L4PORT] PORT:L4PORT[-L4PORT]\n       \
+                      fwd forward add [OPTIONS] PROTO ADDR|* PORT"
 )]
 pub struct Add {
-    /// NAME; or the short form PROTO [ADDR]:L4PORT PORT:L4PORT, which is named PORT-PROTO-L4PORT
+    /// NAME; or the short form PROTO [ADDR]:L4PORT PORT:L4PORT, which is named PORT-PROTO-L4PORT, or PORT-PROTO
     #[arg(num_args = 1..=3, required = true, value_name = "NAME")]
     words: Vec<String>,
-    /// Where it listens; no address: every address of the uplinks; IPv6 in brackets
+    /// Where it listens; PROTO is tcp, udp, tcp+udp, icmp or any; no address: every address of the uplinks; IPv6
+    /// in brackets. Without an L4 port (tcp:203.0.113.10, any:*): all that no other forward and no socket of the host
+    /// has
     #[arg(long, value_name = "PROTO:[ADDR]:L4PORT[-L4PORT]")]
     listen: Option<String>,
-    /// Where it leads; a range must be as long as the one it listens on
+    /// Where it leads; a range must be as long as the one it listens on, and all L4 ports lead to a PORT alone
     #[arg(long, value_name = "PORT:L4PORT[-L4PORT]")]
     to: Option<String>,
     /// Only for clients of these addresses; several: repeat it, or separate them by commas
@@ -150,10 +155,11 @@ impl Add {
     }
 }
 
-/// Listen and target of `tcp 203.0.113.10:8080 web1:80`; the address or `ADDR:` may be left out.
+/// Listen and target of `tcp 203.0.113.10:8080 web1:80`; the address, `ADDR:` or the L4 port may be left out.
 fn short_form(proto: &str, listen: &str, to: &str) -> (String, String) {
-    let (address, l4) = listen.rsplit_once(':').unwrap_or(("", listen));
-    (format!("{proto}:{address}:{l4}"), to.to_owned())
+    let is_l4_port = !listen.contains(':') && listen != "*" && listen.parse::<IpAddr>().is_err();
+    let address = if is_l4_port { ":" } else { "" };
+    (format!("{proto}:{address}{listen}"), to.to_owned())
 }
 
 #[cfg(test)]
@@ -167,6 +173,9 @@ mod tests {
             (":8080", "tcp::8080"),
             ("8080", "tcp::8080"),
             ("[2001:db8::1]:8080-8090", "tcp:[2001:db8::1]:8080-8090"),
+            ("203.0.113.10", "tcp:203.0.113.10"),
+            ("[2001:db8::1]", "tcp:[2001:db8::1]"),
+            ("*", "tcp:*"),
         ] {
             assert_eq!(short_form("tcp", listen, "web1:80"), (full.to_owned(), "web1:80".to_owned()));
         }

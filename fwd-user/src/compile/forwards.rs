@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use fwd_common::{
     forward::{ClientKey, Forward, ForwardKey, flag, range_prefixes},
     id::{ForwardId, PortId},
+    proto::IpProto,
 };
 
 use ipnet::{IpNet, Ipv4Net};
@@ -26,7 +27,11 @@ type Rows = BTreeMap<(ForwardKey, u32), Forward>;
 pub(super) fn compile(world: &World<'_>) -> (Rows, BTreeMap<String, ForwardState>) {
     let mut rows = Rows::new();
     let mut states = BTreeMap::new();
-    for forward in &world.document.forwards {
+    // Of two that would take a packet, the first has the row.
+    let mut forwards: Vec<_> = world.document.forwards.iter().collect();
+    forwards
+        .sort_by_cached_key(|forward| forward.listen.parse().map_or(0, |listen: Listen| listen.breadth()));
+    for forward in forwards {
         let state = match plan(world, forward) {
             Ok(planned) => {
                 for (key, row) in planned.rows() {
@@ -99,7 +104,8 @@ fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
     }
     let waits = waits_for(world, port_id, port);
     let expires_ns = forward.expires.as_ref().map_or(0, |text| expires_ns(world, text));
-    let flags = if forward.from.is_empty() { 0 } else { flag::LIMITED };
+    let limited = if forward.from.is_empty() { 0 } else { flag::LIMITED };
+    let flags = limited | if listen.is_whole() { flag::WHOLE } else { 0 };
     Ok(Planned { id, port: port_id, listen, target, pairs, expires_ns, flags, waits })
 }
 
@@ -146,8 +152,11 @@ impl Planned {
                 flags: self.flags,
                 _pad: 0,
             };
-            for proto in self.listen.protocols.list() {
-                for (first, bits) in range_prefixes(low, high) {
+            let other_icmp = if at.is_ipv4() { IpProto::ICMPV6 } else { IpProto::ICMP };
+            for proto in self.listen.protocols.list().iter().filter(|proto| **proto != other_icmp) {
+                let whole = self.listen.is_whole().then_some((0, 0));
+                let named = range_prefixes(low, high).filter(|_| whole.is_none());
+                for (first, bits) in whole.into_iter().chain(named) {
                     let key = ForwardKey::new(*proto, (*at).into(), first.to_be());
                     rows.insert((key, ForwardKey::prefix(bits)), row);
                 }

@@ -102,13 +102,13 @@ fn forward(
     })
 }
 
-/// The socket of this host that has a forward's L4 port.
+/// The socket of this host that has a forward's L4 port. A forward of all of them leaves the host its own.
 pub fn taken<'a>(
     forward: &Forward,
     (document, inventory): (&Document, &Inventory),
     sockets: &'a [Socket],
 ) -> Option<&'a Socket> {
-    let listen: Listen = forward.listen.parse().ok()?;
+    let listen = forward.listen.parse().ok().filter(|listen: &Listen| !listen.is_whole())?;
     let uplinks = document.uplinks.iter().filter_map(|u| inventory.devices.get(&u.device));
     let own: Vec<IpAddr> = uplinks.flat_map(|d| d.addresses.iter().map(|a| a.addr())).collect();
     sockets.iter().find(|socket| takes(&listen, socket, &own))

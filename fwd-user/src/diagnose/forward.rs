@@ -31,13 +31,13 @@ pub struct Probed {
     pub drops: Vec<DropEvent>,
 }
 
-/// One for each protocol and family; of a range the first L4 port.
+/// One for each protocol and family; of a range the first L4 port; of all of them none.
 pub fn probes(seen: &Seen<'_>, forward: &Forward) -> Vec<Probe> {
     let (Ok(listen), Ok(target)) = (forward.listen.parse::<Listen>(), forward.to.parse::<Target>()) else {
         return Vec::new();
     };
     let Some(port) = seen.document().find::<Port>(&target.port) else { return Vec::new() };
-    if !seen.is_connected(port) {
+    if listen.is_whole() || !seen.is_connected(port) {
         return Vec::new();
     }
     let to = |proto: IpProto, addr: IpAddr| Probe { proto, to: (addr, target.l4_ports.low).into() };

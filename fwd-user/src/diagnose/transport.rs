@@ -43,9 +43,9 @@ fn waits(seen: &Seen<'_>, forward: &Forward) -> Option<Finding> {
     ))
 }
 
-/// A forward that no client outside may use.
+/// A forward that no client outside may use. Of one of all L4 ports some may be meant to be closed.
 pub(super) fn denied(seen: &Seen<'_>, forward: &Forward) -> Option<Finding> {
-    let listen: Listen = forward.listen.parse().ok()?;
+    let listen = forward.listen.parse().ok().filter(|listen: &Listen| !listen.is_whole())?;
     let target: Target = forward.to.parse().ok()?;
     let id = *seen.desired.numbers.ports.get(&target.port)?;
     let denials: Vec<_> = listen

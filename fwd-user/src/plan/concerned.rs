@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use fwd_common::{
+    forward::{Forward, ForwardKey},
     id::{ForwardId, NetworkId, PolicyId, PortId},
     network::{Network, flag},
     port::{Port, View},
@@ -36,8 +37,11 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     for (_, a, b) in changed(&old.neighbors, &new.neighbors) {
         ports.extend([a, b].into_iter().flatten().map(|row| row.port));
     }
-    for (_, a, b) in changed(&old.forwards, &new.forwards) {
-        ports.extend([a, b].into_iter().flatten().map(|row| row.port));
+    for ((key, _), a, b) in changed(&old.forwards, &new.forwards) {
+        // One of all L4 ports has, or had, what this one takes or leaves.
+        let rest = (ForwardKey { l4_port: [0; 2], ..*key }, ForwardKey::prefix(0));
+        let rest = [old.forwards.get(&rest), new.forwards.get(&rest)].map(Option::<&Forward>::copied);
+        ports.extend([a, b].into_iter().chain(rest).flatten().map(|row| row.port));
     }
     for (_, a, b) in changed(&old.fdb, &new.fdb) {
         ports.extend([a, b].into_iter().flatten().map(|row| row.port));

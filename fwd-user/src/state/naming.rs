@@ -8,7 +8,7 @@ use crate::api::{
     text::{Listen, Target, parse_name},
 };
 
-/// Gives a forward or policy with an empty name its own: `web1-tcp-8080`, `policy-3`.
+/// Gives a forward or policy with an empty name its own: `web1-tcp-8080`, `web1-any`, `policy-3`.
 pub(super) fn complete(object: &mut Object, document: &Document) {
     match object {
         Object::Forward(forward) if forward.name.is_empty() => {
@@ -24,7 +24,10 @@ pub(super) fn complete(object: &mut Object, document: &Document) {
 fn by_listen(forward: &Forward) -> Option<String> {
     let (listen, target): (Listen, Target) = (forward.listen.parse().ok()?, forward.to.parse().ok()?);
     let protocols = listen.protocols.to_string().replace('+', "-");
-    let name = format!("{}-{protocols}-{}", target.port, listen.l4_ports.low);
+    let name = match listen.is_whole() {
+        true => format!("{}-{protocols}", target.port),
+        false => format!("{}-{protocols}-{}", target.port, listen.l4_ports.low),
+    };
     parse_name(&name).ok().map(|()| name)
 }
 

@@ -191,7 +191,7 @@ impl List<'_> {
                 self.flooded();
             }
             Action::Host if self.way.chooser == "forward" => {
-                self.pass("way", Some("no forward has its destination".to_owned()));
+                self.pass("way", Some("no forward takes it".to_owned()));
             }
             Action::Host => self.pass("way", Some("the host has its destination".to_owned())),
             // Told by what it was counted as.

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use fwd_common::nat::L4Range;
+
 use crate::api::{
     error::{Code, Problem},
     object::Noun,
@@ -28,14 +30,15 @@ fn check_one(report: &mut Reporter<'_>, forward: &Forward, document: &Document) 
     let listen: Option<Listen> =
         forward.listen.parse().map_err(|e| report.text("listen", Code::BadValue, e)).ok();
     let target: Option<Target> = forward.to.parse().map_err(|e| report.text("to", Code::BadValue, e)).ok();
-    if let (Some(listen), Some(target)) = (&listen, &target)
-        && listen.l4_ports.len() != target.l4_ports.len()
-    {
+    if let (Some(listen), Some(target)) = (&listen, &target) {
+        check_l4_ports(report, listen, target);
+    }
+    if forward.force && listen.is_some_and(|listen| listen.is_whole()) {
         report.add(
-            "to",
+            "force",
             Code::BadForward,
-            format_args!("it maps {} L4 ports onto {}", listen.l4_ports.len(), target.l4_ports.len()),
-            "Ranges must have the same length.",
+            "a forward of every L4 port leaves those on which this host listens to the host",
+            "Leave force out, and forward each L4 port that the host is to give up.",
         );
     }
     let Some(target) = target else { return };
@@ -54,6 +57,28 @@ fn check_one(report: &mut Reporter<'_>, forward: &Forward, document: &Document) 
     if let Some(addr) = listen.and_then(|l| l.addr) {
         check_family(report, port, addr);
     }
+}
+
+fn check_l4_ports(report: &mut Reporter<'_>, listen: &Listen, target: &Target) {
+    let (from, to) = (listen.l4_ports, target.l4_ports);
+    if from.len() == to.len() {
+        return;
+    }
+    let port = &target.port;
+    let (problem, hint) = if listen.is_whole() {
+        (
+            format!("it listens on every L4 port, and `{target}` names one"),
+            format!("Name the port alone: {port}."),
+        )
+    } else if to == L4Range::ALL {
+        (format!("`{target}` names no L4 port"), format!("Name it too, such as {port}:{}.", from.low))
+    } else {
+        (
+            format!("it maps {} L4 ports onto {}", from.len(), to.len()),
+            "Ranges must have the same length.".to_owned(),
+        )
+    };
+    report.add("to", Code::BadForward, problem, hint);
 }
 
 fn check_mode(report: &mut Reporter<'_>, port: &Port, network: &Network) {

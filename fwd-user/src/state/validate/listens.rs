@@ -1,4 +1,5 @@
-//! No two forwards listen on the same protocol, address and L4 port.
+//! No two forwards listen on the same protocol, address and L4 port, unless one is of more breadth than the other:
+//! that one has the rest.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -41,8 +42,11 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
     }
 }
 
-fn claims(document: &Document) -> BTreeMap<IpProto, Vec<Claim>> {
-    let mut claims: BTreeMap<IpProto, Vec<Claim>> = BTreeMap::new();
+/// By protocol and breadth.
+type Claims = BTreeMap<(IpProto, u8), Vec<Claim>>;
+
+fn claims(document: &Document) -> Claims {
+    let mut claims = Claims::new();
     for (index, forward) in document.forwards.iter().enumerate() {
         let Ok(listen) = forward.listen.parse::<Listen>() else { continue };
         let target: Option<Target> = forward.to.parse().ok();
@@ -50,14 +54,18 @@ fn claims(document: &Document) -> BTreeMap<IpProto, Vec<Claim>> {
         let has = |v4: bool| port.is_none_or(|p| p.ips.is_empty() || p.ips.iter().any(|i| i.is_ipv4() == v4));
         let families = Families { v4: has(true), v6: has(false) };
         for proto in listen.protocols.list() {
-            claims.entry(*proto).or_default().push(Claim { forward: index, listen, families });
+            claims.entry((*proto, listen.breadth())).or_default().push(Claim {
+                forward: index,
+                listen,
+                families,
+            });
         }
     }
     claims
 }
 
 /// Pairs of forwards that clash, the later one first, each later one once.
-fn clashes(claims: &BTreeMap<IpProto, Vec<Claim>>) -> BTreeMap<usize, usize> {
+fn clashes(claims: &Claims) -> BTreeMap<usize, usize> {
     let mut found = BTreeMap::new();
     for claims in claims.values() {
         let mut sorted = claims.clone();

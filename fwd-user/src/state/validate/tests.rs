@@ -211,6 +211,9 @@ fn forwards_lead_to_ports_that_the_outside_reaches() {
             {"name": "f", "listen": "tcp:[2001:db8::1]:86", "to": "web1:80"},
             {"name": "g", "listen": "tpc:86", "to": "web1"},
             {"name": "h", "listen": "tcp:87", "to": "web1:80", "from": ["198.51.100.7/24", "192.0.2.0/24"]},
+            {"name": "j", "listen": "tcp:89", "to": "web1"},
+            {"name": "k", "listen": "udp:203.0.113.1", "to": "web1:53"},
+            {"name": "l", "listen": "icmp:203.0.113.1", "to": "web1", "force": true},
             {"name": "i", "listen": "tcp:88", "to": "web1:80", "from": "::ffff:192.0.2.0/120"},
         ])),
         [
@@ -221,9 +224,11 @@ fn forwards_lead_to_ports_that_the_outside_reaches() {
             "/forwards/4/to Forward e: it maps 2 L4 ports onto 1.",
             "/forwards/5/listen Forward f: it listens on IPv6, and port web1 has no IPv6 address.",
             "/forwards/6/listen Forward g: `tpc` is not a protocol.",
-            "/forwards/6/to Forward g: `web1` names no L4 port.",
             "/forwards/7/from/0 Forward h: 198.51.100.7/24 has bits beyond its prefix.",
-            "/forwards/8/from/0 Forward i: ::ffff:192.0.2.0/120 is IPv4 written as IPv6.",
+            "/forwards/8/to Forward j: `web1` names no L4 port.",
+            "/forwards/9/to Forward k: it listens on every L4 port, and `web1:53` names one.",
+            "/forwards/10/force Forward l: a forward of every L4 port leaves those on which this host listens to the host.",
+            "/forwards/11/from/0 Forward i: ::ffff:192.0.2.0/120 is IPv4 written as IPv6.",
         ]
     );
 }
@@ -238,10 +243,16 @@ fn listens_do_not_overlap() {
             {"name": "d", "listen": "tcp:120", "to": "web1:1"},
             {"name": "e", "listen": "udp:203.0.113.1:120", "to": "web1:1"},
             {"name": "f", "listen": "tcp:[2001:db8::1]:150", "to": "db1:1"},
+            {"name": "g", "listen": "any:203.0.113.1", "to": "web1"},
+            {"name": "h", "listen": "tcp:*", "to": "web1"},
+            {"name": "i", "listen": "tcp+udp:203.0.113.1", "to": "web1"},
+            {"name": "j", "listen": "any:*", "to": "web1:1-65535"},
         ])),
         [
             "/forwards/2/listen Forward c: tcp+udp:203.0.113.1:200 is already taken by forward a (tcp:203.0.113.1:100-200).",
             "/forwards/3/listen Forward d: tcp:120 is already taken by forward a (tcp:203.0.113.1:100-200).",
+            "/forwards/8/listen Forward i: tcp+udp:203.0.113.1 is already taken by forward h (tcp:*).",
+            "/forwards/9/listen Forward j: any:* is already taken by forward g (any:203.0.113.1).",
         ]
     );
 }
