@@ -2,7 +2,8 @@
 //!
 //! The stage that counts is the original direction's; the reply's entry holds a copy for the hit path.
 //! TCP counts as established only when the opener has answered the reply (RFC 9293, 3.5), so a flood of
-//! forged SYNs that a guest answers stays half-open.
+//! forged SYNs that a guest answers stays half-open. SCTP (RFC 9260, 5.1) is alike: what its packets do is said in
+//! TCP's flags ([`sctp::signals`](crate::sctp::signals)).
 
 use crate::proto::{IpProto, tcp};
 
@@ -88,17 +89,17 @@ pub enum Way {
 /// is returned; `other` is the word of the direction opposite to it.
 #[inline(always)]
 pub fn step(own: Life, other: Life, way: Way, proto: IpProto, tcp_flags: u8) -> (Stage, Life) {
-    let is_tcp = proto == IpProto::TCP;
+    let has_handshake = proto.has_handshake();
     let original = match way {
         Way::Original => own,
         Way::Reply => other,
     };
-    let own = if is_tcp && tcp_flags & tcp::FIN != 0 { Life(own.0 | FIN) } else { own };
+    let own = if has_handshake && tcp_flags & tcp::FIN != 0 { Life(own.0 | FIN) } else { own };
     let stage = match (original.stage(), way) {
         (Stage::Dead, _) => Stage::Dead,
-        _ if is_tcp && tcp_flags & tcp::RST != 0 => Stage::Closing,
+        _ if has_handshake && tcp_flags & tcp::RST != 0 => Stage::Closing,
         _ if own.0 & other.0 & FIN != 0 => Stage::Closing,
-        (Stage::HalfOpen, Way::Reply) if is_tcp => Stage::Replied,
+        (Stage::HalfOpen, Way::Reply) if has_handshake => Stage::Replied,
         (Stage::HalfOpen, Way::Reply) => Stage::Established,
         (Stage::Replied, Way::Original) if tcp_flags & tcp::SYN == 0 => Stage::Established,
         (stage, _) => stage,
@@ -110,7 +111,7 @@ pub fn step(own: Life, other: Life, way: Way, proto: IpProto, tcp_flags: u8) -> 
 #[inline(always)]
 pub const fn reopens(life: Life, proto: IpProto, tcp_flags: u8) -> bool {
     matches!(life.stage(), Stage::Closing)
-        && proto.0 == IpProto::TCP.0
+        && proto.has_handshake()
         && tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }
 
@@ -125,6 +126,7 @@ pub enum TimeoutClass {
     UdpEstablished = 4,
     Icmp = 5,
     Other = 6,
+    SctpEstablished = 7,
 }
 
 impl TimeoutClass {
@@ -133,9 +135,10 @@ impl TimeoutClass {
     #[inline(always)]
     pub const fn of(proto: IpProto, life: Life) -> Self {
         match (proto.0, life.stage()) {
-            (6, Stage::HalfOpen | Stage::Replied) => Self::TcpHalfOpen,
+            (6 | 132, Stage::HalfOpen | Stage::Replied) => Self::TcpHalfOpen,
             (6, Stage::Established) => Self::TcpEstablished,
-            (6, _) => Self::TcpClosing,
+            (132, Stage::Established) => Self::SctpEstablished,
+            (6 | 132, _) => Self::TcpClosing,
             (17, Stage::HalfOpen) => Self::UdpOneWay,
             (17, _) => Self::UdpEstablished,
             (1 | 58, _) => Self::Icmp,
@@ -189,6 +192,30 @@ mod tests {
     fn udp_is_established_by_an_answer() {
         assert_eq!(run(&[(Way::Original, 0), (Way::Original, 0)], IpProto::UDP), Stage::HalfOpen);
         assert_eq!(run(&[(Way::Original, 0), (Way::Reply, 0)], IpProto::UDP), Stage::Established);
+    }
+
+    #[test]
+    fn sctp_is_established_by_the_third_packet_and_closed_by_word() {
+        use crate::sctp::signals;
+        const INIT: (Way, u8) = (Way::Original, signals(1));
+        const INIT_ACK: (Way, u8) = (Way::Reply, signals(2));
+        const COOKIE_ECHO: (Way, u8) = (Way::Original, signals(10));
+        assert_eq!(run(&[INIT, INIT], IpProto::SCTP), Stage::HalfOpen);
+        assert_eq!(run(&[INIT, INIT_ACK], IpProto::SCTP), Stage::Replied);
+        assert_eq!(run(&[INIT, INIT_ACK, INIT], IpProto::SCTP), Stage::Replied);
+        let open = [INIT, INIT_ACK, COOKIE_ECHO];
+        assert_eq!(run(&open, IpProto::SCTP), Stage::Established);
+        for ((way, chunk), stage) in [
+            ((Way::Reply, 3), Stage::Established),
+            ((Way::Original, 7), Stage::Established),
+            ((Way::Reply, 8), Stage::Established),
+            ((Way::Original, 14), Stage::Closing),
+            ((Way::Reply, 6), Stage::Closing),
+        ] {
+            let packets = [&open[..], &[(way, signals(chunk))]].concat();
+            assert_eq!(run(&packets, IpProto::SCTP), stage, "chunk {chunk}");
+        }
+        assert!(reopens(Life::NEW.with_stage(Stage::Closing), IpProto::SCTP, signals(1)));
     }
 
     #[test]

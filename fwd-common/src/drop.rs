@@ -55,7 +55,7 @@ drop_reasons! {
     23 PortDown "port_down" "The port to which it should go has no device." "Start the guest: fwd port show PORT.";
     24 TtlExceeded "ttl_exceeded" "The TTL or hop limit ran out here, and the sender is not told: it is an ICMP error, or one more than the port may cause." "A routing loop or a flood: look at the port's flows.";
     25 PacketTooBig "packet_too_big" "The packet is larger than the MTU of where it should go, and the sender is not told: it is an ICMP error, or one more than the port may cause." "Make the MTUs along the path equal.";
-    27 ProtocolUnsupported "protocol_unsupported" "The protocol has no L4 ports or id by which it could be translated." "Use TCP, UDP or ICMP echo here, or a bridge network.";
+    27 ProtocolUnsupported "protocol_unsupported" "The protocol has no L4 ports or id by which it could be translated." "Use TCP, UDP, SCTP or ICMP echo here, or a bridge network.";
     28 SamePort "same_port" "It should go out by the port on which it came in." "A loop, or two addresses behind one guest; nothing to do if rare.";
     29 MacLimit "mac_limit" "The port has as many MAC addresses as it may have." "A MAC flood, or many machines behind one port.";
     30 ModeForbids "mode_forbids" "The network's mode has no way there." "See the mode: fwd network show NETWORK.";
@@ -65,7 +65,7 @@ drop_reasons! {
     34 LinkLocalFrame "link_local_frame" "The frame is for the next bridge only (01:80:c2:00:00:0x)." "Nothing to do: bridges never forward these.";
     35 SourceAddressInvalid "source_address_invalid" "The source address is one that no host may send from." "Look at the sender: the packet is forged.";
     36 RewriteFailed "rewrite_failed" "The kernel refused to change the packet." "Report it with the guest's offload settings.";
-    38 BadL4Header "bad_l4_header" "A length in the TCP or UDP header is wrong." "Look at the sender: the header is forged.";
+    38 BadL4Header "bad_l4_header" "A length in the L4 header is wrong." "Look at the sender: the header is forged.";
     39 RogueServer "rogue_server" "A guest answers DHCP, DHCPv6 or router discovery for the network." "Stop that service in the guest, or --trust the port.";
     41 ForwardRemoved "forward_removed" "The forward that admitted the flow is gone or leads elsewhere now." "Connect again; if it should still be there: fwd forward list.";
     42 FdbMoved "fdb_moved" "A MAC that is configured for one port came in on another." "Two guests with one MAC, or a loop.";
@@ -79,6 +79,7 @@ drop_reasons! {
     50 Ipv6RoutingHeader "ipv6_routing_header" "The IPv6 packet carries a routing header with hops to go, or one of type 0." "Send without routing headers: rules see only the next hop.";
     51 FloodLimit "flood_limit" "The port's broadcast, multicast and unknown unicast made as many copies as they may." "A loop or a storm in the guest: look at what it sends; a guest that does stream to groups needs a higher flood_limit_per_port.";
     52 ForwardClientDenied "forward_client_denied" "The forward is for other clients." "See whom it is for: fwd forward show FORWARD.";
+    53 SctpFragment "sctp_fragment" "A fragment of SCTP whose L4 port would have to change: the checksum is over all of the packet, most of which is in other fragments." "Let the ends find the path's MTU, as SCTP does; or give the flow an L4 port of its own, or an address by fwd nat add --one-to-one.";
 }
 
 impl DropReason {

@@ -26,6 +26,7 @@ pub mod policy;
 pub mod port;
 pub mod proto;
 pub mod refusal;
+pub mod sctp;
 pub mod settings;
 pub mod sweep;
 pub mod table;

@@ -30,6 +30,13 @@ impl IpProto {
     pub const ICMPV6: Self = Self(58);
     pub const NO_NEXT: Self = Self(59);
     pub const DEST_OPTIONS: Self = Self(60);
+    pub const SCTP: Self = Self(132);
+
+    /// TCP and SCTP: opened by a handshake of three packets, and closed by word.
+    #[inline(always)]
+    pub const fn has_handshake(self) -> bool {
+        matches!(self.0, 6 | 132)
+    }
 
     /// An IPv6 extension header (RFC 8200, 4; RFC 4302; RFC 7045 for mobility, HIP, shim6, experiments).
     #[inline(always)]

@@ -67,6 +67,16 @@ pub fn is_one<F: Frame, A: Family>(frame: F) -> bool {
     }
 }
 
+/// Whether the packet that was read last is a fragment.
+#[inline(always)]
+pub fn is_piece<F: Frame, A: Family>(frame: F) -> bool {
+    if F::HOOK == Hook::Xdp || !is_one::<F, A>(frame) {
+        return false;
+    }
+    // SAFETY: this CPU's and this program's row.
+    A::reading().get_ptr(F::PROGRAM).is_none_or(|row| unsafe { (*row).chain.is_piece != 0 })
+}
+
 /// Reads such a packet.
 ///
 /// # Errors

@@ -27,6 +27,7 @@ mod quote;
 mod report;
 mod reset;
 mod rewrite;
+mod sctp;
 mod stage;
 mod sweep;
 mod trace;

@@ -1,6 +1,6 @@
 //! Bytes to typed headers. What cannot be read, or not yet, is a drop reason.
 //!
-//! IPv4 (RFC 791), IPv6 (RFC 8200); TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792, RFC 4443). Options, extension
+//! IPv4 (RFC 791), IPv6 (RFC 8200); TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260), ICMP (RFC 792, RFC 4443). Options, extension
 //! headers and fragments are read by `chain`. Lengths are checked against the frame, so a later stage reads nothing
 //! that the packet does not have. Header checksums are not: the receiver's stack does.
 
@@ -10,6 +10,7 @@ use fwd_common::{
     flow::FlowKey,
     id::Zone,
     proto::{EtherType, IpProto, icmp, icmpv6},
+    sctp::signals,
 };
 
 use crate::{
@@ -56,6 +57,7 @@ pub struct Packet<A> {
     pub key: FlowKey<A>,
     /// What rules compare, in network byte order: the destination L4 port, or ICMP's type and code.
     pub service: u16,
+    /// TCP's, or what says the same in SCTP.
     pub tcp_flags: u8,
     pub kind: Kind,
     /// Where the L4 header is; 0: not in this frame, which is a later fragment.
@@ -233,6 +235,7 @@ pub fn l4_header<F: Frame, A: Address>(
     match packet.key.proto {
         IpProto::TCP => tcp(frame, packet, body),
         IpProto::UDP => udp(frame, packet, body),
+        IpProto::SCTP => sctp(frame, packet, body),
         p if p == A::ICMP => icmp(frame, packet, body),
         _ => Ok(()),
     }
@@ -260,6 +263,21 @@ fn udp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, body: &Body) -> R
         return Err(DropReason::BadL4Header);
     }
     ports(packet, w.get(0), w.get(2));
+    Ok(())
+}
+
+/// The common header, and the type of the first chunk. A packet without any does nothing, and is the receiver's to
+/// discard.
+#[inline(always)]
+fn sctp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, body: &Body) -> Result<(), DropReason> {
+    frame.pull(body.at + 16);
+    let w = frame.window::<12>(body.at).ok_or(DropReason::TruncatedHeader)?;
+    if body.len < 12 {
+        return Err(DropReason::BadL4Header);
+    }
+    ports(packet, w.get(0), w.get(2));
+    let chunk = if body.len < 16 { None } else { frame.window::<16>(body.at) };
+    packet.tcp_flags = chunk.map_or(0, |w| signals(w.get(12)));
     Ok(())
 }
 

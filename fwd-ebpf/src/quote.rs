@@ -17,6 +17,7 @@ use crate::{
     maps::Family,
     parse::{self, L3},
     rewrite::{adjusted, fold, word_difference},
+    sctp,
 };
 
 /// The IPv6 fragment header (RFC 8200, 4.5).
@@ -63,7 +64,7 @@ pub fn key<F: Frame, A: Family>(frame: F, zone: Zone, key: &mut FlowKey<A>) -> u
     }
     let Some(w) = frame.window::<8>(start) else { return 0 };
     (key.dport, key.sport) = match key.proto {
-        IpProto::TCP | IpProto::UDP => (w.get(0), w.get(2)),
+        IpProto::TCP | IpProto::UDP | IpProto::SCTP => (w.get(0), w.get(2)),
         proto if proto == A::ICMP => echo::<A>(w.get(0), w.get(4)),
         _ => (0, 0),
     };
@@ -105,6 +106,9 @@ pub fn translate<F: Frame, A: Family>(
         w.set(12, entry.dst);
         w.set(16, entry.src);
     }
+    if proto == IpProto::SCTP {
+        return Ok(fold(difference + quoted_sctp::<F, A>(frame, start, (entry.dport, entry.sport))?));
+    }
     let w = frame.window::<8>(start).ok_or(DropReason::TruncatedHeader)?;
     let is_icmp = proto == A::ICMP;
     if is_icmp {
@@ -122,6 +126,26 @@ pub fn translate<F: Frame, A: Family>(
         _ => fix::<F>(frame, start + 2, by),
     };
     Ok(fold(difference))
+}
+
+/// Sets the quoted L4 ports, and the checksum if the quotation reaches so far; the difference that the latter makes.
+#[inline(always)]
+fn quoted_sctp<F: Frame, A: Family>(frame: F, start: usize, l4_ports: (u16, u16)) -> Result<u32, DropReason> {
+    let Some(w) = frame.window::<12>(start) else {
+        let w = frame.window::<8>(start).ok_or(DropReason::TruncatedHeader)?;
+        w.set(0, l4_ports.0);
+        w.set(2, l4_ports.1);
+        return Ok(0);
+    };
+    let header = frame.window::<20>(l3::<A>()).ok_or(DropReason::TruncatedHeader)?;
+    let len = if A::IS_V6 {
+        u16::from_be(header.get(4)).wrapping_add(l4::<A>() as u16)
+    } else {
+        u16::from_be(header.get(2)).wrapping_add(l3::<A>() as u16)
+    };
+    let old: (u16, u16) = (w.get(8), w.get(10));
+    sctp::change(&w, l4_ports, len.wrapping_sub(start as u16));
+    Ok(word_difference(old.0, w.get(8)) + word_difference(old.1, w.get(10)))
 }
 
 /// Corrects a quoted checksum, if the quotation reaches so far; the difference that this makes.

@@ -11,7 +11,9 @@ use fwd_common::{
 use crate::{
     chain,
     frame::{ChecksumFix, Frame, Hook, opaque},
+    maps::Family,
     parse::{L3, l4},
+    sctp,
 };
 
 /// Folds a ones'-complement sum into 16 bits.
@@ -44,14 +46,18 @@ pub const fn word_difference(old: u16, new: u16) -> u32 {
 /// Applies a flow entry to a frame of that flow, whose L4 header is at a place; 0: in another fragment.
 ///
 /// # Errors
-/// `TruncatedHeader` where the frame shrank since it was parsed, `RewriteFailed` where the kernel refused.
+/// `TruncatedHeader` where the frame shrank since it was parsed, `RewriteFailed` where the kernel refused, and
+/// `SctpFragment`.
 #[inline(always)]
-pub fn apply<F: Frame, A: Address>(
+pub fn apply<F: Frame, A: Family>(
     frame: F,
     (proto, at): (IpProto, usize),
     entry: &FlowEntry<A>,
     source_mac: Mac,
 ) -> Result<(), DropReason> {
+    if proto == IpProto::SCTP && entry.has(flag::TRANSLATED) {
+        sctp::check::<F, A>(frame, at, (entry.sport, entry.dport))?;
+    }
     if entry.has(flag::ROUTED) {
         macs(frame, source_mac, entry.out_dst)?;
     }
@@ -143,7 +149,7 @@ fn address<F: Frame, A: Address>(frame: F, offset: usize, addr: &A) -> Result<u3
 }
 
 #[inline(always)]
-fn l4_header<F: Frame, A: Address>(
+fn l4_header<F: Frame, A: Family>(
     frame: F,
     (proto, at): (IpProto, usize),
     entry: &FlowEntry<A>,
@@ -152,6 +158,9 @@ fn l4_header<F: Frame, A: Address>(
     let start = if F::HOOK == Hook::Xdp { l4::<A>() } else { opaque(at) & chain::FARTHEST };
     if start == 0 {
         return Ok(());
+    }
+    if proto == IpProto::SCTP {
+        return sctp::set_l4_ports::<F, A>(frame, start, (entry.sport, entry.dport));
     }
     let w = frame.window::<8>(start).ok_or(DropReason::TruncatedHeader)?;
     let checksum = match proto {

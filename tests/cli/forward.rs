@@ -187,6 +187,7 @@ fn bad_forwards_are_refused_with_what_to_do() {
             "forward add tcp :8080 web2:80",
             "forward add tpc :8080 web1:80",
             "forward add tcp :0 web1:80",
+            "forward add sctp :2905 web1",
             "forward add tcp :8000-8009 web1:80-85",
             "forward add tcp :8080 web1:80 -q",
             "forward add tcp 203.0.113.10:8080 web1:81",
@@ -211,13 +212,18 @@ fn bad_forwards_are_refused_with_what_to_do() {
             [exit code 6]
             $ fwd forward add tpc :8080 web1:80
             error: Forward forward-1: `tpc` is not a protocol.
-              Use tcp, udp, tcp+udp, icmp or any.
+              Use tcp, udp, tcp+udp, sctp, icmp or any.
               (FWD-E603; fwd explain FWD-E603)
             [exit code 6]
             $ fwd forward add tcp :0 web1:80
             error: Forward forward-1: `0` is not an L4 port.
               L4 ports are numbers from 1 to 65535, or ranges such as 5000-5003.
               (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd forward add sctp :2905 web1
+            error: Forward web1-sctp-2905: `web1` names no L4 port.
+              Name it too, such as web1:2905.
+              (FWD-E613; fwd explain FWD-E613)
             [exit code 6]
             $ fwd forward add tcp :8000-8009 web1:80-85
             error: Forward web1-tcp-8000: it maps 10 L4 ports onto 6.

@@ -210,7 +210,7 @@ fn bad_rules_are_refused_with_what_to_do() {
             [exit code 6]
             $ fwd policy add allow any any nonsense
             error: Policy policy-1: `nonsense` is not a service, and the host's services have no such name.
-              Services are such as tcp/80, udp/5000-5003, icmp, icmp/echo-request, proto/47 or any.
+              Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, proto/47 or any.
               (FWD-E603; fwd explain FWD-E603)
             [exit code 6]
         "#]],

@@ -24,6 +24,7 @@ mod policy;
 mod refusal;
 mod routed;
 mod run;
+mod sctp;
 mod sent;
 mod source;
 mod sweep;

@@ -26,6 +26,7 @@ mod prometheus;
 mod refusals;
 mod restart;
 mod routed;
+mod sctp;
 mod segment;
 mod services;
 mod storm;

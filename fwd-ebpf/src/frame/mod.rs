@@ -70,6 +70,9 @@ pub fn opaque(mut n: usize) -> usize {
     n
 }
 
+/// The `gso_size` of a frame whose segments differ in size (GSO_BY_FRAGS).
+pub const BY_FRAGMENTS: u32 = 0xffff;
+
 /// A frame at a hook.
 pub trait Frame: Copy {
     const HOOK: Hook;
@@ -86,6 +89,8 @@ pub trait Frame: Copy {
     fn segments(self) -> u64;
     /// Bytes of the largest of them, without its L2 to L4 headers; 0: not a GSO frame.
     fn gso_size(self) -> u32;
+    /// Whether every segment of a GSO frame that is cut where its pieces end (SCTP) is within a device's MTU.
+    fn has_short_segments(self, ifindex: u32) -> bool;
     fn ifindex(self) -> u32;
     /// Whether a VLAN tag stands beside the data.
     fn has_vlan_metadata(self) -> bool;

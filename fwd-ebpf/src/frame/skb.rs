@@ -5,8 +5,8 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     helpers::{
-        bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_adjust_room,
-        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_check_mtu, bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
+        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
     },
 };
 use fwd_common::{
@@ -29,6 +29,8 @@ use crate::{
     trace,
 };
 
+/// `BPF_MTU_CHK_SEGS`: each segment, not the frame.
+const BPF_MTU_CHK_SEGS: u64 = 1;
 /// `BPF_ADJ_ROOM_MAC`: room behind the Ethernet header.
 const BPF_ADJ_ROOM_MAC: u32 = 1;
 
@@ -177,6 +179,14 @@ impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
     fn gso_size(self) -> u32 {
         // SAFETY: the context outlives the program's run.
         unsafe { (*self.0).gso_size }
+    }
+    #[inline(always)]
+    fn has_short_segments(self, ifindex: u32) -> bool {
+        // 0: of the frame itself.
+        let mut len = 0;
+        // SAFETY: the context outlives the program's run, and `len` is where the MTU is written.
+        let code = unsafe { bpf_check_mtu(self.0.cast(), ifindex, &mut len, 0, BPF_MTU_CHK_SEGS) };
+        code == 0
     }
     #[inline(always)]
     fn ifindex(self) -> u32 {

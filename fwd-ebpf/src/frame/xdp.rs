@@ -59,6 +59,10 @@ impl Frame for Xdp {
         0
     }
     #[inline(always)]
+    fn has_short_segments(self, _: u32) -> bool {
+        false
+    }
+    #[inline(always)]
     fn ifindex(self) -> u32 {
         // SAFETY: the context outlives the program's run.
         unsafe { (*self.0).ingress_ifindex }

@@ -19,7 +19,7 @@ use crate::{
     maps::{self, Family},
     parse::{self, Kind, Packet},
     report::Ingress,
-    reset,
+    reset, sctp,
 };
 
 /// Some 240 a second.
@@ -50,6 +50,10 @@ where
     let is_single = !ether.dst.is_group() && !packet.key.dst.is_group() && !packet.key.src.is_bad_source();
     let is_message = matches!(packet.kind, Kind::IcmpError | Kind::Neighborhood);
     let is_plain = packet.l4 == parse::l4::<A>();
+    // What the kernel would fill into its quotation, no sum could allow for.
+    if packet.key.proto == IpProto::SCTP && is_plain && sctp::owes_checksum(frame, parse::l4::<A>()) {
+        return false;
+    }
     if !is_single
         || is_message
         || packet.l4 == 0

@@ -10,7 +10,7 @@ use fwd_common::{
 
 use super::flow::Hit;
 use crate::{
-    frame::{Deliver, Hook},
+    frame::{BY_FRAGMENTS, Deliver, Hook},
     maps::Family,
     parse::{self, Packet},
     report, rewrite,
@@ -54,6 +54,7 @@ pub fn check<F: Deliver, A: Family>(frame: F, egress: &Port, flags: u16) -> Resu
     // A redirect of too large a frame would succeed, and the device would drop it without a word.
     let l3_len = match frame.gso_size() {
         0 => frame.len() as usize - parse::L3,
+        BY_FRAGMENTS if frame.has_short_segments(egress.ifindex) => 0,
         segment => parse::l4::<A>() - parse::L3 + 20 + segment as usize,
     };
     if l3_len > egress.mtu as usize { Err(DropReason::PacketTooBig) } else { Ok(()) }

@@ -95,12 +95,13 @@ settings! {
     flow_limit_per_port: u32 = 131_072, Count(16, 4 << 20), "Most flows of a family that one port may own.";
     half_open_limit: u32 = 65_536, Count(16, 4 << 20), "Most flows of a family that nobody has answered yet.";
     half_open_limit_per_port: u32 = 16_384, Count(16, 4 << 20), "Most flows of one port that nobody has answered yet.";
-    tcp_half_open_timeout: u32 = 240, Seconds(1, DAY), "TCP that is not established yet (RFC 5382: at least 4 minutes).";
+    tcp_half_open_timeout: u32 = 240, Seconds(1, DAY), "TCP or SCTP that is not established yet (RFC 5382: at least 4 minutes).";
     tcp_established_timeout: u32 = 7440, Seconds(1, 30 * DAY), "Established TCP (RFC 5382: at least 2 hours and 4 minutes).";
-    tcp_closing_timeout: u32 = 240, Seconds(1, DAY), "TCP after a reset, or a FIN of each side (RFC 5382: at least 4 minutes).";
+    tcp_closing_timeout: u32 = 240, Seconds(1, DAY), "TCP after a reset, or a FIN of each side, and SCTP after an abort or the end of a shutdown (RFC 5382: at least 4 minutes).";
     udp_one_way_timeout: u32 = 120, Seconds(1, DAY), "UDP that was not answered (RFC 4787: at least 2 minutes).";
     udp_timeout: u32 = 300, Seconds(1, DAY), "UDP that was answered (RFC 4787: 5 minutes or more).";
     icmp_timeout: u32 = 60, Seconds(1, DAY), "ICMP queries (RFC 5508: at least 60 seconds).";
+    sctp_timeout: u32 = 210, Seconds(1, DAY), "Established SCTP; its ends send heartbeats every 30 seconds (RFC 9260).";
     other_timeout: u32 = 600, Seconds(1, DAY), "All other protocols.";
     nat_l4_ports: L4Range = L4Range { low: 20_000, high: 32_767 }, L4Ports, "L4 ports for translated flows whose own is taken; kept out of the host's ephemeral ones.";
     midstream_tcp: bool = true, ALLOW_DENY, "Whether TCP without SYN may open a flow, where policy allows it and no socket of the host owns it.";

@@ -109,7 +109,7 @@ impl<'a> Nats<'a> {
             let Some(to) = to else { continue };
             let row = Forward { id: pair.id, port: *port, l4_offset: 0, to, ..Forward::default() };
             let icmp = if *is_ipv4 { IpProto::ICMP } else { IpProto::ICMPV6 };
-            for proto in [IpProto::TCP, IpProto::UDP, icmp] {
+            for proto in [IpProto::TCP, IpProto::UDP, IpProto::SCTP, icmp] {
                 let key = ForwardKey::new(proto, pair.addr.into(), 0);
                 rows.entry((key, ForwardKey::prefix(0))).or_insert(row);
             }

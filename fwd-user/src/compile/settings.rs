@@ -19,6 +19,7 @@ pub(super) fn compile(from: &Settings, has_logged_rules: bool) -> settings::Sett
         (TimeoutClass::UdpEstablished, from.udp_timeout),
         (TimeoutClass::Icmp, from.icmp_timeout),
         (TimeoutClass::Other, from.other_timeout),
+        (TimeoutClass::SctpEstablished, from.sctp_timeout),
     ] {
         timeouts[class as usize] = Tick::ticks_from_secs(secs);
     }

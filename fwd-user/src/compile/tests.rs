@@ -337,7 +337,7 @@ fn translations_reach_the_rows_of_ports_forwards_and_exemptions() {
     assert_eq!(sources("web1"), [(ip("198.51.100.99"), Source::OWN), none]);
     assert_eq!(sources("db1"), [(ip("203.0.113.99"), range), none]);
     let rows: Vec<_> = tables.forwards.iter().filter(|(_, row)| row.id == numbers.nats["one"]).collect();
-    assert_eq!(rows.len(), 3, "TCP, UDP and ICMP");
+    assert_eq!(rows.len(), 4, "TCP, UDP, SCTP and ICMP");
     assert!(rows.iter().all(|((key, bits), row)| {
         (key.addr, *bits, row.to) == (ip("198.51.100.99"), ForwardKey::prefix(0), ip("10.10.0.11"))
     }));

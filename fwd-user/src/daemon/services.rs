@@ -23,7 +23,7 @@ fn parse(text: &str) -> ServiceNames {
         let proto = match proto {
             "tcp" => IpProto::TCP,
             "udp" => IpProto::UDP,
-            "sctp" => IpProto(132),
+            "sctp" => IpProto::SCTP,
             _ => continue,
         };
         let Ok(number) = number.parse() else { continue };

@@ -41,7 +41,8 @@ pub fn probes(seen: &Seen<'_>, forward: &Forward) -> Vec<Probe> {
         return Vec::new();
     }
     let to = |proto: IpProto, addr: IpAddr| Probe { proto, to: (addr, target.l4_ports.low).into() };
-    let protocols = listen.protocols.list().iter();
+    // There is no probe of SCTP, for which this host may have no stack.
+    let protocols = listen.protocols.list().iter().filter(|proto| **proto != IpProto::SCTP);
     protocols.flat_map(|proto| targets(seen, port, listen).into_iter().map(|addr| to(*proto, addr))).collect()
 }
 

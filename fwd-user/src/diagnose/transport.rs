@@ -67,7 +67,11 @@ pub(super) fn denied(seen: &Seen<'_>, forward: &Forward) -> Option<Finding> {
             format!(
                 "Allow it: fwd policy add allow outside port:{} {}/{}.",
                 target.port,
-                if listen.protocols.list()[0] == IpProto::UDP { "udp" } else { "tcp" },
+                match listen.protocols.list()[0] {
+                    IpProto::UDP => "udp",
+                    IpProto::SCTP => "sctp",
+                    _ => "tcp",
+                },
                 target.l4_ports.low
             ),
         ),

@@ -55,7 +55,7 @@ pub enum QueryError {
     Port(String),
     #[error("rule {0} does not exist")]
     Rule(String),
-    #[error("protocol {0} is not tcp, udp, icmp, icmpv6 or a number below 256")]
+    #[error("protocol {0} is not tcp, udp, sctp, icmp, icmpv6 or a number below 256")]
     Protocol(String),
     #[error("drop reason {0} does not exist")]
     Reason(String),

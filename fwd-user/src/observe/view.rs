@@ -101,6 +101,7 @@ pub fn protocol(proto: IpProto) -> String {
     match proto {
         IpProto::TCP => "tcp".to_owned(),
         IpProto::UDP => "udp".to_owned(),
+        IpProto::SCTP => "sctp".to_owned(),
         IpProto::ICMP => "icmp".to_owned(),
         IpProto::ICMPV6 => "icmpv6".to_owned(),
         IpProto(number) => number.to_string(),
@@ -112,6 +113,7 @@ pub fn parse_protocol(name: &str) -> Option<IpProto> {
     match name {
         "tcp" => Some(IpProto::TCP),
         "udp" => Some(IpProto::UDP),
+        "sctp" => Some(IpProto::SCTP),
         "icmp" => Some(IpProto::ICMP),
         "icmpv6" => Some(IpProto::ICMPV6),
         number => number.parse().ok().map(IpProto),

@@ -69,7 +69,7 @@ impl Packet {
     #[must_use]
     pub fn from_l4(self, number: u16) -> Self {
         self.change(|ip| match &mut ip.l4 {
-            L4::Tcp { source, .. } | L4::Udp { source, .. } => *source = number,
+            L4::Tcp { source, .. } | L4::Udp { source, .. } | L4::Sctp { source, .. } => *source = number,
             L4::Icmp { rest, .. } => rest[..2].copy_from_slice(&number.to_be_bytes()),
             L4::Other { .. } => panic!("this packet has no L4 port"),
         })
@@ -79,7 +79,9 @@ impl Packet {
     #[must_use]
     pub fn to_l4(self, number: u16) -> Self {
         self.change(|ip| match &mut ip.l4 {
-            L4::Tcp { destination, .. } | L4::Udp { destination, .. } => *destination = number,
+            L4::Tcp { destination, .. } | L4::Udp { destination, .. } | L4::Sctp { destination, .. } => {
+                *destination = number;
+            }
             L4::Icmp { .. } | L4::Other { .. } => panic!("this packet has no L4 port"),
         })
     }

@@ -1,4 +1,4 @@
-//! Bytes from a [`Packet`]: headers, lengths, checksums (RFC 1071), fragments, and the faults asked for.
+//! Bytes from a [`Packet`]: headers, lengths, checksums (RFC 1071; SCTP: RFC 9260, appendix A), fragments, and the faults asked for.
 
 use std::net::IpAddr;
 
@@ -15,6 +15,17 @@ pub fn checksum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !u16::try_from(sum).expect("the carry was folded in after every addition")
+}
+
+/// SCTP's checksum of `bytes`, in which it is zero: a CRC-32c, bit by bit.
+#[must_use]
+pub fn sctp_checksum(bytes: &[u8]) -> u32 {
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
+        let bit = |crc: u32, _| if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ POLYNOMIAL };
+        (0..8).fold(crc ^ u32::from(*byte), bit)
+    });
+    !crc
 }
 
 impl Packet {
@@ -87,6 +98,7 @@ impl Ip {
         match self.l4 {
             L4::Tcp { .. } => ip_number::TCP.0,
             L4::Udp { .. } => ip_number::UDP.0,
+            L4::Sctp { .. } => ip_number::SCTP.0,
             L4::Icmp { .. } if self.source.is_ipv4() => ip_number::ICMP.0,
             L4::Icmp { .. } => ip_number::IPV6_ICMP.0,
             L4::Other { protocol } => protocol,
@@ -169,6 +181,7 @@ impl Ip {
             L4::Tcp { .. } => 16,
             L4::Udp { .. } => 6,
             L4::Icmp { .. } => 2,
+            L4::Sctp { .. } => return self.sctp_bytes(bytes),
             L4::Other { .. } => return bytes,
         };
         let mut summed = match self.l4 {
@@ -189,6 +202,16 @@ impl Ip {
                 Fault::Version(_) | Fault::HeaderWords(_) | Fault::IpLength(_) | Fault::IpChecksum(_) => {}
             }
         }
+        bytes
+    }
+
+    fn sctp_bytes(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let fault = self.faults.iter().find_map(|fault| match *fault {
+            Fault::L4Checksum(sum) => Some(u32::from(sum)),
+            _ => None,
+        });
+        let sum = fault.unwrap_or_else(|| sctp_checksum(&bytes));
+        bytes[8..12].copy_from_slice(&sum.to_le_bytes());
         bytes
     }
 
@@ -215,6 +238,12 @@ impl Ip {
             L4::Icmp { kind, code, rest } => {
                 bytes.extend([*kind, *code, 0, 0]);
                 bytes.extend(rest);
+            }
+            L4::Sctp { source, destination, tag } => {
+                bytes.extend(source.to_be_bytes());
+                bytes.extend(destination.to_be_bytes());
+                bytes.extend(tag.to_be_bytes());
+                bytes.extend([0; 4]);
             }
             L4::Other { .. } => {}
         }

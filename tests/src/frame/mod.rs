@@ -14,7 +14,7 @@ mod render;
 #[cfg(test)]
 mod tests;
 
-pub use encode::{checksum, header_end};
+pub use encode::{checksum, header_end, sctp_checksum};
 pub use mac::Mac;
 pub use neighbor::NdOption;
 pub use packet::{ACK, FIN, PSH, RST, SYN, URG};

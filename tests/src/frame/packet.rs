@@ -157,6 +157,12 @@ pub enum L4 {
         source: u16,
         destination: u16,
     },
+    /// Chunks are the payload.
+    Sctp {
+        source: u16,
+        destination: u16,
+        tag: u32,
+    },
     /// ICMP or ICMPv6, by the addresses' family; `rest` is bytes 4 to 7 (for an echo: id and sequence).
     Icmp {
         kind: u8,
@@ -178,6 +184,7 @@ pub enum Fault {
     /// The IPv4 total length or the IPv6 payload length.
     IpLength(u16),
     IpChecksum(u16),
+    /// Of SCTP the lower half, the upper one being zero.
     L4Checksum(u16),
     UdpLength(u16),
     /// The TCP header length in 32-bit words.
@@ -209,6 +216,13 @@ impl Packet {
     pub fn udp(source: impl Into<End>, destination: impl Into<End>) -> Self {
         let (End(from), End(to)) = (source.into(), destination.into());
         Self::ip(from.ip(), to.ip(), L4::Udp { source: from.port(), destination: to.port() })
+    }
+
+    /// An SCTP packet of one chunk without content; see [`Packet::payload`].
+    pub fn sctp(source: impl Into<End>, destination: impl Into<End>, chunk: u8) -> Self {
+        let (End(from), End(to)) = (source.into(), destination.into());
+        let l4 = L4::Sctp { source: from.port(), destination: to.port(), tag: 0x0102_0304 };
+        Self::ip(from.ip(), to.ip(), l4).payload([chunk, 0, 0, 4])
     }
 
     /// An echo request of the addresses' family.

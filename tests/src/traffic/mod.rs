@@ -7,6 +7,7 @@ mod dhcp;
 mod dns;
 mod ping;
 mod probe;
+mod sctp;
 mod service;
 
 pub use bulk::{BulkSource, Transfer};
@@ -14,4 +15,5 @@ pub use dhcp::{Leased, lease};
 pub use dns::resolve;
 pub use ping::ping;
 pub use probe::{Probe, ProbeReport};
+pub use sctp::{ask_sctp, sctp_whoami};
 pub use service::{Service, ask_udp, http_get, http_whoami, udp_whoami};

@@ -16,9 +16,10 @@ pub enum Protocols {
     Tcp,
     Udp,
     TcpAndUdp,
+    Sctp,
     /// Pings: it has no L4 ports.
     Icmp,
-    /// All that has an L4 port, and pings.
+    /// TCP, UDP and pings: the host's sockets of SCTP cannot be seen.
     Any,
 }
 
@@ -28,6 +29,7 @@ impl Protocols {
             Self::Tcp => &[IpProto::TCP],
             Self::Udp => &[IpProto::UDP],
             Self::TcpAndUdp => &[IpProto::TCP, IpProto::UDP],
+            Self::Sctp => &[IpProto::SCTP],
             Self::Icmp => &[IpProto::ICMP, IpProto::ICMPV6],
             Self::Any => &[IpProto::TCP, IpProto::UDP, IpProto::ICMP, IpProto::ICMPV6],
         }
@@ -40,6 +42,7 @@ impl fmt::Display for Protocols {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::TcpAndUdp => "tcp+udp",
+            Self::Sctp => "sctp",
             Self::Icmp => "icmp",
             Self::Any => "any",
         })
@@ -54,15 +57,12 @@ impl FromStr for Protocols {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "tcp+udp" | "udp+tcp" => Ok(Self::TcpAndUdp),
+            "sctp" => Ok(Self::Sctp),
             "icmp" => Ok(Self::Icmp),
             "any" => Ok(Self::Any),
-            "sctp" => Err(TextError::unsupported(
-                format!("forwards of {text} are not built yet"),
-                "Use tcp, udp, tcp+udp, icmp or any.",
-            )),
             _ => Err(TextError::new(
                 format!("`{text}` is not a protocol"),
-                "Use tcp, udp, tcp+udp, icmp or any.",
+                "Use tcp, udp, tcp+udp, sctp, icmp or any.",
             )),
         }
     }
@@ -227,6 +227,7 @@ mod tests {
             "tcp:[fe80::1]",
             "icmp:203.0.113.10",
             "any:*",
+            "sctp:203.0.113.10:2905",
         ] {
             assert_eq!(text.parse::<Listen>().map(|l| l.to_string()).as_deref(), Ok(text));
         }
@@ -268,7 +269,6 @@ mod tests {
         assert_eq!(message("any:web1"), "`web1` is not an L4 port");
         assert_eq!(message("any:"), "`` is not an L4 port");
         assert_eq!(message("any:127.0.0.1"), "a forward cannot listen on 127.0.0.1");
-        assert!("sctp:9".parse::<Listen>().expect_err("sctp").is_unsupported);
     }
 
     #[test]

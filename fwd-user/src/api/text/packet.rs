@@ -47,7 +47,6 @@ const EXAMPLE: &str = "Packets are such as `tcp 10.0.0.5:40000 > 10.0.0.9:443 sy
     `icmp 10.0.0.5 > 10.0.0.9 echo-request`, `proto/47 10.0.0.5 > 10.0.0.9`, or `frame` and hexadecimal bytes.";
 const FLAGS: [(&str, u8); 6] =
     [("fin", 0x01), ("syn", 0x02), ("rst", 0x04), ("psh", 0x08), ("ack", 0x10), ("urg", 0x20)];
-const SCTP: IpProto = IpProto(132);
 /// A hop limit that most hosts start with.
 const TTL: u8 = 64;
 
@@ -65,7 +64,7 @@ impl FromStr for PacketText {
         else {
             return Err(TextError::new(format!("`{text}` is not PROTOCOL SOURCE > DESTINATION"), EXAMPLE));
         };
-        let has_ports = matches!(proto, IpProto::TCP | IpProto::UDP | SCTP);
+        let has_ports = matches!(proto, IpProto::TCP | IpProto::UDP | IpProto::SCTP);
         let ((source, sport), (destination, dport)) = (end(source, has_ports)?, end(destination, has_ports)?);
         if source.is_ipv4() != destination.is_ipv4() {
             return Err(TextError::new(
@@ -160,7 +159,7 @@ fn protocol(text: &str) -> Result<IpProto, TextError> {
     let known = match text {
         "tcp" => Some(IpProto::TCP),
         "udp" => Some(IpProto::UDP),
-        "sctp" => Some(SCTP),
+        "sctp" => Some(IpProto::SCTP),
         "icmp" => Some(IpProto::ICMP),
         "icmpv6" => Some(IpProto::ICMPV6),
         _ => text.strip_prefix("proto/").and_then(of_number),

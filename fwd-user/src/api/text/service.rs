@@ -16,7 +16,7 @@ pub type ServiceNames = BTreeMap<String, Vec<(IpProto, u16)>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     Any,
-    /// L4 ports of TCP or UDP, first and last.
+    /// L4 ports of TCP, UDP or SCTP, first and last.
     L4 {
         proto: IpProto,
         low: u16,
@@ -83,7 +83,11 @@ impl fmt::Display for Service {
         match self {
             Self::Any => f.write_str("any"),
             Self::L4 { proto, low, high } => {
-                let name = if *proto == IpProto::TCP { "tcp" } else { "udp" };
+                let name = match *proto {
+                    IpProto::TCP => "tcp",
+                    IpProto::SCTP => "sctp",
+                    _ => "udp",
+                };
                 write!(f, "{name}/{}", show_l4_range(L4Range { low: *low, high: *high }))
             }
             Self::Icmp => f.write_str("icmp"),
@@ -101,20 +105,16 @@ impl FromStr for Service {
         match text.split_once('/') {
             None if text == "any" => Ok(Self::Any),
             None if text == "icmp" => Ok(Self::Icmp),
-            None if matches!(text, "tcp" | "udp") => {
-                let proto = if text == "tcp" { IpProto::TCP } else { IpProto::UDP };
-                Ok(Self::Proto(proto))
-            }
+            None if text == "tcp" => Ok(Self::Proto(IpProto::TCP)),
+            None if text == "udp" => Ok(Self::Proto(IpProto::UDP)),
+            None if text == "sctp" => Ok(Self::Proto(IpProto::SCTP)),
             None => Err(TextError::new(
                 format!("`{text}` is not a service, and the host's services have no such name"),
-                "Services are such as tcp/80, udp/5000-5003, icmp, icmp/echo-request, proto/47 or any.",
+                "Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, proto/47 or any.",
             )),
             Some(("tcp", range)) => l4(IpProto::TCP, range),
             Some(("udp", range)) => l4(IpProto::UDP, range),
-            Some(("sctp", _)) => Err(TextError::unsupported(
-                "L4 ports of SCTP are not looked at yet".to_owned(),
-                "Use proto/132 for all of SCTP.",
-            )),
+            Some(("sctp", range)) => l4(IpProto::SCTP, range),
             Some(("icmp", name)) => {
                 MESSAGES.iter().position(|m| m.0 == name).map(Self::IcmpMessage).ok_or_else(|| {
                     TextError::new(
@@ -134,7 +134,7 @@ impl FromStr for Service {
             }
             Some((proto, _)) => Err(TextError::new(
                 format!("`{proto}` is not a protocol that rules know"),
-                "Services are such as tcp/80, udp/5000-5003, icmp, icmp/echo-request, proto/47 or any.",
+                "Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, proto/47 or any.",
             )),
         }
     }
@@ -146,10 +146,12 @@ mod tests {
 
     #[test]
     fn services_print_as_they_were_read() {
-        for text in ["any", "tcp/80", "udp/5000-5003", "icmp", "icmp/echo-request", "proto/47"] {
+        for text in ["any", "tcp/80", "udp/5000-5003", "sctp/9", "icmp", "icmp/echo-request", "proto/47"] {
             assert_eq!(text.parse::<Service>().map(|s| s.to_string()).as_deref(), Ok(text));
         }
-        assert_eq!("tcp".parse::<Service>(), Ok(Service::Proto(IpProto::TCP)));
+        for (text, proto) in [("tcp", IpProto::TCP), ("udp", IpProto::UDP), ("sctp", IpProto::SCTP)] {
+            assert_eq!(text.parse::<Service>(), Ok(Service::Proto(proto)));
+        }
     }
 
     #[test]
@@ -177,9 +179,10 @@ mod tests {
     #[test]
     fn wrong_services_say_what_is_wrong() {
         let error = |text: &str| text.parse::<Service>().expect_err(text);
-        for text in ["", "tpc/80", "tcp/", "tcp/0", "icmp/9", "proto/256", "proto/x", "any/80"] {
+        for text in
+            ["", "tpc/80", "tcp/", "tcp/0", "sctp/", "sctp/65536", "icmp/9", "proto/256", "proto/x", "any/80"]
+        {
             assert!(!error(text).is_unsupported, "{text}");
         }
-        assert!(error("sctp/9").is_unsupported);
     }
 }

@@ -17,7 +17,6 @@ use crate::{api::text::IpPacket, datapath::Key};
 
 const FLAGS: [(&str, u8); 6] =
     [("syn", 0x02), ("ack", 0x10), ("fin", 0x01), ("rst", 0x04), ("psh", 0x08), ("urg", 0x20)];
-const SCTP: IpProto = IpProto(132);
 /// What those protocols have at least of which nothing else is known.
 const LEAST: usize = 8;
 
@@ -50,9 +49,10 @@ fn encode_with(packet: &IpPacket, (from, to): (Mac, Mac), payload: usize) -> Vec
         IpProto::UDP => ip.udp(sport, dport).write(&mut frame, &data),
         IpProto::ICMP => ip.icmpv4_raw(kind, code, echo).write(&mut frame, &data),
         IpProto::ICMPV6 => ip.icmpv6_raw(kind, code, echo).write(&mut frame, &data),
-        SCTP => {
-            // Ports, tag and checksum.
-            let head = [&sport.to_be_bytes()[..], &dport.to_be_bytes(), &[0; 8], &data].concat();
+        IpProto::SCTP => {
+            // Ports, tag and checksum, and the beginning of INIT.
+            let head =
+                [&sport.to_be_bytes()[..], &dport.to_be_bytes(), &[0; 8], &[1, 0, 0, 4], &data].concat();
             ip.write(&mut frame, IpNumber(proto.0), &head)
         }
         _ => ip.write(&mut frame, IpNumber(proto.0), &[&[0; LEAST][..], &data].concat()),
@@ -189,6 +189,10 @@ impl Heads {
             Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_)) => {
                 plain.icmp(packet.ip_payload()?.payload)
             }
+            None if plain.proto == IpProto::SCTP => match *packet.ip_payload()?.payload {
+                [a, b, c, d, ..] => plain.between(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+                _ => plain,
+            },
             _ => plain,
         })
     }
@@ -220,7 +224,7 @@ impl Heads {
         let l4 = packet.ip_payload().map(|ip| ip.payload).filter(|l4| l4.len() >= 8)?;
         let word = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
         let (sport, dport) = match (IpProto(proto), l4[0]) {
-            (IpProto::TCP | IpProto::UDP, _) => (word(0), word(2)),
+            (IpProto::TCP | IpProto::UDP | IpProto::SCTP, _) => (word(0), word(2)),
             (IpProto::ICMP, icmp::ECHO_REQUEST) | (IpProto::ICMPV6, icmpv6::ECHO_REQUEST) => (word(4), 0),
             (IpProto::ICMP, icmp::ECHO_REPLY) | (IpProto::ICMPV6, icmpv6::ECHO_REPLY) => (0, word(4)),
             _ => (0, 0),

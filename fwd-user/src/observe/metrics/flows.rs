@@ -16,9 +16,9 @@ use crate::{
 use super::{Source, families::Families, labels, table};
 
 /// Protocols that are there from zero, by family.
-const PROTOCOLS: [(&str, [IpProto; 3]); 2] = [
-    (V4::NAME, [IpProto::TCP, IpProto::UDP, IpProto::ICMP]),
-    (V6::NAME, [IpProto::TCP, IpProto::UDP, IpProto::ICMPV6]),
+const PROTOCOLS: [(&str, [IpProto; 4]); 2] = [
+    (V4::NAME, [IpProto::TCP, IpProto::UDP, IpProto::SCTP, IpProto::ICMP]),
+    (V6::NAME, [IpProto::TCP, IpProto::UDP, IpProto::SCTP, IpProto::ICMPV6]),
 ];
 
 pub fn fill(out: &mut Families, source: &Source<'_>) {
