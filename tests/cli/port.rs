@@ -66,8 +66,8 @@ fn a_port_is_added_shown_changed_and_deleted() {
             $ fwd port show web1 -o name
             web1
             $ fwd port list -o csv
-            NAME,DEVICE,NETWORK,MAC,IPS,HOOK,STATE,LABELS,CONFIGURED-HOOK,TRUST,FLOWS,REASON
-            web1,tap0,vmnat,52:54:00:00:00:11,"10.10.0.12,10.10.0.13",tcx,ready,role=web,auto,yes,0,"The tap has a vnet header, so its guest may send GSO frames, which XDP cannot carry."
+            NAME,DEVICE,NETWORK,MAC,IPS,HOOK,STATE,LIBVIRT,LABELS,CONFIGURED-HOOK,TRUST,FLOWS,REASON
+            web1,tap0,vmnat,52:54:00:00:00:11,"10.10.0.12,10.10.0.13",tcx,ready,-,role=web,auto,yes,0,"The tap has a vnet header, so its guest may send GSO frames, which XDP cannot carry."
             $ fwd port delete web1
             Deleted port web1 (revision 4).
             $ fwd port list -o name
@@ -163,7 +163,7 @@ fn bad_ports_are_refused_with_what_to_do() {
             error: the following required arguments were not provided:
               --device <DEVICE>
 
-            Usage: fwd port add --device <DEVICE> --network <NETWORK> --socket <PATH> <NAME>
+            Usage: fwd port add --network <NETWORK> --socket <PATH> --device <DEVICE> <NAME>
 
             For more information, try '--help'.
             [exit code 2]
@@ -188,6 +188,96 @@ fn bad_ports_are_refused_with_what_to_do() {
               Release it: ip link set tap9 nomaster; or use br0 itself as the uplink.
               (FWD-E505; fwd explain FWD-E505)
             [exit code 5]
+        "#]],
+    );
+}
+
+#[test]
+fn a_port_may_follow_a_domain_of_libvirt() {
+    check(
+        &[
+            "network add a --mode nat --subnet 10.0.0.0/24 --uplink eth0",
+            "port add web1 --libvirt web --network a",
+            "port add web2 --libvirt web/0 --network a",
+            "port add web2 --libvirt web/x --network a",
+            "port add web2 --libvirt web/1 --device tap1 --network a",
+            "port add web2 --network a",
+            "port list -o wide",
+            "port set web1 --device tap0",
+            "port set web1 --libvirt web/1",
+            "config show",
+        ],
+        expect![[r#"
+            $ fwd network add a --mode nat --subnet 10.0.0.0/24 --uplink eth0
+            Added uplink eth0, network a (revision 1).
+            $ fwd port add web1 --libvirt web --network a
+            Added port web1 (revision 2).
+            $ fwd port add web2 --libvirt web/0 --network a
+            error: Port web2: interface web/0 of libvirt is already used by port web1.
+              Give it another interface, or remove it there first.
+              (FWD-E611; fwd explain FWD-E611)
+            [exit code 6]
+            $ fwd port add web2 --libvirt web/x --network a
+            error: Port web2: `web/x` is not an interface of a libvirt domain.
+              Write DOMAIN or DOMAIN/N, as web1 or web1/1: N counts its interfaces from 0.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd port add web2 --libvirt web/1 --device tap1 --network a
+            error: the argument '--libvirt <DOMAIN[/N]>' cannot be used with '--device <DEVICE>'
+
+            Usage: fwd port add --network <NETWORK> --libvirt <DOMAIN[/N]> --socket <PATH> <NAME>
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd port add web2 --network a
+            error: the following required arguments were not provided:
+              --device <DEVICE>
+
+            Usage: fwd port add --network <NETWORK> --socket <PATH> --device <DEVICE> <NAME>
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd port list -o wide
+            NAME  DEVICE  NETWORK  MAC  IPS  HOOK  STATE    LIBVIRT  LABELS  CONFIGURED-HOOK  TRUST  FLOWS  REASON
+            web1  -       a        -    -    -     pending  web      -       auto             no     0      There is no device yet.
+            $ fwd port set web1 --device tap0
+            Changed port web1 (revision 3).
+            $ fwd port set web1 --libvirt web/1
+            Changed port web1 (revision 4).
+            $ fwd config show
+            api: fwd/v1
+            settings: {}
+            uplinks:
+              - device: eth0
+                hook: auto
+            networks:
+              - name: a
+                mode: nat
+                subnets:
+                  - 10.0.0.0/24
+                gateways: []
+                uplink: eth0
+                dhcp: ~
+                dns: ~
+                mtu: 1500
+                default_policy: open
+                private: false
+                isolate_ports: false
+            ports:
+              - name: web1
+                libvirt: web/1
+                network: a
+                mac: ~
+                ips: []
+                allow_addresses: []
+                labels: {}
+                hook: auto
+                trust: false
+            forwards: []
+            nats: []
+            groups: []
+            sets: []
+            policies: []
         "#]],
     );
 }

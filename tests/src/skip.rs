@@ -100,6 +100,15 @@ pub fn dnsmasq() -> Result<(), String> {
     program("busybox", "busybox-static")
 }
 
+/// libvirt with its driver for QEMU.
+///
+/// # Errors
+/// With the reason and the remedy.
+pub fn libvirt() -> Result<(), String> {
+    program("libvirtd", "libvirt-daemon, libvirt-daemon-driver-qemu")?;
+    program("virsh", "libvirt-clients")
+}
+
 /// A routing daemon.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ mod fragment;
 mod host;
 mod isolation;
 mod liars;
+mod libvirt;
 mod modes;
 mod nat;
 mod policy;

@@ -2,6 +2,7 @@
 
 mod forward;
 mod kernel;
+mod libvirt;
 mod network;
 mod offload;
 mod services;

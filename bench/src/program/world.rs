@@ -324,8 +324,6 @@ fn inventory() -> Inventory {
             .iter()
             .map(|(name, index)| ("vmnat".to_owned(), device(name, *index)))
             .collect(),
-        learnt: Vec::new(),
-        clock_began: 0,
-        served: Default::default(),
+        ..Inventory::default()
     }
 }

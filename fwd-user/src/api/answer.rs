@@ -163,6 +163,7 @@ pub struct DaemonOptions {
     pub socket: String,
     pub state_dir: String,
     pub bpffs: String,
+    pub libvirt: String,
     pub metrics: String,
     pub datapath_log: String,
 }

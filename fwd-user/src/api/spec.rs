@@ -161,7 +161,12 @@ pub fn host_port_name(network: &str) -> String {
 #[serde(deny_unknown_fields)]
 pub struct Port {
     pub name: String,
+    /// The interface; left out where `libvirt` names it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device: String,
+    /// `DOMAIN[/N]`: the N-th interface of a domain of libvirt, from 0, whatever its name is while the domain runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libvirt: Option<String>,
     pub network: String,
     /// Left out: the first one seen, until the device goes.
     #[serde(default)]

@@ -132,7 +132,11 @@ impl Path {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortStatus {
     pub name: String,
-    pub device: String,
+    /// Null while the domain that has it does not run.
+    pub device: Option<String>,
+    /// A VM port's interface of a libvirt domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libvirt: Option<String>,
     pub network: Option<String>,
     /// The configured one, or the one seen.
     pub mac: Option<String>,

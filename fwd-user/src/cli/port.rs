@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use clap::{ArgAction, Args, Subcommand};
 use ipnet::IpNet;
+use serde_json::Value;
 
 use super::{
     args::{Delete, Name, WriteArgs},
@@ -24,6 +25,7 @@ const COLUMNS: &[Column] = &[
     column("IPS", "/ips"),
     column("HOOK", "/hook"),
     column("STATE", "/state"),
+    wide("LIBVIRT", "/libvirt"),
     wide("LABELS", "/labels"),
     wide("CONFIGURED-HOOK", "/configured_hook"),
     wide("TRUST", "/trust"),
@@ -50,12 +52,15 @@ pub enum Verb {
 pub struct Add {
     name: String,
     /// The tap or veth of the VM
-    #[arg(long)]
-    device: String,
+    #[arg(long, required_unless_present = "libvirt")]
+    device: Option<String>,
+    /// The N-th interface of a domain of libvirt, from 0 [default: the first], whatever its device is called
+    #[arg(long, value_name = "DOMAIN[/N]", conflicts_with = "device")]
+    libvirt: Option<String>,
     /// The network that it belongs to
     #[arg(long)]
     network: String,
-    /// The guest's MAC [default: the first one seen, until the device goes]
+    /// The guest's MAC [default: the one that its domain gives it, else the first one seen, until the device goes]
     #[arg(long)]
     mac: Option<String>,
     /// An address of the guest; repeatable [default: those seen]
@@ -83,9 +88,12 @@ pub struct Add {
 #[derive(Debug, Args)]
 pub struct Set {
     name: String,
-    /// The tap or veth of the VM
+    /// The tap or veth of the VM, in place of a domain's interface
     #[arg(long)]
     device: Option<String>,
+    /// The N-th interface of a domain of libvirt, from 0 [default: the first], in place of a device
+    #[arg(long, value_name = "DOMAIN[/N]", conflicts_with = "device")]
+    libvirt: Option<String>,
     /// The network that it belongs to
     #[arg(long)]
     network: Option<String>,
@@ -127,7 +135,8 @@ impl Add {
     async fn run(self, session: &Session) -> Answered {
         let port = Port {
             name: self.name,
-            device: self.device,
+            device: self.device.unwrap_or_default(),
+            libvirt: self.libvirt,
             network: self.network,
             mac: self.mac,
             ips: self.ips,
@@ -142,8 +151,15 @@ impl Add {
 
 impl Set {
     async fn run(self, session: &Session) -> Answered {
+        // One takes the other's place.
+        let (device, libvirt) = match (self.device, self.libvirt) {
+            (Some(device), _) => (Some(Value::from(device)), Some(Value::Null)),
+            (None, Some(nic)) => (Some(Value::Null), Some(Value::from(nic))),
+            (None, None) => (None, None),
+        };
         let patch = Patch::default()
-            .field("device", self.device)
+            .field("device", device)
+            .field("libvirt", libvirt)
             .field("network", self.network)
             .field("mac", self.mac)
             .field("ips", self.ips)

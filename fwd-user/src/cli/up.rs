@@ -14,7 +14,9 @@ use crate::{
         answer::{DaemonOptions, DaemonStatus},
         error::{ApiError, Code},
     },
-    daemon::{self, DEFAULT_BPFFS, DEFAULT_STATE_DIR, DatapathKind, LogLevel, Metrics, Options},
+    daemon::{
+        self, DEFAULT_BPFFS, DEFAULT_LIBVIRT, DEFAULT_STATE_DIR, DatapathKind, LogLevel, Metrics, Options,
+    },
 };
 
 #[derive(Clone, Debug, Args)]
@@ -33,6 +35,9 @@ pub struct Up {
     /// Where /metrics is served; must be a loopback address
     #[arg(long, value_name = "ADDR:L4PORT|off", default_value = "127.0.0.1:9465")]
     metrics: Metrics,
+    /// Where libvirt keeps the state of its running domains
+    #[arg(long, env = "FWD_LIBVIRT", value_name = "DIR", default_value = DEFAULT_LIBVIRT)]
+    libvirt: PathBuf,
     /// Where rows are written
     #[arg(long, hide = true, value_enum, default_value_t)]
     datapath: DatapathKind,
@@ -78,6 +83,7 @@ impl Up {
             bpffs: self.instance.bpffs.clone(),
             metrics: self.metrics,
             datapath: self.datapath,
+            libvirt: self.libvirt.clone(),
             datapath_log: self.datapath_log,
             inventory: self.inventory.clone(),
             config: self.config.clone(),

@@ -8,7 +8,6 @@ use fwd_common::{id::PortId, port::PortKind};
 use super::{
     World,
     hook::{Choice, choose},
-    world::VmPort,
 };
 use crate::{
     api::{
@@ -48,9 +47,15 @@ pub struct Programs {
 /// All ports of the host.
 pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
     let mut all = BTreeMap::new();
-    for VmPort { id, port, .. } in &world.ports {
-        let names = (port.name.clone(), port.device.clone());
-        all.insert(*id, of_device(PortKind::Vm, names, world.device(&port.device), port.hook));
+    for vm in &world.ports {
+        let port = match (vm.device, &vm.port.libvirt) {
+            (Some(device), _) => {
+                let names = (vm.port.name.clone(), device.to_owned());
+                of_device(PortKind::Vm, names, world.device_of(vm), vm.port.hook)
+            }
+            (None, nic) => without_tap(&vm.port.name, nic.as_deref().unwrap_or_default()),
+        };
+        all.insert(vm.id, port);
     }
     for (id, uplink, _) in world.uplinks() {
         let names = (uplink.device.clone(), uplink.device.clone());
@@ -110,6 +115,14 @@ fn of_device(
         state_reason,
         programs: Programs { xdp: hook == Hook::Xdp, ingress: true, egress: kind == PortKind::Uplink },
     }
+}
+
+/// A port of a domain that does not run, or whose interface has none on this host.
+fn without_tap(name: &str, nic: &str) -> Attachment {
+    let domain = nic.split('/').next().unwrap_or(nic);
+    let reason =
+        format!("Domain {domain} of libvirt has no such interface now. Start it: virsh start {domain}.");
+    without_device(PortKind::Vm, (name.to_owned(), String::new()), ObjectState::Pending, reason)
 }
 
 fn without_device(

@@ -16,7 +16,7 @@ use super::{
     world::{VmPort, is_link_local},
 };
 use crate::api::{
-    spec::{self, Port},
+    spec,
     status::ObjectState,
     text::{Listen, Moment, Target},
 };
@@ -86,7 +86,8 @@ fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
     let invalid = || format!("Forward {} was accepted by another version of fwd.", forward.name);
     let listen: Listen = forward.listen.parse().map_err(|_| invalid())?;
     let target: Target = forward.to.parse().map_err(|_| invalid())?;
-    let VmPort { id: port_id, port, .. } = *world.port(&target.port).ok_or_else(invalid)?;
+    let vm = world.port(&target.port).ok_or_else(invalid)?;
+    let VmPort { id: port_id, port, .. } = *vm;
     let id = world.numbers.forwards.get(&forward.name).copied().ok_or_else(invalid)?;
     let addresses = world.addresses(port_id, port);
     if addresses.is_empty() {
@@ -102,7 +103,7 @@ fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
             None => format!("No uplink has an address of a family that port {} has.", port.name),
         });
     }
-    let waits = waits_for(world, port_id, port);
+    let waits = waits_for(world, vm);
     let expires_ns = forward.expires.as_ref().map_or(0, |text| expires_ns(world, text));
     let limited = if forward.from.is_empty() { 0 } else { flag::LIMITED };
     let flags = limited | if listen.is_whole() { flag::WHOLE } else { 0 };
@@ -130,11 +131,12 @@ fn outside_addresses(world: &World<'_>) -> Vec<IpAddr> {
     addresses.filter(|addr| !is_link_local(*addr) && !addr.is_loopback()).collect()
 }
 
-fn waits_for(world: &World<'_>, id: PortId, port: &Port) -> Option<String> {
-    if world.mac(id, port).is_none() {
+fn waits_for<'a>(world: &World<'a>, vm: &VmPort<'a>) -> Option<String> {
+    let port = vm.port;
+    if world.mac(vm).is_none() {
         return Some(format!("The MAC of port {} is not known yet.", port.name));
     }
-    world.device(&port.device).is_none().then(|| format!("Port {} has no device yet.", port.name))
+    world.device_of(vm).is_none().then(|| format!("Port {} has no device yet.", port.name))
 }
 
 impl Planned {

@@ -17,6 +17,7 @@ mod policies;
 mod ports;
 mod settings;
 mod tables;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -37,6 +38,7 @@ use nats::Nats;
 pub use networks::gateway_mac;
 pub use policies::{Applied, Policies, Question, about, implicit_services};
 pub use tables::Tables;
+pub use tap::{device_name, given_mac};
 use world::World;
 
 /// What compiling came to.

@@ -141,7 +141,7 @@ fn waits_for(world: &World<'_>, nat: &Nat) -> Option<String> {
     if target(world, vm, pair.addr.is_ipv4()).is_none() {
         return Some(format!("The address of port {} is not known yet.", vm.port.name));
     }
-    world.mac(vm.id, vm.port).is_none().then(|| format!("The MAC of port {} is not known yet.", vm.port.name))
+    world.mac(vm).is_none().then(|| format!("The MAC of port {} is not known yet.", vm.port.name))
 }
 
 fn target(world: &World<'_>, vm: &VmPort<'_>, is_ipv4: bool) -> Option<Ip> {

@@ -15,17 +15,13 @@ use fwd_common::{
 };
 use ipnet::IpNet;
 
-use super::{
-    World,
-    world::{VmPort, configured_mac},
-};
-use crate::api::spec::Port;
+use super::{World, world::VmPort};
 
 /// Rows of configured and of leased addresses whose port's MAC is known.
 pub(super) fn compile(world: &World<'_>) -> BTreeMap<NetworkAddress, Neighbor> {
     let mut rows = BTreeMap::new();
-    for VmPort { id, port, network_id, .. } in &world.ports {
-        let Some(mac) = world.mac(*id, port) else { continue };
+    for vm @ VmPort { id, port, network_id, .. } in &world.ports {
+        let Some(mac) = world.mac(vm) else { continue };
         for addr in port.ips.iter().chain(world.leased(*id)) {
             let key = NetworkAddress { addr: (*addr).into(), network: *network_id, _pad: 0 };
             rows.insert(key, Neighbor { port: *id, mac, flags: 0, _pad: 0 });
@@ -36,13 +32,14 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<NetworkAddress, Neighbor> {
 
 /// What a port may send from beside what `NEIGHBORS` says: what it was allowed, and its own addresses
 /// while its MAC is not known.
-fn allowed(port: &Port) -> impl Iterator<Item = IpNet> {
-    let own: &[IpAddr] = if configured_mac(port).is_some() { &[] } else { &port.ips };
+fn allowed<'a>(vm: &VmPort<'a>) -> impl Iterator<Item = IpNet> + use<'a> {
+    let port = vm.port;
+    let own: &[IpAddr] = if vm.given_mac.is_some() { &[] } else { &port.ips };
     port.allow_addresses.iter().copied().chain(own.iter().copied().map(IpNet::from))
 }
 
-pub(super) fn has_allowed_sources(port: &Port) -> bool {
-    allowed(port).next().is_some()
+pub(super) fn has_allowed_sources(vm: &VmPort<'_>) -> bool {
+    allowed(vm).next().is_some()
 }
 
 /// Rows of all ports, and of networks by their subnets.
@@ -56,8 +53,8 @@ pub(super) fn allowed_sources(world: &World<'_>) -> BTreeMap<(SourceKey, u32), u
             rows.insert((key, SourceKey::prefix(bits)), u32::from(id.0));
         }
     }
-    for VmPort { id, port, .. } in &world.ports {
-        for net in allowed(port) {
+    for vm @ VmPort { id, .. } in &world.ports {
+        for net in allowed(vm) {
             let (addr, bits) = mapped_prefix(net);
             rows.insert((SourceKey { port: *id, _pad: 0, addr }, SourceKey::prefix(bits)), 1);
         }

@@ -8,11 +8,7 @@ use fwd_common::{
     port::{NO_MAC_LIMIT, Port, PortKind, flag},
 };
 
-use super::{
-    Attachment, Nats, World, hook,
-    networks::gateway_mac,
-    world::{VmPort, configured_mac},
-};
+use super::{Attachment, Nats, World, hook, networks::gateway_mac, world::VmPort};
 use crate::{
     api::spec::{Hook, Mode, Network, Uplink},
     host::inventory::Device,
@@ -46,9 +42,8 @@ pub(super) fn compile(
 }
 
 fn vm_port(world: &World<'_>, vm: &VmPort<'_>, attachment: &Attachment) -> Port {
-    let VmPort { id, port, network_id, network } = *vm;
-    let device = world.device(&port.device);
-    let mac = configured_mac(port);
+    let VmPort { id, port, network_id, network, given_mac: mac, .. } = *vm;
+    let device = world.device_of(vm);
     let mut flags = hook_flags(attachment, device);
     for (is_set, flag) in [
         (port.trust, flag::TRUSTED),
@@ -56,7 +51,7 @@ fn vm_port(world: &World<'_>, vm: &VmPort<'_>, attachment: &Attachment) -> Port 
         (port.ips.is_empty(), flag::LEARN_ADDRESSES),
         (port.ips.is_empty() && world.is_leased(id, network), flag::LEASED),
         (network.isolate_ports, flag::ISOLATED),
-        (super::neighbors::has_allowed_sources(port), flag::ALLOWED_SOURCES),
+        (super::neighbors::has_allowed_sources(vm), flag::ALLOWED_SOURCES),
     ] {
         if is_set {
             flags |= flag;

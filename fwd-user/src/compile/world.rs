@@ -7,11 +7,11 @@ use fwd_common::{
     id::{NetworkId, PortId},
 };
 
+use super::tap::{device_name, given_mac};
 use crate::{
     api::{
         settings::Settings,
         spec::{Document, Mode, Network, Port, Uplink},
-        text::parse_mac,
     },
     host::inventory::{Device, Inventory},
     state::{Desired, Numbers},
@@ -23,6 +23,10 @@ pub(super) struct VmPort<'a> {
     pub port: &'a Port,
     pub network_id: NetworkId,
     pub network: &'a Network,
+    /// The name of its interface; none while its domain does not run.
+    pub device: Option<&'a str>,
+    /// The MAC that it is given, by the document or by its domain.
+    pub given_mac: Option<Mac>,
 }
 
 /// What compiling reads.
@@ -48,7 +52,8 @@ impl<'a> World<'a> {
         let vm_port = |port: &'a Port| {
             let network = *networks.get(port.network.as_str())?;
             let network_id = *numbers.networks.get(&port.network)?;
-            Some(VmPort { id: *numbers.ports.get(&port.name)?, port, network_id, network })
+            let (device, given_mac) = (device_name(inventory, port), given_mac(inventory, port));
+            Some(VmPort { id: *numbers.ports.get(&port.name)?, port, network_id, network, device, given_mac })
         };
         let ports: Vec<_> = document.ports.iter().filter_map(vm_port).collect();
         let mut seen_macs = BTreeMap::new();
@@ -109,9 +114,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// A VM port's MAC: the configured one, else the one seen.
-    pub fn mac(&self, id: PortId, port: &Port) -> Option<Mac> {
-        configured_mac(port).or_else(|| self.seen_macs.get(&id).copied())
+    /// A VM port's interface, if it is there.
+    pub fn device_of(&self, vm: &VmPort<'a>) -> Option<&'a Device> {
+        self.device(vm.device?)
+    }
+
+    /// A VM port's MAC: the one that it is given, else the one seen.
+    pub fn mac(&self, vm: &VmPort<'_>) -> Option<Mac> {
+        vm.given_mac.or_else(|| self.seen_macs.get(&vm.id).copied())
     }
 
     /// The addresses that DHCP has given to a VM port for which none are configured.
@@ -138,9 +148,9 @@ fn leased(
     seen_macs: &BTreeMap<PortId, Mac>,
 ) -> BTreeMap<PortId, Vec<IpAddr>> {
     let mut leased: BTreeMap<PortId, Vec<IpAddr>> = BTreeMap::new();
-    for VmPort { id, port, network, .. } in ports.iter().filter(|vm| vm.port.ips.is_empty()) {
+    for VmPort { id, network, given_mac, .. } in ports.iter().filter(|vm| vm.port.ips.is_empty()) {
         let Some(served) = inventory.served.get(&network.name) else { continue };
-        let Some(mac) = configured_mac(port).or_else(|| seen_macs.get(id).copied()) else { continue };
+        let Some(mac) = given_mac.or_else(|| seen_macs.get(id).copied()) else { continue };
         let own = served.leases.iter().filter(|lease| lease.mac == Some(mac)).map(|lease| lease.addr);
         let own: Vec<_> = own.collect();
         if !own.is_empty() {
@@ -148,11 +158,6 @@ fn leased(
         }
     }
     leased
-}
-
-/// The MAC that the document gives a port.
-pub(super) fn configured_mac(port: &Port) -> Option<Mac> {
-    port.mac.as_deref().and_then(|text| parse_mac(text).ok())
 }
 
 /// An address that means something on one link only.

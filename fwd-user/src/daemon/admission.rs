@@ -11,6 +11,7 @@ use crate::{
         spec::{Document, Forward, Uplink},
         text::Listen,
     },
+    compile::device_name,
     host::Inventory,
     state::{Accepted, Change},
 };
@@ -57,7 +58,7 @@ fn uplink(change: &Change, document: &Document, inventory: &Inventory) -> Option
 
 fn port(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
     let index = document.ports.iter().position(|p| p.name == change.name)?;
-    enslaved((Noun::Port, index, &change.name), &document.ports[index].device, inventory)
+    enslaved((Noun::Port, index, &change.name), device_name(inventory, &document.ports[index])?, inventory)
 }
 
 fn enslaved(

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::{summary, world::World};
 use crate::{
-    api::{answer::Interface, settings::Settings, status::ObjectState},
+    api::{answer::Interface, settings::Settings, spec::Port, status::ObjectState, text::DomainNic},
+    compile::device_name,
     host::{Device, DeviceKind},
     observe::{
         Observer, ReadError, View,
@@ -54,6 +55,11 @@ pub fn of(world: &World, observer: &Observer, devices: HashMap<u32, DeviceCounte
     let ports = &world.compiled.ports;
     let mac =
         |id| world.compiled.tables.ports.get(id).map(|p| p.mac).filter(|m| *m != fwd_common::addr::Mac::NONE);
+    let document = &world.desired.document;
+    let domain = |name: &str| {
+        let nic = document.find::<Port>(name)?.libvirt.as_ref()?.parse::<DomainNic>().ok()?;
+        Some(nic.domain)
+    };
     let revision = world.desired.revision;
     Facts {
         detail: Settings::of(&world.desired.document.settings).metrics_detail,
@@ -62,6 +68,7 @@ pub fn of(world: &World, observer: &Observer, devices: HashMap<u32, DeviceCounte
             .map(|(id, port)| PortFacts {
                 id: *id,
                 device: port.device.clone(),
+                domain: domain(&port.name),
                 mac: mac(id).map(|m| m.to_string()),
                 state: port.state,
             })
@@ -96,7 +103,11 @@ pub fn interfaces(world: &World) -> Vec<Interface> {
         Some(format!("gateway of {}", network.name))
     };
     let used_as = |name: &str, device: &Device| {
-        let port = document.ports.iter().find(|p| p.device == name).map(|p| format!("port {}", p.name));
+        let port = document
+            .ports
+            .iter()
+            .find(|p| device_name(&world.inventory, p) == Some(name))
+            .map(|p| format!("port {}", p.name));
         let uplink = || document.uplinks.iter().any(|u| u.device == name).then(|| "uplink".to_owned());
         let member = || device.master.as_ref().map(|m| format!("member of {m}"));
         port.or_else(uplink).or_else(|| host_end(name)).or_else(member)

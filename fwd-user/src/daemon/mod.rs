@@ -35,7 +35,9 @@ use std::path::Path;
 
 use lock::Lock;
 
-pub use options::{DEFAULT_BPFFS, DEFAULT_SOCKET, DEFAULT_STATE_DIR, DatapathKind, Metrics, Options};
+pub use options::{
+    DEFAULT_BPFFS, DEFAULT_LIBVIRT, DEFAULT_SOCKET, DEFAULT_STATE_DIR, DatapathKind, Metrics, Options,
+};
 pub use start::start;
 pub use trial::guard;
 

@@ -17,7 +17,7 @@ use crate::{
         status::{LeaseRow, ObjectState, PortStatus},
         text::Target,
     },
-    compile::Attachment,
+    compile::{Attachment, device_name, given_mac},
     daemon::failure::of_read,
     host::Lease,
     observe::{View, devices::DeviceCounters, ledger, rules::RuleCount},
@@ -98,7 +98,8 @@ impl Sight<'_> {
         let id = self.world.desired.numbers.ports.get(&port.name).copied().unwrap_or_default();
         let learnt = self.world.inventory.learnt.iter().filter(|l| l.port == id);
         let seen_mac = learnt.clone().next().map(|seen| seen.mac.to_string());
-        let mac = port.mac.as_ref().map(|mac| mac.to_lowercase()).or(seen_mac);
+        let inventory = &self.world.inventory;
+        let mac = given_mac(inventory, port).map(|mac| mac.to_string()).or(seen_mac);
         let leases = leases(self.world, &port.network).unwrap_or_default();
         let leased = leases.into_iter().filter(|lease| mac.is_some() && lease.mac == mac).map(|l| l.address);
         let seen = learnt.filter_map(|seen| seen.addr).map(|addr| addr.to_string());
@@ -114,7 +115,8 @@ impl Sight<'_> {
             ips,
             labels: port.labels.clone(),
             trust: port.trust,
-            ..self.status(id, (&port.name, &port.device), port.hook)?
+            libvirt: port.libvirt.clone(),
+            ..self.status(id, (&port.name, device_name(inventory, port)), port.hook)?
         })
     }
 
@@ -125,19 +127,25 @@ impl Sight<'_> {
             network: self.view.names.network_of_port(id),
             mac: device.map(|d| d.mac.to_string()),
             ips: device.map_or_else(Vec::new, |d| d.addresses.iter().map(ToString::to_string).collect()),
-            ..self.status(id, (&uplink.device, &uplink.device), uplink.hook)?
+            ..self.status(id, (&uplink.device, Some(&uplink.device)), uplink.hook)?
         })
     }
 
     /// What ports of every kind have.
-    fn status(&self, id: PortId, (name, device): (&str, &str), asked: Hook) -> Result<PortStatus, ApiError> {
+    fn status(
+        &self,
+        id: PortId,
+        (name, device): (&str, Option<&str>),
+        asked: Hook,
+    ) -> Result<PortStatus, ApiError> {
         let attachment = self.world.compiled.ports.get(&id);
         let ifindex = attachment.map(|a| a.ifindex).filter(|i| *i != 0);
         let counted = ifindex.and_then(|i| self.devices.get(&i).copied());
         let (state, state_reason) = self.state(attachment);
         Ok(PortStatus {
             name: name.to_owned(),
-            device: device.to_owned(),
+            device: device.map(str::to_owned),
+            libvirt: None,
             network: None,
             mac: None,
             ips: Vec::new(),
@@ -149,7 +157,7 @@ impl Sight<'_> {
             state,
             state_reason,
             ifindex,
-            mtu: self.world.inventory.devices.get(device).map(|d| d.mtu),
+            mtu: device.and_then(|device| self.world.inventory.devices.get(device)).map(|d| d.mtu),
             counters: ledger::counters(self.view, id, counted).map_err(|e| of_read(&e))?,
         })
     }

@@ -7,6 +7,7 @@ use crate::{api::answer::DaemonOptions, datapath::LogLevel};
 pub const DEFAULT_SOCKET: &str = "/run/fwd/fwd.sock";
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/fwd";
 pub const DEFAULT_BPFFS: &str = "/sys/fs/bpf/fwd";
+pub const DEFAULT_LIBVIRT: &str = crate::host::LIBVIRT_RUN_DIR;
 
 /// Where rows are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -63,6 +64,8 @@ pub struct Options {
     pub socket: PathBuf,
     pub state_dir: PathBuf,
     pub bpffs: PathBuf,
+    /// Where libvirt keeps the state of its running domains.
+    pub libvirt: PathBuf,
     pub metrics: Metrics,
     pub datapath: DatapathKind,
     /// What the programs tell through aya-log.
@@ -79,6 +82,7 @@ impl Default for Options {
             socket: DEFAULT_SOCKET.into(),
             state_dir: DEFAULT_STATE_DIR.into(),
             bpffs: DEFAULT_BPFFS.into(),
+            libvirt: DEFAULT_LIBVIRT.into(),
             metrics: Metrics::On(SocketAddr::from(([127, 0, 0, 1], 9465))),
             datapath: DatapathKind::Kernel,
             datapath_log: LogLevel::Off,
@@ -95,6 +99,7 @@ impl Options {
             socket: self.socket.display().to_string(),
             state_dir: self.state_dir.display().to_string(),
             bpffs: self.bpffs.display().to_string(),
+            libvirt: self.libvirt.display().to_string(),
             metrics: self.metrics.to_string(),
             datapath_log: self.datapath_log.name().to_owned(),
         }
@@ -125,6 +130,7 @@ impl Options {
         option("--socket", self.socket.clone().into());
         option("--state-dir", self.state_dir.clone().into());
         option("--bpffs", self.bpffs.clone().into());
+        option("--libvirt", self.libvirt.clone().into());
         option("--metrics", self.metrics.to_string().into());
         option("--datapath", self.datapath.name().into());
         option("--datapath-log", self.datapath_log.name().into());

@@ -122,8 +122,7 @@ impl Engine {
                 (Box::new(ground), Observer::new(Box::new(MemoryMaps::default()), None), None, None)
             }
             DatapathKind::Kernel => {
-                let (ground, news) =
-                    KernelGround::open(&options.state_dir, &options.bpffs, flows, options.datapath_log)?;
+                let (ground, news) = KernelGround::open(options, flows)?;
                 let maps = ground.maps();
                 let flow_log = open_flow_log(&options.state_dir)?;
                 let observer = Observer::new(
@@ -160,10 +159,10 @@ fn follow(
     observer: &Arc<Observer>,
     jobs: &mpsc::UnboundedSender<Job>,
 ) -> Result<rtnetlink::Handle, ApiError> {
-    let KernelSide { news: News { mut follower, mut servers }, events, sweeper, log } = side;
+    let KernelSide { news: News { mut follower, mut guests }, events, sweeper, log } = side;
     let (connection, links, _) = rtnetlink::new_connection().map_err(|e| internal(&e))?;
     tokio::spawn(connection);
-    let (to_writer, of_servers, seen) = (jobs.clone(), jobs.clone(), jobs.clone());
+    let (to_writer, of_guests, seen) = (jobs.clone(), jobs.clone(), jobs.clone());
     tokio::spawn(async move {
         while let Some(changes) = follower.next().await {
             if to_writer.send(Job::Host(changes)).is_err() {
@@ -173,10 +172,10 @@ fn follow(
         tracing::error!("netlink ended: changes of the host are no longer followed");
     });
     tokio::spawn(async move {
-        while servers.recv().await.is_some() {
+        while guests.recv().await.is_some() {
             // One look sees all that is told up to now.
-            while servers.try_recv().is_ok() {}
-            if of_servers.send(Job::Served).is_err() {
+            while guests.try_recv().is_ok() {}
+            if of_guests.send(Job::Guests).is_err() {
                 return;
             }
         }

@@ -8,8 +8,8 @@ use crate::{
     api::{
         served::ServedRange,
         spec::{Mode, Network, Port},
-        text::parse_mac,
     },
+    compile::given_mac,
     host::{Dns, Guest, Inventory, Range, Service, namespace_of},
     state::Desired,
 };
@@ -61,10 +61,9 @@ fn service(
 }
 
 fn guest(port: &Port, id: PortId, inventory: &Inventory) -> Guest {
-    let configured = port.mac.as_deref().and_then(|text| parse_mac(text).ok());
     let seen = inventory.learnt.iter().filter(|seen| seen.port == id);
     let seen_mac = || seen.clone().map(|seen| seen.mac).find(|mac| *mac != Mac::NONE);
-    let mac = configured.or_else(seen_mac);
+    let mac = given_mac(inventory, port).or_else(seen_mac);
     let seen: Vec<IpAddr> = seen.clone().filter_map(|seen| seen.addr).filter(is_routable).collect();
     let leases = inventory.served.get(&port.network).map_or(&[][..], |served| served.leases.as_slice());
     let leased = leases.iter().filter(|lease| mac.is_some() && lease.mac == mac).map(|lease| lease.addr);

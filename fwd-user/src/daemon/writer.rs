@@ -84,8 +84,8 @@ pub enum Job {
     Host(Changes),
     /// The datapath saw a MAC or an address for the first time.
     Learnt,
-    /// A lease was given or ended, or a server of a network did.
-    Served,
+    /// A lease was given or ended, or a server of a network did; or a domain of libvirt started, stopped or changed.
+    Guests,
     /// The last one.
     Down {
         keep_datapath: bool,
@@ -162,7 +162,7 @@ impl Writer {
                         self.look_again();
                     }
                 }
-                Job::Served => self.look_again(),
+                Job::Guests => self.look_again(),
                 Job::Down { keep_datapath, author, reply } => {
                     self.tools.audit.note(Some(author), Happened::Down { keep_datapath });
                     let result = if keep_datapath { Ok(()) } else { self.tear_down() };

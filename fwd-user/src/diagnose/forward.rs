@@ -12,6 +12,7 @@ use crate::{
         spec::{Forward, Network, Port, host_port_name},
         text::{Listen, Target},
     },
+    compile::device_name,
     host::survey::Met,
 };
 
@@ -135,7 +136,7 @@ impl<'a> Way<'a> {
     }
 
     fn link(&self) -> StepRow {
-        let device = self.port.map_or("?", |(port, _)| port.device.as_str());
+        let device = self.port.and_then(|(port, _)| device_name(self.seen.inventory, port)).unwrap_or("?");
         let good = format!("Up and connected: {}, {device}.", self.uplinks().join(", "));
         self.row(Step::Link, link::findings(self.seen), good)
     }

@@ -8,7 +8,7 @@ use crate::{
         spec::{Hook, Mode, Network},
         status::{DropRow, ObjectState},
     },
-    compile::Attachment,
+    compile::{Attachment, device_name},
 };
 
 pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
@@ -17,7 +17,8 @@ pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
         out.extend(attached(seen, attachment));
     }
     for (port, network) in seen.ports() {
-        out.extend(mtu(seen, &port.device, (&format!("port {}", port.name), network)));
+        let device = device_name(seen.inventory, port);
+        out.extend(device.and_then(|device| mtu(seen, device, (&format!("port {}", port.name), network))));
     }
     for network in seen.document().networks.iter().filter(|n| n.mode == Mode::Bridge) {
         if let Some(uplink) = &network.uplink {

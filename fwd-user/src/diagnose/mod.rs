@@ -27,7 +27,7 @@ use crate::{
         spec::{Document, Network, Port},
         status::{DropRow, DuplicateAddress},
     },
-    compile::{Attachment, Compiled},
+    compile::{Attachment, Compiled, device_name},
     host::{
         inventory::{Device, Inventory},
         survey::Survey,
@@ -84,8 +84,9 @@ impl<'a> Seen<'a> {
 
     /// Whether a port has a device that can carry something now.
     fn is_connected(&self, port: &Port) -> bool {
-        let has_carrier = self.survey.links.get(&port.device).is_none_or(|facts| facts.has_carrier);
-        has_carrier && self.attachment(port).is_some_and(|a| a.ifindex != 0) && self.is_up(&port.device)
+        let Some(device) = device_name(self.inventory, port) else { return false };
+        let has_carrier = self.survey.links.get(device).is_none_or(|facts| facts.has_carrier);
+        has_carrier && self.attachment(port).is_some_and(|a| a.ifindex != 0) && self.is_up(device)
     }
 
     fn is_up(&self, device: &str) -> bool {
@@ -102,7 +103,9 @@ impl<'a> Seen<'a> {
     fn devices(&self) -> Vec<(&'a str, String)> {
         let document = self.document();
         let uplinks = document.uplinks.iter().map(|u| (u.device.as_str(), format!("uplink {}", u.device)));
-        let ports = document.ports.iter().map(|p| (p.device.as_str(), format!("port {}", p.name)));
+        let named =
+            |port: &'a Port| Some((device_name(self.inventory, port)?, format!("port {}", port.name)));
+        let ports = document.ports.iter().filter_map(named);
         uplinks.chain(ports).filter(|(device, _)| self.device(device).is_some()).collect()
     }
 }

@@ -21,6 +21,17 @@ pub struct Inventory {
     pub clock_began: i64,
     /// The servers of networks that have services, by network name.
     pub served: BTreeMap<String, Served>,
+    /// Interfaces of libvirt's running domains, by the domain's name and their place in it.
+    pub domains: BTreeMap<(String, usize), Tap>,
+}
+
+/// The host's end of a domain's interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// None where it has no interface of its own here, as for `<interface type='user'>`.
+    pub device: Option<String>,
+    /// The guest's.
+    pub mac: Option<Mac>,
 }
 
 /// A network's server for DHCP and DNS.

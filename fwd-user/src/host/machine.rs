@@ -15,6 +15,7 @@ use super::{
     error::{Error, Result},
     hostport::{Greeting, HostPort, datapath_end},
     journal::{Change, Journal},
+    libvirt::Domains,
     namespace,
     netlink::{Follower, Netlink, connect},
     reserved, sysctl,
@@ -27,6 +28,8 @@ pub struct Host {
     netlink: Netlink,
     journal: Journal,
     servers: Servers,
+    domains: Option<Domains>,
+    news: mpsc::UnboundedSender<()>,
     state_dir: PathBuf,
 }
 
@@ -34,8 +37,8 @@ pub struct Host {
 #[derive(Debug)]
 pub struct News {
     pub follower: Follower,
-    /// Leases changed, or a server ended.
-    pub servers: mpsc::UnboundedReceiver<()>,
+    /// Leases changed, or a server ended, or a domain of libvirt started, stopped, got or lost an interface.
+    pub guests: mpsc::UnboundedReceiver<()>,
 }
 
 /// What the host is to be.
@@ -56,9 +59,15 @@ impl Host {
     pub fn open(state_dir: &Path) -> Result<(Self, News)> {
         let (netlink, follower) = connect()?;
         let journal = Journal::open(state_dir)?;
-        let (servers, told) = Servers::open(state_dir);
-        let host = Self { netlink, journal, servers, state_dir: state_dir.to_owned() };
-        Ok((host, News { follower, servers: told }))
+        let (news, guests) = mpsc::unbounded_channel();
+        let servers = Servers::open(state_dir, news.clone());
+        let state_dir = state_dir.to_owned();
+        Ok((Self { netlink, journal, servers, domains: None, news, state_dir }, News { follower, guests }))
+    }
+
+    /// From now on follows the interfaces of libvirt's domains, whose state it keeps in a directory.
+    pub fn follow_domains(&mut self, run_dir: &Path) {
+        self.domains = Some(Domains::open(run_dir, self.news.clone()));
     }
 
     /// Interfaces and addresses, with the host ports of some networks told apart, and what is served.
@@ -69,7 +78,14 @@ impl Host {
         let mut devices = self.netlink.devices().await?;
         let take = |network: &&str| Some(((*network).to_owned(), devices.remove(&datapath_end(network))?));
         let host_ports: BTreeMap<_, _> = networks.iter().filter_map(take).collect();
-        Ok(Inventory { devices, host_ports, learnt: Vec::new(), clock_began: 0, served: self.servers.look() })
+        let (served, domains) = (self.servers.look(), self.domains.as_ref().map(Domains::look));
+        Ok(Inventory {
+            devices,
+            host_ports,
+            served,
+            domains: domains.unwrap_or_default(),
+            ..Inventory::default()
+        })
     }
 
     /// Makes what is wanted and is not there, and gives back what is there and no longer wanted.

@@ -62,6 +62,16 @@ pub struct Guest {
     control: Option<Control>,
 }
 
+/// What a guest boots, for who runs QEMU otherwise: the kernel and the initramfs.
+///
+/// # Errors
+/// If the kernel cannot be fetched.
+pub fn image() -> Result<(PathBuf, PathBuf)> {
+    let kernel = kernel::fetch()?;
+    let initramfs = initramfs::build(&kernel)?;
+    Ok((kernel.image, initramfs))
+}
+
 impl Guest {
     /// Starts the guest in the host's namespace and returns at once, so that several boot side by side; the
     /// first [`Guest::exec`] waits for its agent.

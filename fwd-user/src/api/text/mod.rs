@@ -3,6 +3,7 @@
 //! have been understood, without naming the object: its owner does.
 
 mod dhcp;
+mod domain;
 mod end;
 mod listen;
 mod moment;
@@ -12,6 +13,7 @@ mod pair;
 mod service;
 
 pub use dhcp::{AddressRange, Dhcp};
+pub use domain::DomainNic;
 pub use end::End;
 pub(crate) use end::check_cidr;
 pub use listen::{Listen, Protocols, Target};

@@ -13,10 +13,11 @@ use crate::{
     api::error::ApiError,
     compile::{Attachment, Tables},
     daemon::{
+        Options,
         failure::{all_of, of_datapath, of_host},
         sockets::{self, Socket},
     },
-    datapath::{self, Datapath, Kernel, LogLevel, OBJECT, Point, Sizes, Sweeper, Target},
+    datapath::{self, Datapath, Kernel, OBJECT, Point, Sizes, Sweeper, Target},
     host::{Greeting, Host, Inventory, News, Wanted},
     observe::Moment,
     plan::MapOp,
@@ -38,14 +39,17 @@ pub struct KernelGround {
 }
 
 impl KernelGround {
-    /// Adopts what is there, makes what is not. Rows, programs and interfaces stay as they are.
+    /// Adopts what is there, makes what is not, with tables for so many flows. Rows, programs and interfaces stay as
+    /// they are.
     ///
     /// # Errors
     /// Capabilities, kernel features or the pins do not allow it.
-    pub fn open(state_dir: &Path, bpffs: &Path, flows: u32, log: LogLevel) -> Result<(Self, News), ApiError> {
-        let options = datapath::Options { bpffs, object: OBJECT, sizes: Sizes::for_flows(flows), log };
-        let kernel = Kernel::open(&options).map_err(|e| of_datapath(&e))?;
-        let (host, news) = Host::open(state_dir).map_err(|e| of_host(&e))?;
+    pub fn open(options: &Options, flows: u32) -> Result<(Self, News), ApiError> {
+        let Options { state_dir, bpffs, libvirt, datapath_log: log, .. } = options;
+        let datapath = datapath::Options { bpffs, object: OBJECT, sizes: Sizes::for_flows(flows), log: *log };
+        let kernel = Kernel::open(&datapath).map_err(|e| of_datapath(&e))?;
+        let (mut host, news) = Host::open(state_dir).map_err(|e| of_host(&e))?;
+        host.follow_domains(libvirt);
         let ground = Self {
             host,
             kernel,

@@ -60,13 +60,10 @@ struct Watch {
 }
 
 impl Servers {
-    /// Servers whose files are in a state directory, and news of them. Nothing is started yet.
-    pub fn open(state_dir: &Path) -> (Self, mpsc::UnboundedReceiver<()>) {
-        let (news, told) = mpsc::unbounded_channel();
+    /// Servers whose files are in a state directory; `news` is told of them. Nothing is started yet.
+    pub fn open(state_dir: &Path, news: mpsc::UnboundedSender<()>) -> Self {
         let folder = state_dir.join(FOLDER);
-        let servers =
-            Self { folder, servers: BTreeMap::new(), leases: BTreeMap::new(), watch: Watch { news } };
-        (servers, told)
+        Self { folder, servers: BTreeMap::new(), leases: BTreeMap::new(), watch: Watch { news } }
     }
 
     /// What each network's server does, and the leases that hold.

@@ -14,6 +14,8 @@ use crate::{
 pub struct PortFacts {
     pub id: PortId,
     pub device: String,
+    /// Of a VM port that follows an interface of libvirt, its domain.
+    pub domain: Option<String>,
     pub mac: Option<String>,
     pub state: ObjectState,
 }

@@ -38,8 +38,8 @@ fn states(out: &mut Families, source: &Source<'_>) {
         let facts = facts.get(&id);
         let device = facts.map_or("", |f| f.device.as_str());
         let mac = facts.and_then(|f| f.mac.as_deref()).unwrap_or_default();
-        // No port names a domain yet.
-        labels([&port.name, port.network.as_deref().unwrap_or_default(), device, mac, ""])
+        let domain = facts.and_then(|f| f.domain.as_deref()).unwrap_or_default();
+        labels([&port.name, port.network.as_deref().unwrap_or_default(), device, mac, domain])
     });
     out.info(table::PORT, info);
 }

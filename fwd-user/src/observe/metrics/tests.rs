@@ -30,6 +30,7 @@ fn facts(detail: MetricsDetail) -> Facts {
     let port = |id, device: &str, state| PortFacts {
         id,
         device: device.to_owned(),
+        domain: None,
         mac: Some("52:54:00:00:00:11".to_owned()),
         state,
     };

@@ -1,12 +1,12 @@
-//! Uplinks: devices, each once, not also a port's.
+//! Devices of uplinks and ports, each once.
 
 use std::collections::BTreeMap;
 
 use crate::api::{
     error::{Code, Problem},
     object::Noun,
-    spec::{Document, host_port_name},
-    text::parse_device,
+    spec::{Document, Port, host_port_name},
+    text::{DomainNic, parse_device},
 };
 
 use super::Reporter;
@@ -18,10 +18,15 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
         check_device(&mut report, &uplink.device, &mut users);
         users.entry(&uplink.device).or_insert_with(|| format!("uplink {}", uplink.device));
     }
+    let mut domains: BTreeMap<DomainNic, &str> = BTreeMap::new();
     for (index, port) in document.ports.iter().enumerate() {
         let mut report = Reporter::new(out, Noun::Port, index, &port.name);
-        check_device(&mut report, &port.device, &mut users);
-        users.entry(&port.device).or_insert_with(|| format!("port {}", port.name));
+        if let Some(text) = &port.libvirt {
+            check_domain(&mut report, port, text, &mut domains);
+        } else {
+            check_device(&mut report, &port.device, &mut users);
+            users.entry(&port.device).or_insert_with(|| format!("port {}", port.name));
+        }
         // Counters and metrics name uplinks by their device, host ports by their network.
         let is_uplinks = document.uplinks.iter().any(|u| u.device == port.name);
         if is_uplinks || document.networks.iter().any(|n| host_port_name(&n.name) == port.name) {
@@ -47,4 +52,34 @@ fn check_device(report: &mut Reporter<'_>, device: &str, users: &mut BTreeMap<&s
             "Give it another interface, or remove it there first.",
         );
     }
+}
+
+/// An interface of a libvirt domain is one port's, and takes the place of a device.
+fn check_domain<'a>(
+    report: &mut Reporter<'_>,
+    port: &'a Port,
+    text: &str,
+    users: &mut BTreeMap<DomainNic, &'a str>,
+) {
+    let nic: DomainNic = match text.parse() {
+        Ok(nic) => nic,
+        Err(error) => return report.text("libvirt", Code::BadValue, error),
+    };
+    if !port.device.is_empty() {
+        report.add(
+            "device",
+            Code::BadValue,
+            format_args!("it names the interface {} and one of libvirt", port.device),
+            "Leave one of them out.",
+        );
+    }
+    if let Some(user) = users.get(&nic) {
+        report.add(
+            "libvirt",
+            Code::DeviceTwice,
+            format_args!("interface {nic} of libvirt is already used by port {user}"),
+            "Give it another interface, or remove it there first.",
+        );
+    }
+    users.entry(nic).or_insert(&port.name);
 }
