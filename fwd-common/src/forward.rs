@@ -62,6 +62,8 @@ pub mod flag {
     pub const LIMITED: u32 = 1;
     /// Of every L4 port: takes what the host has no use for itself.
     pub const WHOLE: u32 = 2;
+    /// Of a loopback address: for processes of this host only.
+    pub const LOOPBACK: u32 = 4;
 }
 
 /// Key data of `FORWARD_CLIENTS`, compared bit by bit from the front: who may use a forward (1), or may not (0).

@@ -2,12 +2,15 @@
 
 use crate::{
     addr::{Ip, Mac},
-    id::{Identity, NetworkId, PolicyId, Zone},
+    id::{Identity, NetworkId, PolicyId, PortId, Zone},
     nat::Source,
 };
 
-/// Most ports of one host, uplinks and host ports included.
+/// Most ports of one host, uplinks, host ports and [`LOOPBACK`] included.
 pub const MAX_PORTS: u32 = 4096;
+
+/// `lo`, where processes of this host send to forwards of its own addresses. No other port has this number.
+pub const LOOPBACK: PortId = PortId(MAX_PORTS as u16 - 1);
 
 /// A [`Port::mac_limit`] that is none.
 pub const NO_MAC_LIMIT: u16 = u16::MAX;

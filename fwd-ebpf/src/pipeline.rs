@@ -16,7 +16,7 @@ use fwd_common::{
     counter::Count,
     drop::DropReason,
     id::PortId,
-    port::PortKind,
+    port::{self, PortKind},
     proto::EtherType,
     verdict::{Action, Outcome, Verdict},
 };
@@ -33,7 +33,7 @@ use crate::{
         flow::Revisited,
         forward,
         hit::{self, Hit},
-        neighborhood, policy,
+        host, neighborhood, policy,
         recheck::Kept,
         refusal, route, source,
     },
@@ -42,7 +42,11 @@ use crate::{
 /// Decides a frame that came in on a device.
 #[inline(always)]
 pub fn run<F: Deliver>(frame: F) -> i32 {
-    let Some(id) = maps::port_of_device(frame.ifindex()) else { return F::NEXT };
+    let id = match maps::port_of_device(frame.ifindex()) {
+        Some(id) => id,
+        None if F::HOOK == Hook::Skb && F::IS_INGRESS && host::is_published(frame) => port::LOOPBACK,
+        None => return F::NEXT,
+    };
     if frame.take_mark() {
         return F::NEXT;
     }
@@ -213,6 +217,8 @@ pub fn first<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
     let to = admit::candidate::<F, A>(ingress, &ether, packet)?;
     let verdict = if F::IS_INGRESS && ingress.port.is(PortKind::Uplink) && !ingress.is_bridged() {
         forward::find(frame, ingress, packet, to)?
+    } else if F::HOOK == Hook::Skb && F::IS_INGRESS && ingress.id == port::LOOPBACK {
+        forward::from_host(frame, packet, to)?
     } else if ether.dst == ingress.port.gateway_mac {
         route::find(frame, ingress, packet, to)?
     } else {

@@ -44,7 +44,7 @@ fn a_forward_is_added_in_both_forms() {
             state:            pending
             state_reason:     The MAC of port web1 is not known yet.
             client_ip:        kept
-            client_ip_except: VMs of network vmnat and of private networks are seen under the gateway's address of network vmnat.
+            client_ip_except: VMs of network vmnat, those of private networks, and this host by loopback are seen under the gateway's address of network vmnat.
             $ fwd forward delete games
             Deleted forward games (revision 6).
             $ fwd forward list -o name
@@ -92,7 +92,7 @@ fn a_forward_is_for_clients_of_some_cidrs() {
             state:            pending
             state_reason:     The MAC of port web1 is not known yet.
             client_ip:        kept
-            client_ip_except: VMs of network vmnat and of private networks are seen under the gateway's address of network vmnat.
+            client_ip_except: VMs of network vmnat, those of private networks, and this host by loopback are seen under the gateway's address of network vmnat.
             $ fwd forward add tcp :81 web1:80 --from office
             error: invalid value 'office' for '--from <CIDR>': write ADDRESS/LENGTH, as 198.51.100.0/24
 

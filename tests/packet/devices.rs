@@ -24,6 +24,7 @@ const DEVICES: [(&str, u32); 15] = [
     ("den1", 28),
     ("den2", 29),
 ];
+const LO: (&str, u32) = ("lo", 1);
 const ETH0_ADDRESSES: [&str; 2] = ["203.0.113.10/24", "2001:db8:113::10/64"];
 
 /// The host's port of a network.
@@ -38,7 +39,7 @@ pub fn host_port(network: &str) -> &'static str {
 }
 
 pub fn ifindex(device: &str) -> u32 {
-    let found = DEVICES.iter().find(|(name, _)| *name == device);
+    let found = DEVICES.iter().chain([&LO]).find(|(name, _)| *name == device);
     found.unwrap_or_else(|| panic!("there is no device {device}")).1
 }
 
@@ -90,7 +91,11 @@ pub fn inventory() -> Inventory {
     let (host_ports, devices): (Vec<_>, Vec<_>) =
         DEVICES.iter().partition(|(name, _)| name.starts_with("fwp-"));
     Inventory {
-        devices: devices.iter().map(|(name, index)| ((*name).to_owned(), device(name, *index))).collect(),
+        devices: devices
+            .iter()
+            .chain([&LO])
+            .map(|(name, index)| ((*name).to_owned(), device(name, *index)))
+            .collect(),
         host_ports: host_ports
             .iter()
             .map(|(name, index)| (name.replace("fwp-", ""), device(name, *index)))

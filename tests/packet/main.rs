@@ -18,6 +18,7 @@ mod forward;
 mod fragment;
 mod gso;
 mod host;
+mod loopback;
 mod nat;
 mod parse;
 mod policy;

@@ -20,6 +20,7 @@ use fwd_common::id::PortId;
 use fwd_common::layout::ABI_VERSION;
 use fwd_common::map;
 use fwd_common::neighbor::{self, Neighbor, NetworkAddress};
+use fwd_common::port::LOOPBACK;
 use fwd_common::settings::Settings;
 use fwd_common::sweep::Command;
 use fwd_tests::frame::Packet;
@@ -46,6 +47,8 @@ pub const LAN1: &str = "52:54:00:00:02:21";
 pub const LAN2: &str = "52:54:00:00:02:22";
 /// eth0's own, and its next hop's.
 pub const ETH0: &str = "02:00:00:00:00:0a";
+/// Of frames on `lo`.
+pub const NO_MAC: &str = "00:00:00:00:00:00";
 /// The bridged uplink's own.
 pub const ETH1: &str = "02:00:00:00:00:0b";
 pub const ROUTER: &str = "02:00:5e:00:00:01";
@@ -280,7 +283,7 @@ impl World {
         let numbers = &self.desired.numbers;
         let own = numbers.ports.iter().chain(&numbers.uplinks).map(|(name, id)| (name.as_str(), *id));
         let host = numbers.host_ports.iter().map(|(name, id)| (host_port(name), *id));
-        own.chain(host)
+        own.chain(host).chain([("lo", LOOPBACK)])
     }
 
     /// The gateway's MAC in a network.

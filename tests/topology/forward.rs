@@ -20,6 +20,7 @@ on_both_hooks!(
     a_guest_that_has_not_spoken_is_reached,
     only_clients_that_a_forward_names_use_it,
     all_but_what_the_host_has_leads_to_one_vm,
+    processes_of_the_host_reach_a_forward_by_its_addresses_and_by_loopback,
 );
 
 fn tcp_and_udp_of_both_families_reach_the_vm_with_the_clients_address(hook: Hook) {
@@ -282,4 +283,74 @@ fn all_but_what_the_host_has_leads_to_one_vm(hook: Hook) {
     }
     assert_eq!(lab.json("forward show red1-any")["state"], "ready");
     lab.ok("status --check");
+}
+
+/// What answers to processes of the host need of `lo`.
+fn lo(lab: &Lab) -> [String; 2] {
+    let read = |key| lab.host.run(&format!("cat /proc/sys/net/ipv4/conf/lo/{key}")).trim().to_owned();
+    ["accept_local", "route_localnet"].map(read)
+}
+
+fn processes_of_the_host_reach_a_forward_by_its_addresses_and_by_loopback(hook: Hook) {
+    let mut lab = Lab::one_vm(hook);
+    lab.network(&BLUE, "");
+    lab.vm("blue1", &BLUE, 11);
+    lab.ok("forward add tcp+udp :8080 red1:80");
+    lab.ok("forward add tcp+udp :8081 blue1:80");
+    lab.ok("forward add tcp :9090 red1:80");
+    lab.ok(&format!("forward add tcp {HOST_V4}:7070 red1:80"));
+    // As strict as distributions set it.
+    let filter = lab.host.run("cat /proc/sys/net/ipv4/conf/all/rp_filter");
+    lab.host.sysctl("net.ipv4.conf.all.rp_filter", "1");
+    for vm in ["red1", "blue1"].map(|name| lab.get(name)) {
+        let l4_port = if vm.name == "red1" { 8080 } else { 8081 };
+        for (at, service, own, gateway, loopback, any) in [
+            (HOST_V4.to_owned(), format!("{}:80", vm.v4), HOST_V4, "10.10.0.1", "127.0.0.1", "0.0.0.0:0"),
+            (
+                format!("[{HOST_V6}]"),
+                format!("[{}]:80", vm.v6),
+                &format!("[{HOST_V6}]"),
+                "[fd00:10::1]",
+                "[::1]",
+                "[::]:0",
+            ),
+        ] {
+            // A private network may have the host's address itself.
+            let own = if vm.name == "blue1" { gateway } else { own };
+            let _http = http_whoami(&vm.netns, &service);
+            let _udp = udp_whoami(&vm.netns, &service);
+            for (to, seen) in [(at.as_str(), own), (loopback, gateway)] {
+                let to = format!("{to}:{l4_port}");
+                let page = http_get(&lab.host, &to).unwrap_or_else(|e| panic!("{to}: {e:#}"));
+                assert!(page.starts_with(&format!("{seen}:")), "{to}: the VM saw {page}");
+                let answer = ask_udp(&lab.host, any, &to, "hello").unwrap_or_else(|e| panic!("{to}: {e:#}"));
+                assert!(answer.starts_with(&format!("{seen}:")), "{to}: the VM saw {answer}");
+            }
+        }
+    }
+    // A listener of the host keeps what it has, and a forward of one of its addresses is reached by loopback too.
+    let vm = lab.get("red1");
+    let _http = http_whoami(&vm.netns, &format!("{}:80", vm.v4));
+    http_get(&lab.host, "127.0.0.1:7070").expect("the forward leads to the server");
+    let own = http_whoami(&lab.host, "127.0.0.1:9090");
+    let page = http_get(&lab.host, "127.0.0.1:9090").expect("the host listens");
+    assert!(page.starts_with("127.0.0.1:"), "the server saw {page}");
+    drop(own);
+    // Rules for the target bind the host as well, and the edit binds what runs.
+    let flows = lab.items("flow list --port red1 --proto tcp");
+    assert!(flows.iter().any(|flow| flow["destination"] == "127.0.0.1:7070"), "{flows:#?}");
+    lab.ok("policy add no-host --deny --from host --to port:red1 --service tcp/80");
+    assert!(http_get(&lab.host, &format!("{HOST_V4}:8080")).is_err());
+    assert!(lab.drops("policy_denied", |row| row["rule"] == "no-host" && row["port"] == "host/lo") > 0);
+    http_get(&lab.outside, &format!("{HOST_V4}:8080")).expect("only the host is denied");
+    lab.ok("policy delete no-host");
+    lab.ok("status --check");
+    assert_eq!(lo(&lab), ["1", "1"]);
+    lab.host.sysctl("net.ipv4.conf.all.rp_filter", filter.trim());
+    for name in ["red1-tcp-udp-8080", "blue1-tcp-udp-8081", "red1-tcp-9090", "red1-tcp-7070"] {
+        lab.ok(&format!("forward delete {name}"));
+    }
+    assert_eq!(lo(&lab), ["0", "0"]);
+    assert!(http_get(&lab.host, "127.0.0.1:8080").is_err(), "nobody listens");
+    assert_eq!(lab.down().expect("fwd goes down"), Vec::<String>::new());
 }

@@ -7,6 +7,7 @@ use fwd_common::{
     flow::{FlowEntry, FlowKey, flag},
     forward::{self, Forward, ForwardKey},
     network::{self, Network},
+    port::Port,
     proto::{IpProto, tcp},
     verdict::{Action, Dropped, Outcome, Verdict},
 };
@@ -34,7 +35,7 @@ pub fn find<F: Frame, A: Family>(
     to: &mut FlowEntry<A>,
 ) -> Outcome<Verdict> {
     let key = &packet.key;
-    let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return route::inward(to) };
+    let Some(forward) = public(key) else { return route::inward(to) };
     // A connection that a socket of the host has is the host's, also after a forward was added over it.
     let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
     if leaves_to_host(forward, packet) || (may_leave(forward, is_midstream) && nat::has_socket(frame, key)) {
@@ -61,7 +62,7 @@ pub fn from_inside<F: Frame, A: Family>(
     to: &mut FlowEntry<A>,
 ) -> Outcome<Verdict> {
     let key = &packet.key;
-    let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return Outcome::ok(Verdict::HOST) };
+    let Some(forward) = public(key) else { return Outcome::ok(Verdict::HOST) };
     if leaves_to_host(forward, packet) || (may_leave(forward, false) && nat::has_socket(frame, key)) {
         return Outcome::ok(Verdict::HOST);
     }
@@ -73,13 +74,58 @@ pub fn from_inside<F: Frame, A: Family>(
     let network = maps::network(port.network)?;
     let is_alike = from.has(network::flag::PRIVATE) || network.has(network::flag::PRIVATE);
     if is_alike || port.network == ingress.port.network {
-        to.src = nat::address(port);
-        to.flags |= flag::SOURCE_TRANSLATED;
-        if to.src == A::default() {
-            return Outcome::dropped(DropReason::NoRoute);
-        }
+        as_gateway(to, port)?;
     }
     Outcome::ok(verdict)
+}
+
+/// The forward that takes what a process of this host sends to an address of this host; without one, or where
+/// another process listens, it is the host's. The target sees the address of this host from which it came, or its
+/// gateway's for a loopback address, and in a private network, which may have that address itself.
+///
+/// # Errors
+/// As for [`find`].
+#[inline(never)]
+pub fn from_host<F: Frame, A: Family>(
+    frame: F,
+    packet: &Packet<A>,
+    to: &mut FlowEntry<A>,
+) -> Outcome<Verdict> {
+    let key = &packet.key;
+    let Some(forward) = live(key.proto, key.dst.ip(), key.dport) else { return Outcome::ok(Verdict::HOST) };
+    if leaves_to_host(forward, packet) || nat::has_socket(frame, key) {
+        return Outcome::ok(Verdict::HOST);
+    }
+    let verdict = lead(forward, key, to)?;
+    if verdict.action != Action::Next {
+        return Outcome::ok(verdict);
+    }
+    let port = maps::port(forward.port).ok_or(DropReason::PortDown)?;
+    if key.src.is_bad_source() || maps::network(port.network)?.has(network::flag::PRIVATE) {
+        as_gateway(to, port)?;
+    }
+    Outcome::ok(verdict)
+}
+
+/// Makes the target's gateway the source.
+#[inline(always)]
+fn as_gateway<A: Family>(to: &mut FlowEntry<A>, target: &Port) -> Outcome<()> {
+    to.src = nat::address(target);
+    to.flags |= flag::SOURCE_TRANSLATED;
+    if to.src == A::default() { Outcome::dropped(DropReason::NoRoute) } else { Outcome::ok(()) }
+}
+
+/// Whether a forward may take a packet that a process of this host sends to this host. Of SCTP none does: the
+/// host's sockets of it cannot be seen.
+#[inline(always)]
+pub fn listens<A: Family>(key: &FlowKey<A>) -> bool {
+    key.proto != IpProto::SCTP && live(key.proto, key.dst.ip(), key.dport).is_some()
+}
+
+/// The forward that has a packet of anybody else than this host.
+#[inline(always)]
+fn public<A: Family>(key: &FlowKey<A>) -> Option<&'static Forward> {
+    live(key.proto, key.dst.ip(), key.dport).filter(|forward| !forward.has(forward::flag::LOOPBACK))
 }
 
 /// Whether a forward of every L4 port leaves a packet to the host whoever has a socket: an answer to its own

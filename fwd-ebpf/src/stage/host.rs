@@ -1,12 +1,13 @@
 //! What the host itself sends out of an uplink. On a bridged one its frames to VMs are taken here; on any
-//! other they only end flows that hold a tuple the host uses now: the host wins.
+//! other they only end flows that hold a tuple the host uses now: the host wins. What its processes send to its
+//! own addresses, by `lo`, is looked at where a forward publishes it.
 
 use fwd_common::{
     addr::{V4, V6},
     event::End,
     flow::flag,
-    id::{PortId, RuleId},
-    port::PortKind,
+    id::{PortId, RuleId, Zone},
+    port::{self, PortKind},
     proto::EtherType,
 };
 
@@ -30,6 +31,27 @@ pub fn run<F: Deliver>(frame: F) -> i32 {
     }
     let id = addressee(frame, &uplink);
     if id == PortId(0) { F::NEXT } else { pipeline::decide(frame, id) }
+}
+
+/// Whether a frame that comes in on `lo` is for an address and L4 port that some forward publishes. One that fwd
+/// itself put in there is not.
+#[inline(never)]
+pub fn is_published<F: Deliver>(frame: F) -> bool {
+    /// LOOPBACK_IFINDEX, in every namespace.
+    const LO: u32 = 1;
+    if frame.ifindex() != LO || frame.take_mark() || maps::port(port::LOOPBACK).is_none() {
+        return false;
+    }
+    match parse::ether(frame) {
+        Ok(ether) if ether.ether_type == EtherType::IPV4 => listens::<F, V4>(frame),
+        Ok(ether) if ether.ether_type == EtherType::IPV6 => listens::<F, V6>(frame),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn listens<F: Deliver, A: Family>(frame: F) -> bool {
+    parse::packet::<F, A>(frame, Zone(port::LOOPBACK.0)).is_ok_and(|packet| forward::listens(&packet.key))
 }
 
 /// The port that stands for the host on a bridged uplink, if the frame is for a VM or for all; else port 0:

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use fwd_common::{id::PortId, port::PortKind};
+use fwd_common::{
+    id::PortId,
+    port::{LOOPBACK, PortKind},
+};
 
 use super::{
     World,
@@ -17,11 +20,13 @@ use crate::{
     host::inventory::Device,
 };
 
+const LO: &str = "lo";
+
 /// A port's place on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     pub kind: PortKind,
-    /// A VM port's name, an uplink's device, `fwd-NETWORK` of a host port.
+    /// A VM port's name, an uplink's device, `fwd-NETWORK` of a host port, `lo`.
     pub name: String,
     /// Of a host port the uplink's, where it is bridged; else its own name.
     pub device: String,
@@ -78,7 +83,26 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
         }
         all.insert(*id, port);
     }
+    all.extend(loopback(world).map(|port| (LOOPBACK, port)));
     all
+}
+
+/// `lo`, while there is anything that processes of this host reach by it.
+fn loopback(world: &World<'_>) -> Option<Attachment> {
+    let has_pair = world.document.nats.iter().any(|nat| nat.pair().is_some());
+    let is_wanted = has_pair || !world.document.forwards.is_empty();
+    let Device { ifindex, .. } = world.device(LO).filter(|_| is_wanted)?;
+    Some(Attachment {
+        kind: PortKind::Host,
+        name: LO.to_owned(),
+        device: LO.to_owned(),
+        ifindex: *ifindex,
+        hook: Some(Hook::Tcx),
+        hook_reason: "What this host sends carries GSO frames, which XDP cannot.".to_owned(),
+        state: ObjectState::Ready,
+        state_reason: None,
+        programs: Programs { ingress: true, ..Programs::default() },
+    })
 }
 
 fn of_device(

@@ -1,6 +1,9 @@
 //! Rows of forwards: each listen becomes a few prefixes on each of its addresses.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use fwd_common::{
     forward::{ClientKey, Forward, ForwardKey, flag, range_prefixes},
@@ -29,8 +32,11 @@ pub(super) fn compile(world: &World<'_>) -> (Rows, BTreeMap<String, ForwardState
     let mut states = BTreeMap::new();
     // Of two that would take a packet, the first has the row.
     let mut forwards: Vec<_> = world.document.forwards.iter().collect();
-    forwards
-        .sort_by_cached_key(|forward| forward.listen.parse().map_or(0, |listen: Listen| listen.breadth()));
+    forwards.sort_by_cached_key(|forward| {
+        // Of loopback, one of all addresses goes before one of one.
+        let order = |listen: Listen| (listen.breadth(), listen.addr.is_some());
+        forward.listen.parse().map(order).unwrap_or_default()
+    });
     for forward in forwards {
         let state = match plan(world, forward) {
             Ok(planned) => {
@@ -74,6 +80,8 @@ struct Planned {
     target: Target,
     /// Where it listens, and the port's address of the same family.
     pairs: Vec<(IpAddr, IpAddr)>,
+    /// The same of loopback addresses.
+    pairs_of_host: Vec<(IpAddr, IpAddr)>,
     /// When it ends, in nanoseconds since boot; 0: never.
     expires_ns: u64,
     flags: u32,
@@ -93,7 +101,9 @@ fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
     if addresses.is_empty() {
         return Err(format!("The address of port {} is not known yet.", port.name));
     }
-    let pairs = pairs(world, &listen, addresses);
+    let outside = outside_addresses(world);
+    let pairs = pairs(&outside, &listen, addresses);
+    let pairs_of_host = pairs_of_host(&outside, &listen, addresses);
     if pairs.is_empty() {
         return Err(match listen.addr {
             Some(addr) => {
@@ -107,7 +117,7 @@ fn plan(world: &World<'_>, forward: &spec::Forward) -> Result<Planned, String> {
     let expires_ns = forward.expires.as_ref().map_or(0, |text| expires_ns(world, text));
     let limited = if forward.from.is_empty() { 0 } else { flag::LIMITED };
     let flags = limited | if listen.is_whole() { flag::WHOLE } else { 0 };
-    Ok(Planned { id, port: port_id, listen, target, pairs, expires_ns, flags, waits })
+    Ok(Planned { id, port: port_id, listen, target, pairs, expires_ns, flags, pairs_of_host, waits })
 }
 
 /// A moment on the datapath's clock; one before it began is its first.
@@ -117,10 +127,26 @@ fn expires_ns(world: &World<'_>, text: &str) -> u64 {
     u64::try_from(secs).unwrap_or(0).saturating_mul(1_000_000_000).max(1)
 }
 
-fn pairs(world: &World<'_>, listen: &Listen, addresses: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
-    let listens = listen.addr.map_or_else(|| outside_addresses(world), |addr| vec![addr]);
+fn pairs(outside: &[IpAddr], listen: &Listen, addresses: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
+    let alone = listen.addr.map(|addr| [addr]);
+    paired(alone.as_ref().map_or(outside, |addr| &addr[..]), addresses)
+}
+
+/// Processes of this host reach its named L4 ports by loopback too, unless it listens on what this host has not.
+fn pairs_of_host(outside: &[IpAddr], listen: &Listen, addresses: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
+    const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    let is_own = listen.addr.is_none_or(|at| outside.contains(&at));
+    if listen.is_whole() || !is_own {
+        return Vec::new();
+    }
+    let of_family = |at: &IpAddr| listen.addr.is_none_or(|addr| addr.is_ipv4() == at.is_ipv4());
+    paired(&LOOPBACK.into_iter().filter(of_family).collect::<Vec<_>>(), addresses)
+}
+
+/// Each address on which is listened, with the target's of its family.
+fn paired(listens: &[IpAddr], addresses: &[IpAddr]) -> Vec<(IpAddr, IpAddr)> {
     let to = |at: &IpAddr| addresses.iter().copied().find(|to| to.is_ipv4() == at.is_ipv4());
-    listens.into_iter().filter_map(|at| Some((at, to(&at)?))).collect()
+    listens.iter().filter_map(|at| Some((*at, to(at)?))).collect()
 }
 
 /// Every address of the uplinks that are not bridged: what a listen without an address means.
@@ -144,14 +170,16 @@ impl Planned {
         let (low, high) = (self.listen.l4_ports.low, self.listen.l4_ports.high);
         let l4_offset = self.target.l4_ports.low.wrapping_sub(low);
         let mut rows = Rows::new();
-        for (at, to) in &self.pairs {
+        let public = self.pairs.iter().map(|pair| (pair, 0));
+        let of_host = self.pairs_of_host.iter().map(|pair| (pair, flag::LOOPBACK));
+        for ((at, to), more) in public.chain(of_host) {
             let row = Forward {
                 id: self.id,
                 port: self.port,
                 l4_offset,
                 to: (*to).into(),
                 expires_ns: self.expires_ns,
-                flags: self.flags,
+                flags: self.flags | more,
                 _pad: 0,
             };
             let other_icmp = if at.is_ipv4() { IpProto::ICMPV6 } else { IpProto::ICMP };

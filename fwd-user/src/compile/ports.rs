@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use fwd_common::{
     addr::{Ip, Mac},
     id::{NetworkId, PortId, Zone},
-    port::{NO_MAC_LIMIT, Port, PortKind, flag},
+    port::{LOOPBACK, NO_MAC_LIMIT, Port, PortKind, flag},
 };
 
 use super::{Attachment, Nats, World, hook, networks::gateway_mac, world::VmPort};
@@ -38,7 +38,25 @@ pub(super) fn compile(
             rows.insert(*id, row);
         }
     }
+    if let Some(attachment) = attachments.get(&LOOPBACK) {
+        rows.insert(LOOPBACK, loopback(world, attachment));
+    }
     rows
+}
+
+/// Frames of `lo` have no MACs, and what is sent there goes in.
+fn loopback(world: &World<'_>, attachment: &Attachment) -> Port {
+    Port {
+        ifindex: attachment.ifindex,
+        kind: PortKind::Host as u8,
+        flags: flag::INTO,
+        zone: Zone(LOOPBACK.0),
+        flow_limit: world.settings.flow_limit,
+        half_open_limit: world.settings.half_open_limit,
+        mac_limit: NO_MAC_LIMIT,
+        mtu: u16::MAX,
+        ..Port::default()
+    }
 }
 
 fn vm_port(world: &World<'_>, vm: &VmPort<'_>, attachment: &Attachment) -> Port {

@@ -2,7 +2,7 @@
 
 use fwd_common::{
     addr::{Ip, Mac},
-    forward::{Forward, ForwardKey, range_prefixes},
+    forward::{self, Forward, ForwardKey, range_prefixes},
     id::{NetworkId, PortId, Zone},
     nat::{ExemptionKey, L4Range, Source},
     neighbor::NetworkAddress,
@@ -259,8 +259,11 @@ fn a_forward_is_a_few_prefixes_on_each_address() {
     assert_eq!(after.forwards["any"].state, ObjectState::Ready);
     let id = numbers.forwards["any"];
     let rows: Vec<_> = after.tables.forwards.iter().filter(|(_, row)| row.id == id).collect();
-    // Both IPv4 addresses of eth0, both protocols; nothing in IPv6, where db1 has no address.
-    assert_eq!(rows.len(), 2 * 2 * range_prefixes(5000, 5003).count());
+    // Both IPv4 addresses of eth0 and loopback's, both protocols; nothing in IPv6, where db1 has no address.
+    assert_eq!(rows.len(), 3 * 2 * range_prefixes(5000, 5003).count());
+    for ((key, _), row) in &rows {
+        assert_eq!(row.has(forward::flag::LOOPBACK), key.addr == ip("127.0.0.1"), "{key:?}");
+    }
     assert!(rows.iter().all(|(_, row)| row.to == ip("10.10.0.120") && row.l4_offset == 1000));
 }
 

@@ -88,8 +88,11 @@ impl Sight<'_> {
         let document = &self.world.desired.document;
         let network = document.find::<Network>(&document.find::<Port>(&target.port)?.network)?;
         let who = match network.private {
-            true => "VMs".to_owned(),
-            false => format!("VMs of network {} and of private networks", network.name),
+            true => "VMs and this host itself".to_owned(),
+            false => format!(
+                "VMs of network {}, those of private networks, and this host by loopback",
+                network.name
+            ),
         };
         Some(format!("{who} are seen under the gateway's address of network {}.", network.name))
     }

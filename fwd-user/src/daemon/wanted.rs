@@ -1,6 +1,6 @@
 //! What a document wants of the host itself: host ports, uplinks, L4 ports for NAT.
 
-use fwd_common::port::PortKind;
+use fwd_common::port::{LOOPBACK, PortKind};
 
 use super::served;
 
@@ -43,6 +43,7 @@ pub fn of(desired: &Desired, inventory: &Inventory, compiled: &Compiled, instanc
                 bridged_macs: bridged_macs(desired, &port.device),
             })
             .collect(),
+        loopback: compiled.ports.contains_key(&LOOPBACK),
         nat_l4_ports: usual.into_iter().chain(own).collect(),
         services: served::services(desired, inventory, instance),
     }

@@ -16,7 +16,7 @@ use super::{
     hostport::{Greeting, HostPort, datapath_end},
     journal::{Change, Journal},
     libvirt::Domains,
-    namespace,
+    loopback, namespace,
     netlink::{Follower, Netlink, connect},
     reserved, sysctl,
     uplink::Uplink,
@@ -48,6 +48,8 @@ pub struct Wanted {
     pub uplinks: Vec<Uplink>,
     /// What NAT gives out; ranges may overlap.
     pub nat_l4_ports: Vec<L4Range>,
+    /// Whether answers of VMs come in on `lo`.
+    pub loopback: bool,
     pub services: Vec<Service>,
 }
 
@@ -94,6 +96,7 @@ impl Host {
     /// Stops at the first step that the host refuses; preparing again goes on from there.
     pub async fn prepare(&mut self, wanted: &Wanted) -> Result<()> {
         reserved::reserve(&wanted.nat_l4_ports, &mut self.journal)?;
+        loopback::prepare(wanted.loopback, &mut self.journal)?;
         let networks: Vec<&str> = wanted.host_ports.iter().map(|port| port.network.as_str()).collect();
         if let Some(error) = self.netlink.remove_host_ports_but(&networks).await.into_iter().next() {
             return Err(error);

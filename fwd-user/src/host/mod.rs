@@ -8,6 +8,7 @@ pub mod inventory;
 mod journal;
 mod libvirt;
 mod link;
+mod loopback;
 mod machine;
 mod namespace;
 mod neighborhood;

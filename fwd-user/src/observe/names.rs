@@ -8,6 +8,7 @@ use std::{
 use fwd_common::{
     drop::DropReason,
     id::{ForwardId, NetworkId, PortId, RuleId},
+    port::LOOPBACK,
 };
 
 use imbl::OrdMap;
@@ -206,5 +207,9 @@ fn named_ports(desired: &Desired) -> BTreeMap<PortId, NamedPort> {
         let name = format!("host:{network}");
         (*id, NamedPort { name, role: PortRole::Host, network: Some(network.clone()) })
     });
-    vms.chain(uplinks).chain(hosts).collect()
+    // A network may be called `lo`.
+    let loopback = NamedPort { name: "host/lo".to_owned(), role: PortRole::Host, network: None };
+    let has_pair = document.nats.iter().any(|nat| nat.pair().is_some());
+    let is_there = has_pair || !document.forwards.is_empty();
+    vms.chain(uplinks).chain(hosts).chain(is_there.then_some((LOOPBACK, loopback))).collect()
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fwd_common::{
     id::{ForwardId, NetworkId, PortId, RuleId},
     network::MAX_NETWORKS,
-    port::MAX_PORTS,
+    port::LOOPBACK,
 };
 
 use imbl::OrdMap;
@@ -63,7 +63,7 @@ impl Numbers {
         for (map, wanted) in
             [(&mut self.ports, ports), (&mut self.uplinks, uplinks), (&mut self.host_ports, host_ports)]
         {
-            let mut next = || PortId(take(&mut used, &mut self.last.port, MAX_PORTS - 1) as u16);
+            let mut next = || PortId(take(&mut used, &mut self.last.port, u32::from(LOOPBACK.0) - 1) as u16);
             fill(map, wanted, &mut next);
         }
         let wanted = names(document.networks.iter().map(|n| &n.name).collect());

@@ -16,7 +16,7 @@ mod uplinks;
 
 use std::collections::BTreeMap;
 
-use fwd_common::{network::MAX_NETWORKS, port::MAX_PORTS};
+use fwd_common::{network::MAX_NETWORKS, port::LOOPBACK};
 
 use crate::api::{
     error::{Code, Problem},
@@ -93,7 +93,7 @@ fn check_names<T: Named>(document: &Document, out: &mut Vec<Problem>) {
 fn check_room(document: &Document, out: &mut Vec<Problem>) {
     let host_ports = document.networks.iter().filter(|n| n.has_host_port()).count();
     let ports = document.ports.len() + document.uplinks.len() + host_ports;
-    let most = MAX_PORTS as usize - 1;
+    let most = usize::from(LOOPBACK.0) - 1;
     if ports > most {
         let last = document.ports.len().saturating_sub(1);
         let name = document.ports.last().map_or("", |p| p.name.as_str());
