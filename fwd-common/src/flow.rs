@@ -22,7 +22,16 @@ pub struct FlowKey<A> {
     pub dport: u16,
     pub zone: Zone,
     pub proto: IpProto,
-    pub _pad: u8,
+    /// One of [`key_kind`].
+    pub kind: u8,
+}
+
+/// What a key is of.
+pub mod key_kind {
+    /// Packets of a flow: one end to the other.
+    pub const FLOW: u8 = 0;
+    /// A mapping: of one end, whatever the other. No packet has such a key.
+    pub const MAPPING: u8 = 1;
 }
 
 /// How packets of one direction are rewritten and where they go. Bytes, packets and `last_seen` are
@@ -83,6 +92,14 @@ pub mod flag {
     pub const KEPT_FROM_RULE: u16 = 64;
     /// Its forward leads there no longer, or it would now be translated otherwise, and that edit let the flow live.
     pub const KEPT_FROM_FORWARD: u16 = 128;
+    /// It holds the mapping of its source; of its destination. The original direction's.
+    pub const MAPPED_SOURCE: u16 = 256;
+    pub const MAPPED_DESTINATION: u16 = 512;
+    /// No flow, but a mapping: its key is of [`key_kind::MAPPING`](super::key_kind::MAPPING). The original direction's
+    /// `packets` are the flows that hold it.
+    pub const MAPPING: u16 = 1024;
+    /// Not admitted yet: it is to have the mapping of its source.
+    pub const WANTS_MAPPING: u16 = 2048;
 }
 
 /// Time since boot in units of 2^27 ns (about 134 ms), wrapping after 18 years.
@@ -149,8 +166,21 @@ impl<A: Address> FlowKey<A> {
             dport: self.sport,
             zone,
             proto: self.proto,
-            _pad: 0,
+            kind: key_kind::FLOW,
         }
+    }
+
+    /// The key of the mapping that the guest of these packets has, as the guest sees it.
+    #[inline(always)]
+    pub fn inside_of_mapping(&self) -> Self {
+        Self { dst: A::default(), dport: 0, kind: key_kind::MAPPING, ..*self }
+    }
+
+    /// The key of the mapping that has an outside address and L4 port, as outside sees it.
+    #[inline(always)]
+    pub fn outside_of_mapping(dst: A, dport: u16, proto: IpProto) -> Self {
+        let kind = key_kind::MAPPING;
+        Self { src: A::default(), dst, sport: 0, dport, zone: Zone::OUTSIDE, proto, kind }
     }
 }
 
@@ -165,13 +195,19 @@ impl<A: Address> FlowEntry<A> {
             dport: self.sport,
             zone: egress_zone,
             proto,
-            _pad: 0,
+            kind: if self.has(flag::MAPPING) { key_kind::MAPPING } else { key_kind::FLOW },
         }
     }
 
     #[inline(always)]
     pub const fn has(&self, bits: u16) -> bool {
         self.flags & bits != 0
+    }
+
+    /// Of a mapping: whether a flow holds it.
+    #[inline(always)]
+    pub const fn is_held(&self) -> bool {
+        self.packets.cast_signed() > 0
     }
 }
 
@@ -189,7 +225,7 @@ mod tests {
             dport: 4,
             zone: Zone(5),
             proto: IpProto::TCP,
-            _pad: 0,
+            kind: 0,
         };
         let forward = FlowEntry { src: V4(9), dst: V4(2), sport: 30, dport: 4, ..Default::default() };
         let reverse_key = forward.partner_key(key.proto, Zone(0));
@@ -199,6 +235,20 @@ mod tests {
         );
         let reverse = FlowEntry { src: V4(2), dst: V4(1), sport: 4, dport: 3, ..Default::default() };
         assert_eq!(reverse.partner_key(key.proto, Zone(5)), key);
+    }
+
+    #[test]
+    fn a_mappings_entries_name_each_other_and_no_packets_key() {
+        let packet =
+            FlowKey { src: V4(1), dst: V4(2), sport: 3, dport: 4, zone: Zone(5), ..Default::default() };
+        let own = packet.inside_of_mapping();
+        assert_ne!(own, FlowKey { dst: V4(0), dport: 0, ..packet });
+        let entry = FlowEntry { src: V4(9), sport: 30, flags: flag::MAPPING, ..Default::default() };
+        let outside = FlowKey::outside_of_mapping(V4(9), 30, packet.proto);
+        assert_eq!(entry.partner_key(packet.proto, Zone::OUTSIDE), outside);
+        let reply = FlowEntry { dst: V4(1), dport: 3, flags: flag::MAPPING, ..Default::default() };
+        assert_eq!(reply.partner_key(packet.proto, Zone(5)), own);
+        assert!(!FlowEntry { packets: u64::MAX, ..entry }.is_held());
     }
 
     #[test]

@@ -75,7 +75,7 @@ maps! {
     TRACES Kernel "Ring buffer: what the steps answer, in the instance of the object that fwd trace loads for itself.";
     READING4 Kernel "Per-CPU array by program: an IPv4 packet while it is read, and as it was read.";
     READING6 Kernel "The same for IPv6 packets.";
-    SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted.";
+    SCRATCH4 Kernel "Per-CPU array by program: an IPv4 flow being admitted, and behind those of all programs its mapping.";
     SCRATCH6 Kernel "The same for IPv6.";
 }
 

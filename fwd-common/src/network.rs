@@ -27,6 +27,8 @@ pub mod flag {
     pub const PRIVATE: u8 = 1;
     /// `NAT_EXEMPTIONS` has rows of it.
     pub const EXEMPTIONS: u8 = 2;
+    /// Its guests have endpoint-independent mappings.
+    pub const ENDPOINT_INDEPENDENT: u8 = 4;
 }
 
 /// A network's row.

@@ -36,4 +36,6 @@ pub mod flag {
     pub const FLOW_EVENTS: u32 = 2;
     /// An edit is under way that lets live flows live: what it no longer permits is marked, not cut.
     pub const KEEP_FLOWS: u32 = 4;
+    /// Some network has endpoint-independent mappings.
+    pub const MAPPINGS: u32 = 8;
 }

@@ -53,7 +53,7 @@ pub struct Command {
 impl Command {
     /// To delete the flow whose original direction has this key.
     pub fn delete<A: Address>(key: &FlowKey<A>) -> Self {
-        let FlowKey { src, dst, sport, dport, zone, proto, _pad } = *key;
+        let FlowKey { src, dst, sport, dport, zone, proto, kind: _ } = *key;
         Self {
             op: Op::Delete as u32,
             family: A::IS_V6.into(),

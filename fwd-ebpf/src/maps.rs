@@ -129,9 +129,9 @@ static READING4: PerCpuArray<Reading<V4>> = PerCpuArray::with_max_entries(PROGRA
 #[map]
 static READING6: PerCpuArray<Reading<V6>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
 #[map]
-static SCRATCH4: PerCpuArray<Pair<V4>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+static SCRATCH4: PerCpuArray<Pair<V4>> = PerCpuArray::with_max_entries(2 * PROGRAMS, 0);
 #[map]
-static SCRATCH6: PerCpuArray<Pair<V6>> = PerCpuArray::with_max_entries(PROGRAMS, 0);
+static SCRATCH6: PerCpuArray<Pair<V6>> = PerCpuArray::with_max_entries(2 * PROGRAMS, 0);
 
 /// Programs that may be decided on one CPU at once, each with scratch of its own.
 pub const PROGRAMS: u32 = 4;

@@ -7,7 +7,7 @@
 use fwd_common::{
     addr::{Address, Mac},
     drop::DropReason,
-    flow::FlowKey,
+    flow::{FlowKey, key_kind},
     id::Zone,
     proto::{EtherType, IpProto, icmp, icmpv6},
     sctp::signals,
@@ -78,7 +78,7 @@ impl<A: Address> Packet<A> {
     #[inline(always)]
     pub fn begin(&mut self, (src, dst): (A, A), (zone, proto): (Zone, IpProto), l4: usize) {
         (self.key.src, self.key.dst, self.key.sport, self.key.dport) = (src, dst, 0, 0);
-        (self.key.zone, self.key.proto, self.key._pad) = (zone, proto, 0);
+        (self.key.zone, self.key.proto, self.key.kind) = (zone, proto, key_kind::FLOW);
         (self.service, self.tcp_flags, self.kind, self.l4) = (0, 0, Kind::Other, l4);
     }
 }

@@ -33,7 +33,7 @@ use crate::{
         flow::Revisited,
         forward,
         hit::{self, Hit},
-        host, neighborhood, policy,
+        host, mapping, neighborhood, policy,
         recheck::Kept,
         refusal, route, source,
     },
@@ -141,6 +141,9 @@ fn miss<F: Deliver, A: Family>(frame: F, ingress: &Ingress, dst: Mac, code: i32)
         verdict = frame.first::<A>(ingress.id)?;
     }
     if verdict.action == Action::Next {
+        if mapping::is_wanted::<F, A>() {
+            frame.reserve::<A>(ingress.id, global::slot::<A>())?;
+        }
         verdict = frame.admit::<A>(ingress.id, global::slot::<A>())?;
     }
     Outcome::ok(verdict)

@@ -7,7 +7,7 @@
 
 use fwd_common::{
     drop::DropReason,
-    flow::{FlowEntry, FlowKey},
+    flow::{FlowEntry, FlowKey, key_kind},
     id::Zone,
     proto::IpProto,
 };
@@ -68,7 +68,7 @@ pub fn key<F: Frame, A: Family>(frame: F, zone: Zone, key: &mut FlowKey<A>) -> u
         proto if proto == A::ICMP => echo::<A>(w.get(0), w.get(4)),
         _ => (0, 0),
     };
-    (key.zone, key._pad) = (zone, 0);
+    (key.zone, key.kind) = (zone, key_kind::FLOW);
     start
 }
 

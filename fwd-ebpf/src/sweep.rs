@@ -6,7 +6,7 @@ use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     addr::{V4, V6},
     event::End,
-    flow::{FlowEntry, FlowKey},
+    flow::{FlowEntry, FlowKey, flag, key_kind},
     id::{PortId, RuleId},
     sweep::{Command, MAX_SLOTS, Op},
 };
@@ -68,7 +68,7 @@ fn delete<A: Family>(command: &Command) -> bool {
         dport: command.dport,
         zone: command.zone,
         proto: command.proto,
-        _pad: 0,
+        kind: key_kind::FLOW,
     };
     table::end_flow(&key, End::CutByDelete, RuleId(0))
 }
@@ -138,6 +138,10 @@ fn is_meant<A: Family>(command: &Command, key: &FlowKey<A>, entry: &FlowEntry<A>
 #[inline(always)]
 fn is_stale<A: Family>(key: &FlowKey<A>) -> bool {
     let Some(entry) = Flows::get(key) else { return false };
+    // A mapping permits nothing: its flows are asked.
+    if entry.has(flag::MAPPING) {
+        return false;
+    }
     let Some(reply) = Flows::get(&Flows::partner(key, entry)) else { return false };
     let (Some(from), Some(to)) = (maps::port(reply.egress), maps::port(entry.egress)) else { return true };
     entry.generation != from.generation.wrapping_add(to.generation)

@@ -34,7 +34,9 @@ fn translations_are_added_shown_and_deleted() {
             "nat add one --one-to-one 198.51.100.11=web1",
             "nat add site --network vmnat --exempt 192.0.2.0/24",
             "nat add site --network vmnat --exempt 192.0.2.0/24 --may-exist",
+            "nat add games --network vmnat --endpoint-independent",
             "nat list",
+            "nat list -o wide",
             "nat show one",
             "nat show out -o yaml",
             "network delete vmnat",
@@ -53,20 +55,30 @@ fn translations_are_added_shown_and_deleted() {
             Added nat site (revision 5).
             $ fwd nat add site --network vmnat --exempt 192.0.2.0/24 --may-exist
             Nothing to change (revision 5).
+            $ fwd nat add games --network vmnat --endpoint-independent
+            Added nat games (revision 6).
             $ fwd nat list
-            NAME  NETWORK  ADDRESS        L4-PORTS     ONE-TO-ONE          EXEMPT        STATE
-            out   vmnat    198.51.100.10  20000-59999  -                   -             ready
-            one   -        -              -            198.51.100.11=web1  -             ready
-            site  vmnat    -              -            -                   192.0.2.0/24  ready
+            NAME   NETWORK  ADDRESS        L4-PORTS     ONE-TO-ONE          EXEMPT        STATE
+            out    vmnat    198.51.100.10  20000-59999  -                   -             ready
+            one    -        -              -            198.51.100.11=web1  -             ready
+            site   vmnat    -              -            -                   192.0.2.0/24  ready
+            games  vmnat    -              -            -                   -             ready
+            $ fwd nat list -o wide
+            NAME   NETWORK  ADDRESS        L4-PORTS     ONE-TO-ONE          EXEMPT        ENDPOINT-INDEPENDENT  STATE
+            out    vmnat    198.51.100.10  20000-59999  -                   -             no                    ready
+            one    -        -              -            198.51.100.11=web1  -             no                    ready
+            site   vmnat    -              -            -                   192.0.2.0/24  no                    ready
+            games  vmnat    -              -            -                   -             yes                   ready
             $ fwd nat show one
-            name:         one
-            network:      -
-            address:      -
-            l4_ports:     -
-            one_to_one:   198.51.100.11=web1
-            exempt:       -
-            state:        ready
-            state_reason: -
+            name:                 one
+            network:              -
+            address:              -
+            l4_ports:             -
+            one_to_one:           198.51.100.11=web1
+            exempt:               -
+            endpoint_independent: no
+            state:                ready
+            state_reason:         -
             $ fwd nat show out -o yaml
             api: fwd/v1
             kind: nat
@@ -76,10 +88,11 @@ fn translations_are_added_shown_and_deleted() {
             l4_ports: 20000-59999
             one_to_one: ~
             exempt: ~
+            endpoint_independent: false
             state: ready
             state_reason: ~
             $ fwd network delete vmnat
-            error: Network vmnat is in use by port web1, nat out, nat site.
+            error: Network vmnat is in use by port web1, nat out, nat site, nat games.
               Change or delete them first.
               (FWD-E502; fwd explain FWD-E502)
             [exit code 5]
@@ -89,10 +102,11 @@ fn translations_are_added_shown_and_deleted() {
               (FWD-E502; fwd explain FWD-E502)
             [exit code 5]
             $ fwd nat delete one
-            Deleted nat one (revision 6).
+            Deleted nat one (revision 7).
             $ fwd nat list -o name
             out
             site
+            games
         "#]],
     );
 }
@@ -110,15 +124,18 @@ fn bad_addresses_of_networks_are_refused_with_what_to_do() {
             "nat add out --network far --address 198.51.100.10",
             "nat add out --network gone --address 198.51.100.10",
             "nat add out --network vmnat --address 198.51.100.10 --l4-ports 9-1",
+            "nat add out --endpoint-independent",
+            "nat add out --network vmnat --exempt 192.0.2.0/24 --endpoint-independent",
+            "nat add out --network far --endpoint-independent",
         ],
         expect![[r#"
             $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --subnet fd00:10::/64 --uplink eth0 -q
             $ fwd network add far --mode routed --subnet 10.20.0.0/24 --uplink eth0 -q
             $ fwd nat add out --network vmnat
             error: the following required arguments were not provided:
-              <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>>
+              <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent>
 
-            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>> <NAME>
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
 
             For more information, try '--help'.
             [exit code 2]
@@ -126,7 +143,7 @@ fn bad_addresses_of_networks_are_refused_with_what_to_do() {
             error: the following required arguments were not provided:
               --network <NETWORK>
 
-            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>> <NAME>
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
 
             For more information, try '--help'.
             [exit code 2]
@@ -154,6 +171,26 @@ fn bad_addresses_of_networks_are_refused_with_what_to_do() {
             error: Nat out: the range 9-1 ends before it starts.
               Write it as 1-9.
               (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd nat add out --endpoint-independent
+            error: the following required arguments were not provided:
+              --network <NETWORK>
+
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd nat add out --network vmnat --exempt 192.0.2.0/24 --endpoint-independent
+            error: the argument '--exempt <CIDR>' cannot be used with '--endpoint-independent'
+
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd nat add out --network far --endpoint-independent
+            error: Nat out: network far does not translate.
+              Name a network of mode nat.
+              (FWD-E618; fwd explain FWD-E618)
             [exit code 6]
         "#]],
     );

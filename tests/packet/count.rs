@@ -10,7 +10,7 @@ use fwd_common::addr::{V4, V6};
 use fwd_common::counter::{Count, DropKey, FlowCounter, HookLedger};
 use fwd_common::drop::DropReason;
 use fwd_common::event::{Event, EventKind};
-use fwd_common::flow::{FlowEntry, FlowKey};
+use fwd_common::flow::{FlowEntry, FlowKey, flag};
 use fwd_common::policy::Direction;
 use fwd_user::observe::{Family, Maps as _, open_events};
 
@@ -158,6 +158,10 @@ fn entries(world: &World) -> BTreeMap<String, (String, i64)> {
 
 fn add_entries<A: Family + Debug>(world: &World, all: &mut BTreeMap<String, (String, i64)>) {
     flows::<A>(world, |key, entry| {
+        // A mapping counts who holds it.
+        if entry.has(flag::MAPPING) {
+            return;
+        }
         let egress = world.ports().find(|(_, id)| *id == entry.egress).map_or("?", |(name, _)| name);
         let packets = i64::try_from(entry.packets).expect("tests count little");
         all.insert(format!("{key:?}"), (egress.to_owned(), packets));

@@ -26,6 +26,7 @@ fn every_drop_reason_has_a_packet_test_or_a_reason_why_not() {
         include_str!("flow.rs"),
         include_str!("forward.rs"),
         include_str!("fragment.rs"),
+        include_str!("mapping.rs"),
         include_str!("nat.rs"),
         include_str!("parse.rs"),
         include_str!("policy.rs"),

@@ -19,6 +19,7 @@ mod fragment;
 mod gso;
 mod host;
 mod loopback;
+mod mapping;
 mod nat;
 mod parse;
 mod policy;

@@ -22,7 +22,7 @@ use fwd_common::map;
 use fwd_common::neighbor::{self, Neighbor, NetworkAddress};
 use fwd_common::port::LOOPBACK;
 use fwd_common::settings::Settings;
-use fwd_common::sweep::Command;
+use fwd_common::sweep::{Command, MAX_SLOTS, Op};
 use fwd_tests::frame::Packet;
 use fwd_tests::lab::{Hook, Instance};
 use fwd_tests::netns::Netns;
@@ -332,6 +332,10 @@ impl World {
             if entry.has(fwd_common::flow::flag::ORIGINAL) {
                 self.sweep(Command::delete(&key));
             }
+        }
+        // Mappings that no flow holds any more.
+        for family in [0, 1] {
+            self.sweep(Command { op: Op::Reclaim as u32, slots: MAX_SLOTS, family, ..Command::default() });
         }
         let held = self.maps.table_use().expect("the map is readable");
         let held = held.map(|table| (table.flows, table.half_open));

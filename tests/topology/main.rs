@@ -20,6 +20,7 @@ mod host;
 mod isolation;
 mod liars;
 mod libvirt;
+mod mapping;
 mod modes;
 mod nat;
 mod policy;

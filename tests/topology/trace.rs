@@ -251,7 +251,12 @@ fn asking_changes_nothing(hook: Hook) {
     let far = Wire::open(&lab.get("red2").netns, "eth0");
     let state = || {
         let flows = lab.json("flow count");
-        let counted = ["red1", "red2", "lan1"].map(|port| lab.counters(port));
+        let counted = ["red1", "red2", "lan1"].map(|port| {
+            let mut counters = lab.counters(port);
+            // What the host's kernel sends to a device by itself, at its own times, is there too.
+            counters["sent"].take();
+            counters
+        });
         (flows, counted, lab.json("drop list"), lab.json("config show"))
     };
     let before = quiet(&lab, &state);

@@ -17,7 +17,7 @@ use fwd_common::{
 };
 
 use super::{
-    deliver, nat, reclaim,
+    deliver, mapping, nat, reclaim,
     table::{self, Flows},
 };
 use crate::{
@@ -85,8 +85,15 @@ fn known(port: &Port, mac: Mac) -> Mac {
 pub fn admit<F: Deliver, A: Family>(frame: F, ingress: &Ingress, slot: u32) -> Outcome<Verdict> {
     let mut is_used = false;
     let verdict = admit_in::<F, A>(frame, ingress, slot, &mut is_used);
-    if !is_used && slot != reclaim::NONE {
-        let _ = A::free().push(slot, 0);
+    if !is_used {
+        if slot != reclaim::NONE {
+            let _ = A::free().push(slot, 0);
+        }
+        if let Some(pair) = A::scratch().get_ptr_mut(F::PROGRAM) {
+            // SAFETY: this CPU's and this program's row.
+            let pair = unsafe { &*pair };
+            mapping::let_go(&pair.key, &pair.entry, flag::MAPPED_SOURCE as u32);
+        }
     }
     verdict
 }
@@ -122,7 +129,7 @@ fn admit_in<F: Deliver, A: Family>(
     let inserted = insert(frame, pair);
     *is_used = inserted == Inserted::Won;
     if *is_used {
-        admitted(pair, owner);
+        admitted::<F, A>(pair, owner);
     }
     match inserted {
         Inserted::Won | Inserted::Adopted => deliver::send(frame, l4, &pair.entry, egress),
@@ -175,7 +182,7 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
 
 /// Quotas. CPUs that ask at once may all pass: at most one flow each above a limit.
 #[inline(always)]
-fn limits<A: Family>(owner: PortId) -> Result<(), DropReason> {
+pub fn limits<A: Family>(owner: PortId) -> Result<(), DropReason> {
     let port = maps::port(owner).ok_or(DropReason::PortDown)?;
     let held = table::port_use(owner).ok_or(DropReason::Internal)?;
     if shared(&mut held.flows).load() >= port.flow_limit {
@@ -233,6 +240,9 @@ fn insert<F: Deliver, A: Family>(frame: F, pair: &Pair<A>) -> Inserted {
 /// Inserts the pair in scratch under the n-th L4 port that its flow may take.
 #[inline(always)]
 pub fn try_l4_port<F: Deliver, A: Family>(frame: F, n: u32) -> Inserted {
+    if n & mapping::TRY != 0 {
+        return mapping::try_l4_port::<F, A>(frame, n & !mapping::TRY);
+    }
     let Some(pair) = A::scratch().get_ptr_mut(F::PROGRAM) else { return Inserted::Full };
     // SAFETY: this CPU's and this program's row, which `admit` filled for this.
     let pair = unsafe { &mut *pair };
@@ -242,7 +252,9 @@ pub fn try_l4_port<F: Deliver, A: Family>(frame: F, n: u32) -> Inserted {
         return Inserted::Full;
     };
     let source = nat::source::<A>(from).filter(|source| A::from_ip(source.addr) == pair.entry.src);
-    let is_taken = if source.is_some_and(|source| source.keeps_l4_ports()) {
+    let is_taken = if pair.entry.has(flag::MAPPED_SOURCE) {
+        n > 0 || nat::has_socket(frame, &pair.reply_key)
+    } else if source.is_some_and(|source| source.keeps_l4_ports()) {
         n > 0
     } else {
         pair.entry.sport = nat::l4_port(settings.nat_l4_ports, source, &pair.key, n);
@@ -260,11 +272,14 @@ fn attempt<A: Family>(pair: &Pair<A>) -> Inserted {
 }
 
 #[inline(never)]
-fn admitted<A: Family>(pair: &Pair<A>, owner: PortId) {
+fn admitted<F: Deliver, A: Family>(pair: &Pair<A>, owner: PortId) {
     table::take::<A>(owner, true, 1);
     if let Some(slot) = A::ring().get_ptr_mut(pair.entry.slot) {
         // SAFETY: the slot is this flow's alone.
         unsafe { *slot = pair.key };
+    }
+    if pair.entry.has(flag::MAPPED_DESTINATION) {
+        mapping::hold_met::<F, A>(&pair.key);
     }
     report::add(FlowCounter::Admitted, 1);
     report::began(&pair.entry);

@@ -1,7 +1,7 @@
 //! Flow look-up, and what brings a flow up to date that the hit path left alone.
 
 use fwd_common::{
-    addr::Mac,
+    addr::{Address, Mac},
     conntrack::{self, Life, Stage, TimeoutClass, Way},
     event::End,
     flow::{FlowEntry, Tick, flag},
@@ -112,14 +112,17 @@ impl<A> Hit<A> {
     }
 }
 
-/// Whether neither direction was seen within the flow's timeout.
+/// Whether neither direction was seen within the flow's timeout; of a mapping, whether it has no flow.
 #[inline(always)]
-pub fn is_expired<A>(
+pub fn is_expired<A: Address>(
     settings: &Settings,
     proto: fwd_common::proto::IpProto,
     pair: (&FlowEntry<A>, &FlowEntry<A>),
     now: Tick,
 ) -> bool {
+    if pair.0.has(flag::MAPPING) {
+        return !pair.0.is_held();
+    }
     let class = TimeoutClass::of(proto, pair.0.life) as usize;
     let timeout = settings.timeouts.get(class).copied().unwrap_or(0);
     now.since(pair.0.last_seen) > timeout && now.since(pair.1.last_seen) > timeout

@@ -12,7 +12,7 @@ use fwd_common::{
     verdict::{Action, Dropped, Outcome, Verdict},
 };
 
-use super::{admit, nat, route};
+use super::{admit, mapping, nat, route};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -23,7 +23,8 @@ use crate::{
 /// L4 ports of DHCP's clients, IPv4 and IPv6.
 const DHCP_CLIENTS: [u16; 2] = [68_u16.to_be(), 546_u16.to_be()];
 
-/// The forward that takes an outside packet, into `to`; without one it is a routed network's, or the host's.
+/// The forward that takes an outside packet, into `to`; without one it is a mapping's, a routed network's, or the
+/// host's. A mapping goes before a forward of every L4 port.
 ///
 /// # Errors
 /// `NoNeighbor` where the target's MAC is not known; `ForwardClientDenied`; and what [`route::inward`] refuses.
@@ -35,7 +36,14 @@ pub fn find<F: Frame, A: Family>(
     to: &mut FlowEntry<A>,
 ) -> Outcome<Verdict> {
     let key = &packet.key;
-    let Some(forward) = public(key) else { return route::inward(to) };
+    let found = public(key);
+    if found.is_none_or(is_whole)
+        && let Some(mapping) = mapping::met::<F, A>(key)
+        && !nat::has_socket(frame, key)
+    {
+        return mapping.lead(to);
+    }
+    let Some(forward) = found else { return route::inward(to) };
     // A connection that a socket of the host has is the host's, also after a forward was added over it.
     let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
     if leaves_to_host(forward, packet) || (may_leave(forward, is_midstream) && nat::has_socket(frame, key)) {
@@ -62,7 +70,13 @@ pub fn from_inside<F: Frame, A: Family>(
     to: &mut FlowEntry<A>,
 ) -> Outcome<Verdict> {
     let key = &packet.key;
-    let Some(forward) = public(key) else { return Outcome::ok(Verdict::HOST) };
+    let found = public(key);
+    if found.is_none_or(is_whole)
+        && let Some(mapping) = mapping::met::<F, A>(key)
+    {
+        return mapping.hairpin(from, ingress, key, to);
+    }
+    let Some(forward) = found else { return Outcome::ok(Verdict::HOST) };
     if leaves_to_host(forward, packet) || (may_leave(forward, false) && nat::has_socket(frame, key)) {
         return Outcome::ok(Verdict::HOST);
     }
@@ -133,16 +147,21 @@ fn public<A: Family>(key: &FlowKey<A>) -> Option<&'static Forward> {
 #[inline(always)]
 fn leaves_to_host<A: Family>(forward: &Forward, packet: &Packet<A>) -> bool {
     let key = &packet.key;
-    forward.has(forward::flag::WHOLE)
+    is_whole(forward)
         && (packet.kind != Kind::Ports
             || (key.proto == A::ICMP && key.dport != 0)
             || (key.proto == IpProto::UDP && DHCP_CLIENTS.contains(&key.dport)))
 }
 
+#[inline(always)]
+const fn is_whole(forward: &Forward) -> bool {
+    forward.has(forward::flag::WHOLE)
+}
+
 /// Whether a socket of the host goes before a forward.
 #[inline(always)]
 const fn may_leave(forward: &Forward, is_midstream: bool) -> bool {
-    is_midstream || forward.has(forward::flag::WHOLE)
+    is_midstream || is_whole(forward)
 }
 
 /// To where a forward leads, if it still does and is for this client.

@@ -134,7 +134,7 @@ fn key<A: Family>(at: Open, zone: Zone, proto: IpProto) -> MaybeUninit<Aligned<A
     }
     let l4_ports: u32 = at.get(l4::<A>());
     let last = (proto.0 as u64) << 48 | (zone.0 as u64) << 32 | l4_ports as u64;
-    // SAFETY: as above. In this order a little-endian word has the fields: L4 ports, zone, protocol, pad.
+    // SAFETY: as above. In this order a little-endian word has the fields: L4 ports, zone, protocol, kind (0).
     unsafe { words.add(addresses).write(last) };
     key
 }

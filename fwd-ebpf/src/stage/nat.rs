@@ -15,7 +15,7 @@ use fwd_common::{
     proto::IpProto,
 };
 
-use super::forward;
+use super::{forward, mapping};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -63,10 +63,12 @@ pub fn l4_port<A: Family>(usual: L4Range, source: Option<&Source>, key: &FlowKey
     candidate(range, if is_kept { own } else { 0 }, seed, n).to_be()
 }
 
-/// Whether a reply with this key would belong to the host: to one of its sockets, or to a forward.
+/// Whether a reply with this key would belong to the host: to one of its sockets, or to a forward or a mapping.
 #[inline(always)]
 pub fn is_taken<F: Frame, A: Family>(frame: F, reply: &FlowKey<A>) -> bool {
-    forward::owns(reply.proto, reply.dst.ip(), reply.dport) || has_socket(frame, reply)
+    forward::owns(reply.proto, reply.dst.ip(), reply.dport)
+        || mapping::is_reserved::<F, A>(reply)
+        || has_socket(frame, reply)
 }
 
 /// Whether a socket of the host would receive a packet with this key.

@@ -9,7 +9,7 @@ use fwd_common::{
     event::End,
     flow::{FlowEntry, FlowKey, Pair, flag},
     id::{PortId, RuleId},
-    network::Mode,
+    network::{self, Mode},
     port::{self, Port, PortKind},
     proto::{icmp, icmpv6},
     settings,
@@ -160,7 +160,11 @@ fn reroute<F: Frame, A: Family>(
     if to.is(PortKind::Vm) && entry.has(flag::ROUTED) {
         let Some(neighbor) = maps::neighbor(to.network, entry.dst.ip()) else { return false };
         entry.out_dst = neighbor.mac;
-        let is_published = entry.forward.0 != 0 || from.network == to.network;
+        let is_published = if entry.has(flag::MAPPED_DESTINATION) {
+            maps::network(to.network).is_ok_and(|network| network.has(network::flag::ENDPOINT_INDEPENDENT))
+        } else {
+            entry.forward.0 != 0 || from.network == to.network
+        };
         return neighbor.port == entry.egress && (is_published || joins(from, to));
     }
     if !entry.has(flag::ROUTED) {

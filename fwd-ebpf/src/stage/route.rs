@@ -18,7 +18,7 @@ use fwd_common::{
     verdict::{Action, Outcome, Verdict},
 };
 
-use super::{admit, forward, nat};
+use super::{admit, forward, mapping, nat};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -93,6 +93,7 @@ pub fn find<F: Frame, A: Family>(
     }
     to.out_dst = hop.mac;
     to.flags |= flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED;
+    mapping::ask(network, ingress.port, key.proto, to);
     if hop.mac == Mac::NONE {
         to.flags |= flag::UNRESOLVED;
     }

@@ -14,6 +14,7 @@ use fwd_common::{
     table::{self, PairTable, Refused},
 };
 
+use super::mapping;
 use crate::{
     atomic::shared,
     flow_event,
@@ -83,8 +84,14 @@ impl<A: Family> PairTable for Flows<A> {
             return false;
         }
         // Its memory may be another flow's once it is deleted.
-        report::ended(key, entry, self.end.is_cut());
-        flow_event::ended(key, entry, self.end, self.by);
+        if !entry.has(flag::MAPPING) {
+            report::ended(key, entry, self.end.is_cut());
+            flow_event::ended(key, entry, self.end, self.by);
+        }
+        const MAPPED: u16 = flag::MAPPED_SOURCE | flag::MAPPED_DESTINATION;
+        if entry.has(MAPPED) {
+            mapping::let_go(key, entry, MAPPED as u32);
+        }
         true
     }
 }
@@ -117,14 +124,16 @@ pub fn end_flow<A: Family>(key: &FlowKey<A>, end: End, by: RuleId) -> bool {
     let Some(entry) = Flows::get(key) else { return false };
     let reply_key = Flows::partner(key, entry);
     let Some(reply) = Flows::get(&reply_key) else { return end_single(key, end, by) };
-    let (slot, owner) = (entry.slot, owner(entry, reply));
+    let (slot, owner, is_mapping) = (entry.slot, owner(entry, reply), entry.has(flag::MAPPING));
     let mut flows = Flows::<A>::new(end, by);
     if !table::delete_pair(&mut flows, key, &reply_key) {
         return false;
     }
     give_back::<A>(owner, flows.killed.is_half_open());
     let _ = A::free().push(slot, 0);
-    report::add(counter(end), 1);
+    if !is_mapping {
+        report::add(counter(end), 1);
+    }
     true
 }
 

@@ -232,6 +232,10 @@ pub struct Nat {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub exempt: Option<IpNet>,
+    /// One address and L4 port of a guest has one of each outside, whomever it talks to, and whoever sends there
+    /// reaches it: TCP and UDP of all of `network`, with or without an `address`.
+    #[serde(default)]
+    pub endpoint_independent: bool,
 }
 
 /// A named set of ports: by name, by label, or both.

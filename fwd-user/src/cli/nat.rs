@@ -20,6 +20,7 @@ const COLUMNS: &[Column] = &[
     column("L4-PORTS", "/l4_ports"),
     column("ONE-TO-ONE", "/one_to_one"),
     column("EXEMPT", "/exempt"),
+    wide("ENDPOINT-INDEPENDENT", "/endpoint_independent"),
     column("STATE", "/state"),
 ];
 const NAT: Verbs = Verbs { noun: Noun::Nat, columns: COLUMNS };
@@ -39,7 +40,11 @@ const FLOWS: &[Column] = &[
 const ADD: &str = "Add a translation of flows to outside\n\n\
     Without one, flows of nat networks go out under the address of the uplink by which they leave. An address must be \
     one that outside sends here: one of an uplink (ip address add ADDR dev UPLINK), or one that is routed to this host. \
-    An address of one port (--one-to-one) is the port's both ways, for TCP, UDP and ICMP, but for what forwards take of it.";
+    An address of one port (--one-to-one) is the port's both ways, for TCP, UDP, SCTP and ICMP, but for what forwards \
+    take of it.\n\n\
+    Games, WebRTC and all that find their way by STUN want --endpoint-independent (RFC 4787): a guest's socket has one \
+    address and L4 port outside, whomever it talks to, and everybody outside reaches it by these while it is used, as \
+    far as rules allow.";
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -57,7 +62,7 @@ pub enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("kind").required(true).args(["address", "one_to_one", "exempt"])))]
+#[command(group(ArgGroup::new("kind").required(true).multiple(true).args(["address", "one_to_one", "exempt", "endpoint_independent"])))]
 pub struct Add {
     name: String,
     /// The network whose flows it translates; of an exemption left out: every nat network that is not private
@@ -70,11 +75,15 @@ pub struct Add {
     #[arg(long, value_name = "FIRST-LAST", requires = "address")]
     l4_ports: Option<String>,
     /// An outside address for one port alone, both ways
-    #[arg(long, value_name = "ADDR=PORT")]
+    #[arg(long, value_name = "ADDR=PORT", conflicts_with_all = ["address", "exempt", "endpoint_independent"])]
     one_to_one: Option<String>,
     /// Destinations outside that are reached under the VMs' own addresses
-    #[arg(long, value_name = "CIDR", value_parser = super::value::cidr)]
+    #[arg(long, value_name = "CIDR", value_parser = super::value::cidr, conflicts_with_all = ["address", "endpoint_independent"])]
     exempt: Option<IpNet>,
+    /// One outside L4 port for each of a guest's, whomever it talks to, and open to all who send there: TCP and UDP
+    /// of the network, with --address or alone
+    #[arg(long, requires = "network")]
+    endpoint_independent: bool,
     /// Succeed if an equal one exists
     #[arg(long)]
     may_exist: bool,
@@ -117,6 +126,7 @@ impl Add {
             l4_ports: self.l4_ports,
             one_to_one: self.one_to_one,
             exempt: self.exempt,
+            endpoint_independent: self.endpoint_independent,
         };
         NAT.add(session, Added { object: &nat, may_exist: self.may_exist }, &self.write).await
     }

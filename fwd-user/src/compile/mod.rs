@@ -24,7 +24,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use fwd_common::id::PortId;
+use fwd_common::{id::PortId, settings::flag};
 
 use crate::{
     api::{settings::Settings, status::ObjectState},
@@ -37,6 +37,7 @@ pub use judge::Party;
 use nats::Nats;
 pub use networks::gateway_mac;
 pub use policies::{Applied, Policies, Question, about, implicit_services};
+use settings::Asked;
 pub use tables::Tables;
 pub use tap::{device_name, given_mac};
 use world::World;
@@ -74,8 +75,9 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
     nats.publish(&world, &mut forwards);
     let policies = policies::compile(&world, desired, previous);
     let nat_states = Nats::states(&world);
+    let asked = Asked { has_logged_rules: policies.has_logged(), has_mappings: nats.has_mappings() };
     let mut tables = Tables {
-        settings: settings::compile(&world.settings, policies.has_logged()),
+        settings: settings::compile(&world.settings, asked),
         port_of_device: ports::devices(&ports),
         devices: ports::xdp_targets(&ports),
         networks: networks::compile(&world, &members, (&nats, &attachments)),
@@ -99,8 +101,9 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
 pub fn follow(desired: &Desired, edited: &EditedRules<'_>, previous: &Compiled) -> Option<Compiled> {
     let policies = previous.policies.follow(edited)?;
     let mut compiled = previous.clone();
-    compiled.tables.settings =
-        settings::compile(&Settings::of(&desired.document.settings), policies.has_logged());
+    let has_mappings = previous.tables.settings.flags & flag::MAPPINGS != 0;
+    let asked = Asked { has_logged_rules: policies.has_logged(), has_mappings };
+    compiled.tables.settings = settings::compile(&Settings::of(&desired.document.settings), asked);
     policies.fill(&mut compiled.tables);
     compiled.policies = policies;
     Some(compiled)

@@ -28,6 +28,8 @@ pub(super) struct Nats<'a> {
     pairs: BTreeMap<(PortId, bool), OneToOne<'a>>,
     exemptions: BTreeMap<(ExemptionKey, u32), u32>,
     exempting: BTreeSet<NetworkId>,
+    /// Whose guests have endpoint-independent mappings.
+    mapping: BTreeSet<NetworkId>,
 }
 
 struct OneToOne<'a> {
@@ -43,6 +45,7 @@ impl<'a> Nats<'a> {
             pairs: BTreeMap::new(),
             exemptions: BTreeMap::new(),
             exempting: BTreeSet::new(),
+            mapping: BTreeSet::new(),
         };
         for nat in &world.document.nats {
             nats.add(world, nat);
@@ -56,6 +59,7 @@ impl<'a> Nats<'a> {
             let source = Source { addr: addr.into(), l4_ports: nat.l4_range().unwrap_or_default() };
             self.networks.insert((network, addr.is_ipv4()), source);
         }
+        self.mapping.extend(network.filter(|_| nat.endpoint_independent));
         if let Some(pair) = nat.pair()
             && let Some(vm) = world.port(&pair.port)
             && let Some(id) = world.numbers.nats.get(&nat.name).copied()
@@ -95,6 +99,14 @@ impl<'a> Nats<'a> {
 
     pub fn has_exemptions(&self, network: NetworkId) -> bool {
         self.exempting.contains(&network)
+    }
+
+    pub fn is_endpoint_independent(&self, network: NetworkId) -> bool {
+        self.mapping.contains(&network)
+    }
+
+    pub fn has_mappings(&self) -> bool {
+        !self.mapping.is_empty()
     }
 
     /// Rows of destinations that are not translated.

@@ -59,6 +59,9 @@ pub(super) fn compile(
         if nats.has_exemptions(id) {
             flags |= network::flag::EXEMPTIONS;
         }
+        if nats.is_endpoint_independent(id) {
+            flags |= network::flag::ENDPOINT_INDEPENDENT;
+        }
         let row = Network {
             mode: mode(network.mode) as u8,
             flags,

@@ -8,8 +8,16 @@ use fwd_common::{
 
 use crate::api::settings::Settings;
 
-/// `has_logged_rules`: what they admit must be told, whatever the setting says.
-pub(super) fn compile(from: &Settings, has_logged_rules: bool) -> settings::Settings {
+/// What else of the document the datapath is to know at once.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// What they admit must be told, whatever the setting says.
+    pub has_logged_rules: bool,
+    /// Some network has endpoint-independent mappings.
+    pub has_mappings: bool,
+}
+
+pub(super) fn compile(from: &Settings, asked: Asked) -> settings::Settings {
     let mut timeouts = [0; TimeoutClass::COUNT];
     for (class, secs) in [
         (TimeoutClass::TcpHalfOpen, from.tcp_half_open_timeout),
@@ -24,8 +32,12 @@ pub(super) fn compile(from: &Settings, has_logged_rules: bool) -> settings::Sett
         timeouts[class as usize] = Tick::ticks_from_secs(secs);
     }
     let mut flags = 0;
-    let tells_flows = from.flow_log || has_logged_rules;
-    for (is_on, flag) in [(from.midstream_tcp, flag::MIDSTREAM_TCP), (tells_flows, flag::FLOW_EVENTS)] {
+    let tells_flows = from.flow_log || asked.has_logged_rules;
+    for (is_on, flag) in [
+        (from.midstream_tcp, flag::MIDSTREAM_TCP),
+        (tells_flows, flag::FLOW_EVENTS),
+        (asked.has_mappings, flag::MAPPINGS),
+    ] {
         if is_on {
             flags |= flag;
         }

@@ -330,6 +330,7 @@ fn translations_reach_the_rows_of_ports_forwards_and_exemptions() {
         {"name": "out", "network": "vmnat", "address": "203.0.113.99", "l4_ports": "40000-40999"},
         {"name": "one", "one_to_one": "198.51.100.99=web1"},
         {"name": "site", "exempt": "192.0.2.0/24"},
+        {"name": "open", "network": "vmnat", "endpoint_independent": true},
     ]);
     let desired = desired(document);
     let numbers = &desired.numbers;
@@ -351,7 +352,10 @@ fn translations_reach_the_rows_of_ports_forwards_and_exemptions() {
     for (id, row) in &tables.networks {
         let is_exempting = row.flags & fwd_common::network::flag::EXEMPTIONS != 0;
         assert_eq!(is_exempting, exempt.iter().any(|(key, _)| key.network == *id));
+        let is_mapping = row.flags & fwd_common::network::flag::ENDPOINT_INDEPENDENT != 0;
+        assert_eq!(is_mapping, *id == vmnat);
     }
+    assert_ne!(tables.settings.flags & fwd_common::settings::flag::MAPPINGS, 0);
     assert_eq!((nats["site"].state, nats["one"].state), (ObjectState::Ready, ObjectState::Ready));
     let reason = "The interface eth0 does not have 203.0.113.99, so nobody outside finds it. Add it: ip address add 203.0.113.99 dev eth0.";
     assert_eq!(nats["out"], ForwardState { state: ObjectState::Pending, reason: Some(reason.to_owned()) });

@@ -4,7 +4,7 @@ use fwd_common::{
     addr::{Address, V4, V6},
     conntrack::Stage,
     event::{End, EventKind, FlowEvent as Record},
-    flow::{FlowKey, flag},
+    flow::{FlowKey, flag, key_kind},
     proto::IpProto,
 };
 
@@ -102,7 +102,7 @@ fn key<A: Address>(record: &Record) -> FlowKey<A> {
         dport: event.dport,
         zone: event.zone,
         proto: event.proto,
-        _pad: 0,
+        kind: key_kind::FLOW,
     }
 }
 

@@ -17,9 +17,9 @@ impl FlowName {
 
     /// By its original direction's key.
     pub fn of<A: Address>(key: &FlowKey<A>) -> Self {
-        let FlowKey { src, dst, sport, dport, zone, proto, _pad } = *key;
+        let FlowKey { src, dst, sport, dport, zone, proto, kind } = *key;
         let mut hasher = DefaultHasher::new();
-        (A::IS_V6, src.ip().0, dst.ip().0, sport, dport, zone, proto).hash(&mut hasher);
+        (A::IS_V6, src.ip().0, dst.ip().0, sport, dport, zone, proto, kind).hash(&mut hasher);
         Self(hasher.finish())
     }
 
@@ -54,6 +54,7 @@ mod tests {
             FlowKey { sport: 4, ..key },
             FlowKey { dport: 3, ..key },
             FlowKey { zone: Zone(1), ..key },
+            FlowKey { kind: fwd_common::flow::key_kind::MAPPING, ..key },
             FlowKey { proto: fwd_common::proto::IpProto::TCP, ..key },
         ];
         assert!(others.iter().all(|other| FlowName::of(other) != FlowName::of(&key)));

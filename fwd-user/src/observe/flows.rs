@@ -41,7 +41,7 @@ struct Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     All,
-    /// `nat table`.
+    /// `nat table`: with mappings, whose far end is nobody.
     Translated,
 }
 
@@ -226,7 +226,7 @@ impl Filter {
             && self.proto.is_none_or(|p| p == key.proto)
             && self.rule.is_none_or(|r| r == entry.rule)
             && self.state.is_none_or(|s| s == state(entry.life.stage()))
-            && (!self.translated_only || entry.has(flag::TRANSLATED))
+            && if self.translated_only { entry.has(flag::TRANSLATED) } else { !entry.has(flag::MAPPING) }
             && self.name.is_none_or(|name| name == FlowName::of(key))
             && self.peer.is_none_or(|net| {
                 [key.src, key.dst, entry.src, entry.dst].iter().any(|a| net.contains(&a.ip().to_std()))
@@ -282,7 +282,10 @@ impl<A: Address> Flow<'_, A> {
             rule: view.names.rule(entry.rule),
             forward: view.names.forward(entry.forward),
             path: view.path(view.ingress(key, reply), entry.egress),
-            packets: ways(entry.packets, reply.map_or(0, |r| r.packets)),
+            packets: ways(
+                if entry.has(flag::MAPPING) { 0 } else { entry.packets },
+                reply.map_or(0, |r| r.packets),
+            ),
             bytes: ways(entry.bytes, reply.map_or(0, |r| r.bytes)),
             age_secs: ticks_to_secs(view.silent_ticks(entry, reply)),
         }
@@ -319,6 +322,21 @@ mod tests {
 
     fn all(maps: &MemoryMaps) -> Vec<FlowRow> {
         rows(maps, Which::All, &FlowQuery::default())
+    }
+
+    #[test]
+    fn a_mapping_is_a_translation_without_a_far_end_and_no_flow() {
+        let mut maps = maps();
+        maps.add_flow(masqueraded());
+        let flow = maps.flows4.iter().find(|(_, entry)| entry.has(flag::ORIGINAL));
+        let (key, entry) = flow.map(|(key, entry)| (key.inside_of_mapping(), *entry)).expect("it is there");
+        let mapping = FlowEntry { flags: entry.flags | flag::MAPPING, packets: 1, ..entry };
+        maps.flows4.insert(key, mapping);
+        assert_eq!(all(&maps).len(), 1);
+        let table = rows(&maps, Which::Translated, &FlowQuery::default());
+        let told: Vec<_> = table.iter().map(|row| (row.destination.as_str(), row.packets.out)).collect();
+        assert_eq!(told, [("0.0.0.0:0", 0), ("198.51.100.1:80", 10)]);
+        assert_eq!(table[0].translated, table[1].translated);
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl MemoryMaps {
         let (ingress, egress) = flow.ports;
         let ((src, sport), (dst, dport)) = (end(flow.ends.0), end(flow.ends.1));
         let ((out_src, out_sport), (out_dst, out_dport)) = (end(flow.leaves.0), end(flow.leaves.1));
-        let key = FlowKey { src, dst, sport, dport, zone: zone(ingress), proto: flow.proto, _pad: 0 };
+        let key = FlowKey { src, dst, sport, dport, zone: zone(ingress), proto: flow.proto, kind: 0 };
         let life = Life::NEW.with_stage(flow.stage);
         let original = FlowEntry {
             life,

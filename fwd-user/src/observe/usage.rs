@@ -40,6 +40,8 @@ pub struct Usage {
     pub flows: BTreeMap<(&'static str, IpProto, FlowState), u64>,
     /// Live translated flows, by the port against which they count.
     pub translations: HashMap<PortId, u64>,
+    /// Endpoint-independent mappings that a flow holds, by port.
+    pub mappings: HashMap<PortId, u64>,
     /// Packets of both directions, of ended and of live flows.
     pub rule_packets: HashMap<RuleId, u64>,
     pub forward_flows: HashMap<ForwardId, u64>,
@@ -75,6 +77,10 @@ impl Usage {
         let mut failed = None;
         A::walk(view.maps, &mut |batch| {
             for (key, entry) in batch.iter().filter(|(_, entry)| entry.has(flag::ORIGINAL)) {
+                if entry.has(flag::MAPPING) {
+                    self.add_mapping(view, key, entry, held);
+                    continue;
+                }
                 if let Err(error) = self.add(view, key, entry, held) {
                     failed = Some(error);
                     return ControlFlow::Break(());
@@ -83,6 +89,20 @@ impl Usage {
             ControlFlow::Continue(())
         })?;
         failed.map_or(Ok(()), Err)
+    }
+
+    /// It carries nothing itself, and holds its L4 port.
+    fn add_mapping<A: Family>(
+        &mut self,
+        view: &View<'_>,
+        key: &FlowKey<A>,
+        entry: &FlowEntry<A>,
+        held: &mut Held,
+    ) {
+        if view.is_live(key.proto, entry, None) {
+            *self.mappings.entry(view.owner(key, entry, None)).or_default() += 1;
+            hold(view, key, entry, held);
+        }
     }
 
     fn add<A: Family>(
@@ -115,11 +135,7 @@ impl Usage {
         if entry.has(flag::TRANSLATED) {
             *self.translations.entry(view.owner(key, entry, reply)).or_default() += 1;
         }
-        let l4_port = u16::from_be(entry.sport);
-        let range = view.settings.nat_l4_ports;
-        if entry.has(flag::SOURCE_TRANSLATED) && (range.low..=range.high).contains(&l4_port) {
-            held.insert((entry.src.ip().to_std(), key.proto, l4_port));
-        }
+        hold(view, key, entry, held);
         Ok(())
     }
 
@@ -134,6 +150,15 @@ impl Usage {
             *now = Ways { out: now.out.max(bytes.out), in_: now.in_.max(bytes.in_) };
         }
         self
+    }
+}
+
+/// Notes the L4 port of the NAT range that an entry has as its source.
+fn hold<A: Family>(view: &View<'_>, key: &FlowKey<A>, entry: &FlowEntry<A>, held: &mut Held) {
+    let l4_port = u16::from_be(entry.sport);
+    let range = view.settings.nat_l4_ports;
+    if entry.has(flag::SOURCE_TRANSLATED) && (range.low..=range.high).contains(&l4_port) {
+        held.insert((entry.src.ip().to_std(), key.proto, l4_port));
     }
 }
 
@@ -221,6 +246,22 @@ mod tests {
         assert_eq!(usage.forward_bytes[&WEB_HTTP], Ways { out: 7000, in_: 10_300 });
         let address = "203.0.113.10".parse().expect("an address");
         assert_eq!(usage.nat_l4_ports, [((address, IpProto::TCP), 1)].into());
+    }
+
+    #[test]
+    fn a_mapping_counts_while_a_flow_holds_it_and_is_none_itself() {
+        let (mut maps, names) = (maps(), names());
+        maps.add_flow(masqueraded());
+        let flow = maps.flows4.iter().find(|(_, entry)| entry.has(flag::ORIGINAL));
+        let (key, entry) = flow.map(|(key, entry)| (key.inside_of_mapping(), *entry)).expect("it is there");
+        let mapping = FlowEntry { flags: entry.flags | flag::MAPPING, dst: V4(0), dport: 0, ..entry };
+        for (holders, mappings) in [(2, [(WEB1, 1)].into()), (0, HashMap::new()), (u64::MAX, HashMap::new())]
+        {
+            maps.flows4.insert(key, FlowEntry { packets: holders, ..mapping });
+            let usage = Usage::walk(&view(&maps, &names)).expect("memory can be read");
+            assert_eq!(usage.mappings, mappings, "{holders} holders");
+            assert_eq!(usage.flows, [(("ipv4", IpProto::TCP, FlowState::Established), 1)].into());
+        }
     }
 
     #[test]

@@ -80,8 +80,17 @@ impl<'a> View<'a> {
         reply.map_or(u32::MAX, |r| since(r.last_seen)).min(since(entry.last_seen))
     }
 
-    /// Whether a packet of the flow would still hit it: an expired entry is a miss even before it is deleted.
-    pub fn is_live<A>(&self, proto: IpProto, entry: &FlowEntry<A>, reply: Option<&FlowEntry<A>>) -> bool {
+    /// Whether a packet of the flow would still hit it: an expired entry is a miss even before it is deleted. A mapping lives
+    /// while a flow holds it.
+    pub fn is_live<A: Address>(
+        &self,
+        proto: IpProto,
+        entry: &FlowEntry<A>,
+        reply: Option<&FlowEntry<A>>,
+    ) -> bool {
+        if entry.has(flag::MAPPING) {
+            return entry.life.stage() != Stage::Dead && entry.is_held();
+        }
         let timeout = self.settings.timeouts[TimeoutClass::of(proto, entry.life) as usize];
         entry.life.stage() != Stage::Dead && self.silent_ticks(entry, reply) <= timeout
     }

@@ -43,7 +43,7 @@ fn a_sweep_ends_flows_and_says_what_it_did() {
             dport,
             zone: Zone(zone),
             proto: IpProto::UDP,
-            _pad: 0,
+            kind: 0,
         };
         let number = slot as u16;
         let original = key(1, 2, number, 53, 1);

@@ -249,7 +249,7 @@ impl Heads {
             dport: self.dport.to_be(),
             zone,
             proto: self.proto,
-            _pad: 0,
+            kind: 0,
         }
     }
 }

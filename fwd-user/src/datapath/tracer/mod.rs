@@ -158,7 +158,9 @@ impl Tracer {
     ) -> Result<Traced> {
         let mut instance = Instance::load(&self.maps, injected, cpu)?;
         let live = open::<FlowKey<A>, FlowEntry<A>>(&self.maps, A::FLOWS)?;
-        let mut met: Vec<FlowKey<A>> = key.into_iter().collect();
+        // A packet from outside may meet a guest's mapping.
+        let mapping = key.map(|key| FlowKey::outside_of_mapping(key.dst, key.dport, key.proto));
+        let mut met: Vec<FlowKey<A>> = key.into_iter().chain(mapping).collect();
         let mut is_known = false;
         // Each run but the last meets one more L4 port that is taken.
         for _ in 0..=TRIES {

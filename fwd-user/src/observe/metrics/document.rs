@@ -23,7 +23,7 @@ pub fn document() -> String {
          - Counters are the kernel's: they go on when the daemon is restarted, and while it is dead.\n\
          - A family has at most {MAX_SERIES} series; what is over is left out and counted.\n\
          - Sums over live flows (`fwd_flows`, `fwd_rule_packets_total`, `fwd_forward_flows`, `fwd_forward_bytes_total`, \
-         `fwd_port_translations`, `fwd_nat_l4_ports_in_use`) need a walk of the flow tables. With up to {SMALL} flows each \
+         `fwd_port_translations`, `fwd_port_mappings`, `fwd_nat_l4_ports_in_use`) need a walk of the flow tables. With up to {SMALL} flows each \
          scrape walks them. With more, a walk in the background does, every {interval} seconds or, if it takes longer than \
          half a per cent of that, after two hundred times what it took; before the first one these families are left out. All \
          others are read at the scrape.\n\n\

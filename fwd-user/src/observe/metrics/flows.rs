@@ -84,6 +84,10 @@ fn live(out: &mut Families, source: &Source<'_>, usage: &Usage) {
         (labels([port]), usage.translations.get(id).copied().unwrap_or_default() as f64)
     };
     out.gauge(table::PORT_TRANSLATIONS, source.counters.iter().map(translations));
+    let mappings = |(id, port, _): &(_, &str, _)| {
+        (labels([port]), usage.mappings.get(id).copied().unwrap_or_default() as f64)
+    };
+    out.gauge(table::PORT_MAPPINGS, source.counters.iter().map(mappings));
 }
 
 /// Addresses that the uplinks translate to, by protocol.

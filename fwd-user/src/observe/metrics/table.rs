@@ -124,6 +124,7 @@ metrics! {
     NAT_IN_USE Gauge Basic "fwd_nat_l4_ports_in_use" ["address" "protocol"] "L4 ports (ICMP: ids) of the NAT range that live flows hold.";
     NAT_LIMIT Gauge Basic "fwd_nat_l4_ports_limit" ["address" "protocol"] "L4 ports of the NAT range. One may serve several destinations.";
     PORT_TRANSLATIONS Gauge Port "fwd_port_translations" ["port"] "Live flows whose addresses or L4 ports are translated.";
+    PORT_MAPPINGS Gauge Port "fwd_port_mappings" ["port"] "Endpoint-independent mappings that live flows hold.";
     FORWARD_FLOWS Gauge Port "fwd_forward_flows" ["forward"] "Live flows of a forward.";
     FORWARD_FLOWS_TOTAL Counter Port "fwd_forward_flows_total" ["forward" "outcome"] "Flows of a forward: admitted, and those of them that an edit cut.";
     FORWARD_BYTES Counter Port "fwd_forward_bytes_total" ["forward" "direction"] "Bytes of a forward's flows, the guest's view.";

@@ -73,9 +73,11 @@ fn check_shared(document: &Document, out: &mut Vec<Problem>) {
 }
 
 fn check_one(report: &mut Reporter<'_>, nat: &Nat, document: &Document) {
-    let kinds = [nat.address.is_some(), nat.one_to_one.is_some(), nat.exempt.is_some()];
+    let is_mapping = nat.endpoint_independent && nat.address.is_none();
+    let kinds = [nat.address.is_some(), nat.one_to_one.is_some(), nat.exempt.is_some(), is_mapping];
     if kinds.iter().filter(|is_given| **is_given).count() != 1 {
-        let hint = "Give one: --address ADDR, --one-to-one ADDR=PORT, or --exempt CIDR.";
+        let hint = "Give one: --address ADDR, --one-to-one ADDR=PORT, --exempt CIDR, or --endpoint-independent with an \
+                    address or alone.";
         return report.add("", Code::BadNat, "it is to be of one kind", hint);
     }
     check_network(report, nat, document);
@@ -102,7 +104,7 @@ fn check_one(report: &mut Reporter<'_>, nat: &Nat, document: &Document) {
 
 fn check_network(report: &mut Reporter<'_>, nat: &Nat, document: &Document) {
     let Some(name) = &nat.network else {
-        if nat.address.is_some() {
+        if nat.address.is_some() || nat.endpoint_independent {
             report.add("network", Code::BadNat, "its network is missing", "Name it: --network NETWORK.");
         }
         return;

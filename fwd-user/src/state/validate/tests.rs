@@ -303,11 +303,12 @@ fn a_translation_is_of_one_kind_and_takes_what_nobody_has() {
     assert_eq!(
         nats(json!([
             {"name": "out", "network": "vmnat", "address": "203.0.113.11", "l4_ports": "20000-59999"},
-            {"name": "out6", "network": "vmnat", "address": "2001:db8::11"},
             {"name": "one", "one_to_one": "203.0.113.12=web1"},
             {"name": "two", "network": "vmnat", "one_to_one": "203.0.113.13=db1"},
             {"name": "site", "exempt": "192.0.2.0/24"},
             {"name": "site6", "network": "vmnat", "exempt": "2001:db8:1::/48"},
+            {"name": "open", "network": "vmnat", "endpoint_independent": true},
+            {"name": "open6", "network": "vmnat", "address": "2001:db8::12", "endpoint_independent": true},
         ])),
         Vec::<String>::new()
     );
@@ -329,6 +330,20 @@ fn a_translation_is_of_one_kind_and_takes_what_nobody_has() {
             "/nats/5/one_to_one Nat four: port db1 is on network vmnat.",
             "/nats/5/one_to_one Nat four: nat two has that address, network or port already.",
             "/nats/0/address Nat out: nat two gives that address to one port.",
+        ]
+    );
+    assert_eq!(
+        nats(json!([
+            {"name": "none", "network": "vmnat"},
+            {"name": "both", "network": "vmnat", "exempt": "192.0.2.0/24", "endpoint_independent": true},
+            {"name": "where", "endpoint_independent": true},
+            {"name": "lan", "network": "lan", "endpoint_independent": true},
+        ])),
+        [
+            "/nats/0 Nat none: it is to be of one kind.",
+            "/nats/1 Nat both: it is to be of one kind.",
+            "/nats/2/network Nat where: its network is missing.",
+            "/nats/3/network Nat lan: network lan does not translate.",
         ]
     );
 }
