@@ -8,7 +8,7 @@ use fwd_tests::{need, skip};
 use serde_json::{Value, json};
 
 use crate::sent::{admitted, named, settled};
-use crate::world::{ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
+use crate::world::{ETH0, FLOWS, RED1, RED2, ROUTER, World, on_both_hooks};
 
 /// Two servers and a stranger outside, eth0's own address, and two VMs.
 const FAMILIES: [(char, [&str; 3], &str, [&str; 2]); 2] = [
@@ -139,7 +139,7 @@ fn a_mapping_is_over_with_its_last_flow_and_closed_with_the_option() {
             world.send("eth0", &unasked).forwards("red2", &to_vm, &named(&admitted("red2", family)));
             // A flow that came in keeps it open by itself; what is in use is not reclaimed.
             let sweep =
-                Command { op: Op::Reclaim as u32, slots: 64, family: row as u32, ..Command::default() };
+                Command { op: Op::Reclaim as u32, slots: FLOWS, family: row as u32, ..Command::default() };
             let swept = world.sweep(sweep);
             assert_eq!((swept.inspected, swept.expired), (5, 0), "three flows and two mappings");
             world.end_flows();
