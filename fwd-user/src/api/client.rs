@@ -18,6 +18,9 @@ use super::{
     error::{ApiError, Code},
 };
 
+/// The body of a request that has none.
+const NOTHING: Option<&Value> = None;
+
 /// Requests to one daemon.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -37,7 +40,7 @@ impl Client {
     /// # Errors
     /// The daemon's own error, or why it could not be asked; so for all requests.
     pub async fn get<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Value, ApiError> {
-        let bytes = self.read(self.send(Method::GET, path, query, None).await?).await?;
+        let bytes = self.read(self.send(Method::GET, path, query, NOTHING).await?).await?;
         json(&bytes)
     }
 
@@ -46,7 +49,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn text<Q: Serialize>(&self, path: &str, query: &Q) -> Result<String, ApiError> {
-        let bytes = self.read(self.send(Method::GET, path, query, None).await?).await?;
+        let bytes = self.read(self.send(Method::GET, path, query, NOTHING).await?).await?;
         String::from_utf8(bytes.into()).map_err(|_| unreadable("it is not text"))
     }
 
@@ -58,7 +61,11 @@ impl Client {
 
     /// # Errors
     /// As [`Self::get`].
-    pub async fn put<Q: Serialize>(&self, path: &str, query: &Q, body: &Value) -> Result<Value, ApiError> {
+    pub async fn put<Q, B>(&self, path: &str, query: &Q, body: &B) -> Result<Value, ApiError>
+    where
+        Q: Serialize,
+        B: Serialize,
+    {
         json(&self.read(self.send(Method::PUT, path, query, Some(body)).await?).await?)
     }
 
@@ -71,7 +78,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn delete<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Value, ApiError> {
-        json(&self.read(self.send(Method::DELETE, path, query, None).await?).await?)
+        json(&self.read(self.send(Method::DELETE, path, query, NOTHING).await?).await?)
     }
 
     /// An answer without end, one JSON object a line.
@@ -79,7 +86,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn stream<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Lines, ApiError> {
-        let response = self.send(Method::GET, path, query, None).await?;
+        let response = self.send(Method::GET, path, query, NOTHING).await?;
         if response.status() != StatusCode::OK {
             self.read(response).await?;
             return Err(unreadable("a stream was expected"));
@@ -87,12 +94,12 @@ impl Client {
         Ok(Lines { body: response.into_body(), rest: Vec::new() })
     }
 
-    async fn send<Q: Serialize>(
+    async fn send<Q: Serialize, B: Serialize>(
         &self,
         method: Method,
         path: &str,
         query: &Q,
-        body: Option<&Value>,
+        body: Option<&B>,
     ) -> Result<Response<Incoming>, ApiError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.cannot_connect(&e))?;
         let (mut sender, connection) =
@@ -101,13 +108,13 @@ impl Client {
         tokio::spawn(connection);
         let query = serde_urlencoded::to_string(query).expect("queries are plain data");
         let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        let body = body.map_or_else(Bytes::new, |b| Bytes::from(b.to_string()));
+        let body = body.map(|b| serde_json::to_vec(b).expect("bodies are plain data")).unwrap_or_default();
         let request = Request::builder()
             .method(method)
             .uri(uri)
             .header("host", "fwd")
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .body(Full::new(Bytes::from(body)))
             .map_err(|e| {
                 ApiError::new(Code::BadArguments, format!("Path {path} cannot be asked for: {e}."))
             })?;

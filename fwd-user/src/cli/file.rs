@@ -67,8 +67,7 @@ impl File {
     /// All problems, each with its line and column.
     pub async fn apply(&self, session: &Session, mut query: WriteQuery) -> Result<Value, ApiError> {
         query.dry_run |= !self.text.problems.is_empty();
-        let body = serde_json::to_value(&self.text.document).expect("documents are plain data");
-        let answer = session.client.put("/v1/config", &query, &body).await;
+        let answer = session.client.put("/v1/config", &query, &self.text.document).await;
         self.text.outcome(&self.name, answer)
     }
 }

@@ -1,13 +1,13 @@
 //! What an edit changed, object by object, and the way back.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{
-    object::{Noun, Object},
-    spec::{Document, Policy},
+    object::{Named, Noun, Object},
+    spec::{Document, Forward, Group, Nat, Network, Policy, Port, Set, Uplink},
 };
 
 /// `Change::kind` of a setting.
@@ -28,46 +28,73 @@ pub struct Change {
 impl Change {
     /// Of a rule; one of the two is there.
     pub(super) fn of_rule(name: String, before: Option<Policy>, after: Option<Policy>) -> Self {
-        let json = |policy: Option<Policy>| policy.map(|policy| plain(&Object::Policy(policy)));
+        let json = |policy: Option<Policy>| policy.as_ref().map(plain);
         Self { kind: Noun::Policy.name().to_owned(), name, before: json(before), after: json(after) }
     }
 }
 
-fn plain(object: &Object) -> Value {
-    object.to_json().expect("every field of an object is plain data")
+fn plain(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).expect("every field of an object is plain data")
 }
 
 /// All objects and settings that are not the same in both, in the order of the new document, then those
-/// that are gone.
+/// that are gone, by name. Only what differs is put into JSON: a document has a hundred thousand rules.
 pub(super) fn changes(old: &Document, new: &Document) -> Vec<Change> {
-    let mut before: BTreeMap<Key, Value> = rows(old).into_iter().collect();
-    let mut changes = Vec::new();
-    let change = |(noun, name): Key, before, after| Change {
-        kind: noun.map_or(SETTING, Noun::name).to_owned(),
-        name,
-        before,
-        after,
-    };
-    for (key, value) in rows(new) {
-        let old = before.remove(&key);
-        if old.as_ref() != Some(&value) {
-            changes.push(change(key, old, Some(value)));
-        }
-    }
-    changes.extend(before.into_iter().map(|(key, value)| change(key, Some(value), None)));
-    changes
+    let mut found = Found::default();
+    found.compare(SETTING, settings(old), settings(new));
+    found.objects::<Uplink>(old, new);
+    found.objects::<Network>(old, new);
+    found.objects::<Port>(old, new);
+    found.objects::<Forward>(old, new);
+    found.objects::<Nat>(old, new);
+    found.objects::<Group>(old, new);
+    found.objects::<Set>(old, new);
+    found.objects::<Policy>(old, new);
+    found.there.extend(found.gone);
+    found.there
 }
 
-/// The noun (none of a setting) and the name.
-type Key = (Option<Noun>, String);
+#[derive(Default)]
+struct Found {
+    there: Vec<Change>,
+    gone: Vec<Change>,
+}
 
-fn rows(document: &Document) -> Vec<(Key, Value)> {
-    let settings = document.settings.iter().map(|(key, value)| ((None, key.clone()), value.clone()));
-    let objects = document.objects().into_iter().map(|object| {
-        let json = plain(&object);
-        ((Some(object.noun()), object.name().to_owned()), json)
-    });
-    settings.chain(objects).collect()
+impl Found {
+    fn objects<T: Named + PartialEq + Serialize>(&mut self, old: &Document, new: &Document) {
+        self.compare(T::NOUN.name(), T::list(old).map(named), T::list(new).map(named));
+    }
+
+    fn compare<'a, T: PartialEq + Serialize + 'a>(
+        &mut self,
+        kind: &str,
+        old: impl Iterator<Item = (&'a str, &'a T)>,
+        new: impl Iterator<Item = (&'a str, &'a T)>,
+    ) {
+        let change = |name: &str, before: Option<&T>, after: Option<&T>| Change {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            before: before.map(plain),
+            after: after.map(plain),
+        };
+        let mut before: HashMap<&str, &T> = old.collect();
+        let differing = new.filter_map(|(name, object)| {
+            let was = before.remove(name);
+            (was != Some(object)).then(|| change(name, was, Some(object)))
+        });
+        self.there.extend(differing);
+        let mut gone: Vec<(&str, &T)> = before.into_iter().collect();
+        gone.sort_unstable_by_key(|(name, _)| *name);
+        self.gone.extend(gone.into_iter().map(|(name, was)| change(name, Some(was), None)));
+    }
+}
+
+fn settings(document: &Document) -> impl Iterator<Item = (&str, &Value)> {
+    document.settings.iter().map(|(key, value)| (key.as_str(), value))
+}
+
+fn named<T: Named>(object: &T) -> (&str, &T) {
+    (object.name(), object)
 }
 
 /// Takes changes back: the document as it was before them, but for the order of objects that come back.
@@ -85,4 +112,46 @@ pub fn undo(document: &mut Document, changes: &[Change]) -> serde_json::Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_came_or_differs_is_told_before_what_is_gone() {
+        let document = |json: Value| serde_json::from_value::<Document>(json).expect("a document");
+        let rule = |name: &str, action: &str| json!({"name": name, "action": action});
+        let old = document(json!({
+            "settings": {"mtu": 1},
+            "uplinks": [{"device": "eth0"}],
+            "policies": [rule("z", "deny"), rule("a", "deny"), rule("same", "deny"), rule("b", "deny")],
+        }));
+        let new = document(json!({
+            "groups": [{"name": "web"}],
+            "policies": [rule("c", "allow"), rule("b", "allow"), rule("same", "deny")],
+        }));
+        let found = changes(&old, &new);
+        let told: Vec<_> = found
+            .iter()
+            .map(|c| (c.kind.as_str(), c.name.as_str(), c.before.is_some(), c.after.is_some()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("group", "web", false, true),
+                ("policy", "c", false, true),
+                ("policy", "b", true, true),
+                ("setting", "mtu", true, false),
+                ("uplink", "eth0", true, false),
+                ("policy", "a", true, false),
+                ("policy", "z", true, false),
+            ]
+        );
+        let b = &found[2];
+        let action = |side: &Option<Value>| side.as_ref().map(|rule| rule["action"].clone());
+        assert_eq!((action(&b.before), action(&b.after)), (Some(json!("deny")), Some(json!("allow"))));
+        assert_eq!(changes(&new, &new), []);
+    }
 }

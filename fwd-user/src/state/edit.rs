@@ -1,6 +1,6 @@
 //! The edits: what may be done to the accepted document, all or nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -248,8 +248,8 @@ pub(super) fn moment(expires: &mut Option<String>) {
 /// store, so that what is shown does not depend on a restart.
 fn in_order_of(old: &Document, mut new: Document) -> Document {
     fn order<'a, T: Named + 'a>(old: impl IntoIterator<Item = &'a T>, new: &mut [T]) {
-        let place: BTreeMap<&str, usize> = old.into_iter().enumerate().map(|(n, o)| (o.name(), n)).collect();
-        new.sort_by_key(|object| place.get(object.name()).copied().unwrap_or(usize::MAX));
+        let place: HashMap<&str, usize> = old.into_iter().enumerate().map(|(n, o)| (o.name(), n)).collect();
+        new.sort_by_cached_key(|object| place.get(object.name()).copied().unwrap_or(usize::MAX));
     }
     order(&old.uplinks, &mut new.uplinks);
     order(&old.networks, &mut new.networks);

@@ -4,7 +4,7 @@
 //! deleted object's number comes back only when all others were used, so that what the kernel still holds
 //! of it (flows, counters) is not taken for another's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fwd_common::{
     id::{ForwardId, NetworkId, PortId, RuleId},
@@ -81,13 +81,23 @@ impl Numbers {
             let mut next = || ForwardId(take(&mut used, &mut self.last.forward, u32::MAX));
             fill(map, wanted, &mut next);
         }
-        let wanted = names(document.policies.iter().map(|p| &p.name).collect());
-        let gone: Vec<String> = self.rules.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
+        self.follow_rules(document);
+    }
+
+    /// Rules are the many: only those that came or went cost anything here.
+    fn follow_rules(&mut self, document: &Document) {
+        let wanted: HashSet<&str> = document.policies.iter().map(|p| p.name.as_str()).collect();
+        let gone = self.rules.keys().filter(|name| !wanted.contains(name.as_str()));
+        let gone: Vec<String> = gone.cloned().collect();
         gone.iter().for_each(|name| _ = self.rules.remove(name));
-        let mut used: BTreeSet<u32> = self.rules.values().map(|id| id.0).collect();
-        for name in wanted {
-            let last = &mut self.last.rule;
-            self.rules.entry(name).or_insert_with(|| RuleId(take(&mut used, last, u32::MAX)));
+        let new: BTreeSet<&str> = wanted.into_iter().filter(|name| !self.rules.contains_key(*name)).collect();
+        let mut used: BTreeSet<u32> = match new.is_empty() {
+            true => BTreeSet::new(),
+            false => self.rules.values().map(|id| id.0).collect(),
+        };
+        for name in new {
+            let number = take(&mut used, &mut self.last.rule, u32::MAX);
+            self.rules.insert(name.to_owned(), RuleId(number));
         }
     }
 }

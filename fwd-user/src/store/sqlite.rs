@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use serde_json::Value;
 
 use super::{Error, Revision, Store, file};
@@ -270,14 +270,13 @@ fn write_number(
     (kind, name): (&str, &str),
     number: Option<u32>,
 ) -> rusqlite::Result<()> {
-    let known: Option<u32> = transaction
-        .prepare_cached("SELECT number FROM numbers WHERE kind = ?1 AND name = ?2")?
-        .query_row([kind, name], |row| row.get(0))
-        .optional()?;
     match number {
-        _ if known == number => 0,
         Some(number) => transaction
-            .prepare_cached("INSERT OR REPLACE INTO numbers (kind, name, number) VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT INTO numbers (kind, name, number) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (kind, name) DO UPDATE SET number = excluded.number
+                 WHERE number <> excluded.number",
+            )?
             .execute(params![kind, name, number])?,
         None => transaction
             .prepare_cached("DELETE FROM numbers WHERE kind = ?1 AND name = ?2")?

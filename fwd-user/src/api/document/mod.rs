@@ -46,8 +46,8 @@ pub struct Text {
 impl Text {
     /// Reads a document. Never fails: what is wrong stands in `problems`.
     pub fn read(text: &str) -> Self {
-        if let Some(value) = json_value(text) {
-            let mut read = Self { value: value.clone(), unplaced: Some(text.to_owned()), ..Self::default() };
+        if let Some(value) = json_value(text).or_else(|| yaml_value(text).ok()) {
+            let mut read = Self { unplaced: Some(text.to_owned()), ..Self::default() };
             read.check(value);
             if read.problems.is_empty() {
                 return read;
@@ -205,6 +205,10 @@ impl Text {
 
     /// One object. Each thing wrong in it is told, left out, and the rest tried again.
     fn object<T: DeserializeOwned>(&mut self, mut value: Value, pointer: &str) -> Option<T> {
+        // Nearly all are well, and knowing where one is not costs as much as the rest.
+        if let Ok(object) = T::deserialize(&value) {
+            return Some(object);
+        }
         let mut left_out = Vec::new();
         loop {
             let error = match serde_path_to_error::deserialize::<_, T>(&value) {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
+mod body;
 mod diagnosis;
 mod service;
 mod trace;
@@ -156,18 +157,6 @@ fn noun(list: &str) -> Result<Noun, ApiError> {
     Noun::of_list(list).ok_or_else(no_route)
 }
 
-fn body(bytes: &Bytes) -> Result<Value, ApiError> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| ApiError::new(Code::BadRequest, format!("The body is not JSON: {e}.")))
-}
-
-fn fields(bytes: &Bytes) -> Result<Map<String, Value>, ApiError> {
-    match body(bytes)? {
-        Value::Object(map) => Ok(map),
-        _ => Err(ApiError::new(Code::BadRequest, "The body is not a JSON object.")),
-    }
-}
-
 /// `{api, items}`.
 fn items<T: Serialize>(items: Vec<T>) -> Response {
     axum::Json(json!({"api": API, "items": items})).into_response()
@@ -213,7 +202,7 @@ async fn add<S: Service>(
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
     let noun = noun(&path)?;
-    let mut fields = fields(&bytes)?;
+    let mut fields = body::fields(&bytes)?;
     fields.retain(|key, _| key != "api" && key != "kind");
     let object = read_object(noun, Value::Object(fields))?;
     let edit = Edit::Add { object, may_exist: query.may_exist };
@@ -227,7 +216,7 @@ async fn set<S: Service>(
     Asked(query): Asked<WriteQuery>,
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
-    let edit = Edit::Set { noun: noun(&path)?, name, patch: fields(&bytes)? };
+    let edit = Edit::Set { noun: noun(&path)?, name, patch: body::fields(&bytes)? };
     Ok(axum::Json(s.write(edit, query, author).await?).into_response())
 }
 
@@ -251,9 +240,8 @@ async fn replace<S: Service>(
     Asked(query): Asked<WriteQuery>,
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
-    let document =
-        document::object(&body(&bytes)?, "document").map_err(|p| ApiError::from_problems(vec![p]))?;
-    Ok(axum::Json(s.write(Edit::Replace(document), query, author).await?).into_response())
+    let edit = Edit::Replace(body::read(&bytes, "document")?);
+    Ok(axum::Json(s.write(edit, query, author).await?).into_response())
 }
 
 async fn settings<S: Service>(
@@ -262,7 +250,7 @@ async fn settings<S: Service>(
     Asked(query): Asked<WriteQuery>,
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
-    let edit = Edit::Settings(fields(&bytes)?.into_iter().collect());
+    let edit = Edit::Settings(body::fields(&bytes)?.into_iter().collect());
     Ok(axum::Json(s.write(edit, query, author).await?).into_response())
 }
 
@@ -279,8 +267,7 @@ async fn roll_back<S: Service>(
 }
 
 async fn test_policy<S: Service>(State(s): State<S>, bytes: Bytes) -> Result<Response, ApiError> {
-    let asked = document::object::<PolicyTests>(&body(&bytes)?, "policy tests")
-        .map_err(|p| ApiError::from_problems(vec![p]))?;
+    let asked = body::read::<PolicyTests>(&bytes, "policy tests")?;
     Ok(items(s.test_policy(asked).await?))
 }
 
