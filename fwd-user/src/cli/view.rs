@@ -105,7 +105,8 @@ pub fn table(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (text, width) in row.iter().zip(&widths) {
-            _ = write!(line, "{text:<width$}  ");
+            line += text;
+            line.extend(std::iter::repeat_n(' ', width - text.chars().count() + 2));
         }
         _ = writeln!(out, "{}", line.trim_end());
     }
@@ -224,5 +225,13 @@ mod tests {
         let text = yaml(&value);
         let read = crate::api::document::yaml_value(&text).expect("own output parses");
         assert_eq!(read, value);
+    }
+
+    /// Wider than what the standard library pads to: the changes of a revision may be a hundred thousand.
+    #[test]
+    fn a_column_may_be_as_wide_as_it_likes() {
+        let (wide, row) = ("x".repeat(70_000), |a: &str, b: &str| vec![a.to_owned(), b.to_owned()]);
+        let padding = " ".repeat(70_000 - 1);
+        assert_eq!(table(&[row("a", "b"), row(&wide, "c")]), format!("a{padding}  b\n{wide}  c\n"));
     }
 }
