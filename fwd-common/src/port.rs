@@ -12,6 +12,9 @@ pub const MAX_PORTS: u32 = 4096;
 /// `lo`, where processes of this host send to forwards of its own addresses. No other port has this number.
 pub const LOOPBACK: PortId = PortId(MAX_PORTS as u16 - 1);
 
+/// The first number of the ports that devices of a pattern are; those that the document names have lower ones.
+pub const FIRST_BY_PATTERN: PortId = PortId(MAX_PORTS as u16 / 2);
+
 /// A [`Port::mac_limit`] that is none.
 pub const NO_MAC_LIMIT: u16 = u16::MAX;
 

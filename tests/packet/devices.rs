@@ -85,6 +85,7 @@ pub fn inventory() -> Inventory {
             addresses: addresses.iter().map(|net| net.parse().expect("an address")).collect(),
             master: None,
             native_xdp: true,
+            is_own: false,
             xdp_refused: None,
         }
     };

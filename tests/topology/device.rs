@@ -7,7 +7,11 @@ use fwd_tests::traffic::ping;
 use fwd_tests::wire::{Link, Tap};
 use fwd_tests::{need, on_both_hooks, skip};
 
-on_both_hooks!(a_port_waits_for_its_device, a_port_takes_up_its_device_when_it_comes_back);
+on_both_hooks!(
+    a_port_waits_for_its_device,
+    a_port_takes_up_its_device_when_it_comes_back,
+    a_pattern_takes_each_device_that_comes
+);
 
 fn is_ready(lab: &Lab, port: &str) -> bool {
     lab.json(&format!("port show {port}"))["state"] == "ready"
@@ -81,4 +85,51 @@ fn a_device_in_a_linux_bridge_is_refused_by_the_bridges_name() {
     assert!(message.contains("virbr7"), "{message}");
     assert!(lab.host.run("ip link show tap0").contains("master virbr7"));
     assert_eq!(lab.items("port list").len(), 0, "nothing was added");
+}
+
+fn a_pattern_takes_each_device_that_comes(hook: Hook) {
+    let mut lab = Lab::empty(hook);
+    lab.network(&RED, "");
+    lab.vm("red1", &RED, 11);
+    let hook = hook.name();
+    lab.ok(&format!("port add guests --device vnet* --network red --label role=guest --hook {hook}"));
+    assert_eq!(lab.json("port show guests")["state"], "pending");
+    for (device, number) in [("vnet1", 12), ("vnet2", 13)] {
+        lab.plug(device, &RED, number);
+        assert!(eventually(|| ping(&lab.get(device).netns, OUTSIDE_V4).is_ok()), "{device} is a port");
+    }
+    ping(&lab.get("vnet1").netns, &RED.v4(13)).expect("they reach each other");
+    ping(&lab.get("red1").netns, &RED.v4(12)).expect("and others reach them");
+    assert_eq!(lab.json("port show guests")["state"], "ready");
+    let port = lab.json("port show guests.vnet1");
+    assert_eq!((&port["device"], &port["labels"]["role"]), (&"vnet1".into(), &"guest".into()));
+    assert_eq!(port["ips"][0], RED.v4(12));
+    // A rule with the pattern's name, or its label, is for all of them.
+    for end in ["port:guests", "group:guests"] {
+        lab.ok("group add guests --selector role=guest --may-exist");
+        lab.ok(&format!("policy add shut --deny --from {end} --to outside --wait"));
+        for device in ["vnet1", "vnet2"] {
+            assert!(ping(&lab.get(device).netns, OUTSIDE_V4).is_err(), "{end}: {device} is denied");
+            assert!(lab.drops("policy_denied", |d| d["port"] == format!("guests.{device}")) > 0);
+        }
+        ping(&lab.get("red1").netns, OUTSIDE_V4).expect("others are not concerned");
+        lab.ok("policy delete shut --wait");
+    }
+    // The document says what was asked; edits and daemons come and go.
+    assert_eq!(lab.json("config show")["ports"].as_array().map(Vec::len), Some(2));
+    let before = lab.json("port show guests.vnet1")["ifindex"].clone();
+    lab.fwd.terminate();
+    lab.start();
+    ping(&lab.get("vnet1").netns, OUTSIDE_V4).expect("a restart changes nothing");
+    assert_eq!(lab.json("port show guests.vnet1")["ifindex"], before);
+    lab.unplug("vnet1");
+    assert!(eventually(|| lab.fwd("port show guests.vnet1").into_result().is_err()), "its port goes with it");
+    ping(&lab.get("vnet2").netns, &RED.v4(11)).expect("others are untouched");
+    lab.ok("status --check");
+    // Its devices are nobody's when it goes; what leads to one guest cannot lead to a pattern.
+    let message = lab.fwd("forward add tcp 8080 guests:80").fails(6);
+    assert!(message.contains("port guests stands for all that match vnet*"), "{message}");
+    lab.ok("port delete guests");
+    assert!(ping(&lab.get("vnet2").netns, &RED.v4(11)).is_err(), "it is no port any more");
+    lab.ok("status --check");
 }

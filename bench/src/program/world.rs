@@ -315,6 +315,7 @@ fn inventory() -> Inventory {
         },
         master: None,
         native_xdp: true,
+        is_own: false,
         xdp_refused: None,
     };
     let (host_ports, devices): (Vec<_>, Vec<_>) = DEVICES.iter().partition(|(name, _)| *name == HOST_PORT);

@@ -143,7 +143,6 @@ fn read_with<D: Domain>(domain: &D, value: &Value) -> Result<D::Value, TextError
         TextError {
             message: format!("`{text}` is not {}", domain.describe()),
             hint: "See the range of each setting: docs/operating.md.".to_owned(),
-            is_unsupported: false,
         }
     })
 }
@@ -155,7 +154,7 @@ fn unknown(key: &str) -> TextError {
         [] => format!("Settings are {}.", table().iter().map(|s| s.key).collect::<Vec<_>>().join(", ")),
         keys => format!("Did you mean {}?", keys.join(" or ")),
     };
-    TextError { message: format!("there is no setting `{key}`"), hint, is_unsupported: false }
+    TextError { message: format!("there is no setting `{key}`"), hint }
 }
 
 /// A whole number, which YAML may have given as text.

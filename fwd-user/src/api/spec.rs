@@ -161,7 +161,7 @@ pub fn host_port_name(network: &str) -> String {
 #[serde(deny_unknown_fields)]
 pub struct Port {
     pub name: String,
-    /// The interface; left out where `libvirt` names it.
+    /// The interface, or a pattern of taps and veths, as `vnet*`; left out where `libvirt` names it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device: String,
     /// `DOMAIN[/N]`: the N-th interface of a domain of libvirt, from 0, whatever its name is while the domain runs.
@@ -185,6 +185,23 @@ pub struct Port {
     /// No source guard.
     #[serde(default)]
     pub trust: bool,
+}
+
+impl Port {
+    /// Whether it stands for every tap and veth that matches, each of which is a port by itself.
+    pub fn is_pattern(&self) -> bool {
+        self.device.contains(['*', '?'])
+    }
+
+    /// The name of the port that a device of this pattern is.
+    pub fn name_of(&self, device: &str) -> String {
+        format!("{}.{device}", self.name)
+    }
+
+    /// The name that the document has for it: of a device of a pattern the pattern's.
+    pub fn given_name(&self) -> &str {
+        self.name.split_once('.').map_or(&self.name, |(given, _)| given)
+    }
 }
 
 /// Publication of an outside address and L4 port onto a port.

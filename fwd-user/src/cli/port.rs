@@ -51,7 +51,7 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct Add {
     name: String,
-    /// The tap or veth of the VM
+    /// The tap or veth of the VM; or a pattern as 'vnet*': each that matches is a port, called NAME.DEVICE
     #[arg(long, required_unless_present = "libvirt")]
     device: Option<String>,
     /// The N-th interface of a domain of libvirt, from 0 [default: the first], whatever its device is called
@@ -88,7 +88,7 @@ pub struct Add {
 #[derive(Debug, Args)]
 pub struct Set {
     name: String,
-    /// The tap or veth of the VM, in place of a domain's interface
+    /// The tap or veth of the VM, or a pattern of them, in place of a domain's interface
     #[arg(long)]
     device: Option<String>,
     /// The N-th interface of a domain of libvirt, from 0 [default: the first], in place of a device

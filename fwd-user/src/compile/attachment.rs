@@ -11,10 +11,12 @@ use fwd_common::{
 use super::{
     World,
     hook::{Choice, choose},
+    pattern::has_room,
+    world::VmPort,
 };
 use crate::{
     api::{
-        spec::{Hook, Mode, host_port_name},
+        spec::{Hook, Mode, Port, host_port_name},
         status::ObjectState,
     },
     host::inventory::Device,
@@ -54,6 +56,7 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
     let mut all = BTreeMap::new();
     for vm in &world.ports {
         let port = match (vm.device, &vm.port.libvirt) {
+            _ if vm.port.is_pattern() => of_pattern(world, vm.port),
             (Some(device), _) => {
                 let names = (vm.port.name.clone(), device.to_owned());
                 of_device(PortKind::Vm, names, world.device_of(vm), vm.port.hook)
@@ -138,6 +141,23 @@ fn of_device(
         state,
         state_reason,
         programs: Programs { xdp: hook == Hook::Xdp, ingress: true, egress: kind == PortKind::Uplink },
+    }
+}
+
+/// What stands for the ports of the devices that match.
+fn of_pattern(world: &World<'_>, pattern: &Port) -> Attachment {
+    let (name, device) = (pattern.name.clone(), pattern.device.clone());
+    let is_of = |vm: &&VmPort<'_>| vm.port.name != name && vm.port.given_name() == name;
+    let full = || format!("Network {} is full: what else matches {device} is no port.", pattern.network);
+    let (state, reason) = match world.ports.iter().any(|vm| is_of(&vm)) {
+        _ if !has_room(world.document, &pattern.network) => (ObjectState::Degraded, Some(full())),
+        false => (ObjectState::Pending, Some(format!("No tap or veth that matches {device} exists yet."))),
+        true => (ObjectState::Ready, None),
+    };
+    Attachment {
+        state,
+        state_reason: reason,
+        ..without_device(PortKind::Vm, (name, device), state, String::new())
     }
 }
 

@@ -102,6 +102,7 @@ mod tests {
             addresses: Vec::new(),
             master: None,
             native_xdp,
+            is_own: false,
             xdp_refused: None,
         }
     }

@@ -59,6 +59,7 @@ fn device(ifindex: u32, kind: DeviceKind, addresses: &[&str]) -> Device {
         is_up: true,
         addresses: addresses.iter().map(|a| a.parse().expect("an address")).collect(),
         master: None,
+        is_own: false,
         xdp_refused: None,
     }
 }

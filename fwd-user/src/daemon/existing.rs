@@ -48,7 +48,10 @@ fn by_object(kind: &str, name: &str, document: &Document, numbers: &Numbers) -> 
         "policy" => numbers.rules.get(name).copied().map(Admitted::ByRule).into_iter().collect(),
         "forward" => numbers.forwards.get(name).copied().map(Admitted::ByForward).into_iter().collect(),
         "nat" => by_nat(name, document, numbers),
-        "port" => numbers.ports.get(name).copied().map(Admitted::AtPort).into_iter().collect(),
+        "port" => {
+            let ports = document.ports.iter().filter(|port| port.given_name() == name).filter_map(port);
+            ports.map(Admitted::AtPort).collect()
+        }
         "uplink" => numbers.uplinks.get(name).copied().map(Admitted::AtPort).into_iter().collect(),
         "network" => {
             let ports = document.ports.iter().filter(|p| p.network == name).filter_map(port);

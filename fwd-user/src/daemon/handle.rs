@@ -152,7 +152,7 @@ impl Service for Handle {
     }
 
     fn document(&self) -> Arc<Document> {
-        Arc::new(self.world().desired.document.clone())
+        Arc::new(self.world().accepted.document.clone())
     }
 
     async fn list(&self, noun: Noun) -> Answer<Vec<Value>> {
@@ -204,7 +204,7 @@ impl Service for Handle {
     async fn status(&self) -> Answer<DaemonStatus> {
         let world = self.world();
         let mut objects: BTreeMap<String, u64> = Noun::ALL.iter().map(|n| (n.list().to_owned(), 0)).collect();
-        for object in world.desired.document.objects() {
+        for object in world.accepted.document.objects() {
             *objects.entry(object.noun().list().to_owned()).or_default() += 1;
         }
         let totals = self.query(|view| Ok(facts::totals(view)?)).await?;

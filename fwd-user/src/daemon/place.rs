@@ -2,6 +2,7 @@
 //! changed under the same document.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
@@ -19,7 +20,7 @@ use crate::{
         error::{ApiError, Code},
         settings::Settings,
     },
-    compile::{self, Compiled, Tables, compile},
+    compile::{self, Compiled, Tables, compile, with_patterns},
     host::{Changes, Greeting, HostPort, Inventory},
     observe::{Keep, Names},
     plan::{MapOp, diff},
@@ -28,6 +29,8 @@ use crate::{
 
 /// A document brought to the host and the datapath.
 pub(super) struct Placed {
+    /// With the ports that devices of a pattern are; none: there are no patterns.
+    pub live: Option<Desired>,
     pub inventory: Arc<Inventory>,
     pub compiled: Compiled,
     pub names: Names,
@@ -70,18 +73,20 @@ impl Writer {
             Look::Again => Arc::new(ground.inventory(&networks)?),
             Look::AsKnown | Look::AtRules(_) => Arc::clone(&self.world.inventory),
         };
+        let mut live = with_patterns(desired, &inventory, &previous.tables);
         let mut compiled = match look {
-            Look::AtRules(edited) => compile::follow(desired, edited, previous),
+            Look::AtRules(edited) => compile::follow(&live, edited, previous),
             Look::Again | Look::AsKnown => None,
         }
-        .unwrap_or_else(|| compile(desired, &inventory, &previous.tables));
-        let wanted = wanted::of(desired, &inventory, &compiled, &self.tools.instance);
+        .unwrap_or_else(|| compile(&live, &inventory, &previous.tables));
+        let wanted = wanted::of(&live, &inventory, &compiled, &self.tools.instance);
         if look == Look::Again || self.wanted != wanted {
             ground.prepare(&wanted)?;
             self.wanted = wanted;
             let prepared = ground.inventory(&networks)?;
             if prepared != *inventory {
-                compiled = compile(desired, &prepared, &previous.tables);
+                live = with_patterns(desired, &prepared, &previous.tables);
+                compiled = compile(&live, &prepared, &previous.tables);
                 inventory = Arc::new(prepared);
             }
         }
@@ -91,18 +96,22 @@ impl Writer {
             // That a driver refuses XDP is known once it was tried: `auto` then falls back to TCX.
             if refused.values().any(|error| error.code == Code::DriverLacks) {
                 inventory = Arc::new(ground.inventory(&networks)?);
-                compiled = compile(desired, &inventory, &previous.tables);
+                compiled = compile(&live, &inventory, &previous.tables);
                 refused = Arc::new(ground.attach(&compiled.ports).into_iter().collect());
             }
         }
         let names = match look {
             Look::AtRules(edited) => self.tools.observer.names().follow(edited),
-            Look::Again | Look::AsKnown => Names::new(desired),
+            Look::Again | Look::AsKnown => Names::new(&live),
+        };
+        let live = match live {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(live) => Some(live),
         };
         let new = refused.iter().find(|(ifindex, _)| !self.world.refused.contains_key(ifindex));
         match (new, refusals) {
             (Some((_, error)), Refusals::Fatal) => Err(error.clone()),
-            _ => Ok(Placed { inventory, compiled, names, refused }),
+            _ => Ok(Placed { live, inventory, compiled, names, refused }),
         }
     }
 
@@ -117,20 +126,21 @@ impl Writer {
     /// After a refusal: everything as the document in force wants it. What fails here is logged; the next
     /// change of the host or the next edit tries again.
     pub(super) fn undo(&mut self) {
-        let desired = Arc::clone(&self.world.desired);
+        let accepted = Arc::clone(&self.world.accepted);
         let undone = self.tools.ground.tables().and_then(|tables| {
             self.world.compiled = Arc::new(Compiled { tables, ..(*self.world.compiled).clone() });
-            let placed = self.place(&desired, Look::Again, Refusals::Noted)?;
+            let placed = self.place(&accepted, Look::Again, Refusals::Noted)?;
             self.put(&placed.compiled.tables)?;
             Ok(placed)
         });
         match undone {
-            Ok(placed) => self.take(Desired::clone(&desired), placed),
+            Ok(placed) => self.take(accepted, placed),
             Err(error) => tracing::error!("an edit could not be undone: {error}"),
         }
     }
 
-    pub(super) fn take(&mut self, desired: Desired, placed: Placed) {
+    pub(super) fn take(&mut self, accepted: Arc<Desired>, placed: Placed) {
+        let desired = placed.live.map_or_else(|| Arc::clone(&accepted), Arc::new);
         for (ifindex, error) in placed.refused.iter() {
             if self.world.refused.get(ifindex) != Some(error) {
                 tracing::warn!("{error}");
@@ -143,7 +153,8 @@ impl Writer {
             applied: desired.revision,
             confirmed: self.world.confirmed,
             confirm_until: self.world.confirm_until,
-            desired: Arc::new(desired),
+            accepted,
+            desired,
             inventory: placed.inventory,
             compiled: Arc::new(placed.compiled),
             refused: placed.refused,
@@ -194,13 +205,13 @@ impl Writer {
 
     /// The same document on what the host is now.
     pub(super) fn look_again(&mut self) {
-        let desired = Arc::clone(&self.world.desired);
-        let followed = self.place(&desired, Look::Again, Refusals::Noted).and_then(|placed| {
+        let accepted = Arc::clone(&self.world.accepted);
+        let followed = self.place(&accepted, Look::Again, Refusals::Noted).and_then(|placed| {
             self.put(&placed.compiled.tables)?;
             Ok(placed)
         });
         match followed {
-            Ok(placed) => self.take(Desired::clone(&desired), placed),
+            Ok(placed) => self.take(accepted, placed),
             Err(error) => tracing::error!("a change of the host could not be followed: {error}"),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
         spec::{Action, Document},
         text::{Match, Service, ServiceNames},
     },
-    compile::{Party, Tables, compile},
+    compile::{Party, Tables, compile, with_patterns},
     observe::Names,
     state::{Desired, Edit, accept},
 };
@@ -45,7 +45,8 @@ impl Writer {
             ];
             return judge(understand(asked.tests, &world.desired, services)?, &world.desired, &benches);
         };
-        let candidate = accept(&world.desired, Edit::Replace(document), None, services)?.desired;
+        let candidate = accept(&world.accepted, Edit::Replace(document), None, services)?.desired;
+        let candidate = with_patterns(&candidate, &world.inventory, &world.compiled.tables);
         let compiled = compile(&candidate, &world.inventory, &world.compiled.tables);
         let benches = [Bench { judged: Judged::Candidate, tables: &compiled.tables }];
         judge(understand(asked.tests, &candidate, services)?, &candidate, &benches)

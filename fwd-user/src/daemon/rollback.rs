@@ -131,7 +131,7 @@ impl Writer {
         author: Option<Author>,
         if_revision: Option<u64>,
     ) -> Result<Written, ApiError> {
-        let mut bundle = Bundle::new(&self.world.desired);
+        let mut bundle = Bundle::new(&self.world.accepted);
         let changes = state::amend(&mut bundle.desired, edit, if_revision, &self.tools.services)?;
         let (revision, changed) = (bundle.desired.revision, summary::names(&changes));
         if changes.is_empty() {

@@ -61,6 +61,9 @@ fn service(
 }
 
 fn guest(port: &Port, id: PortId, inventory: &Inventory) -> Guest {
+    // A device of a pattern may have any character in its name; a host of DNS may not.
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = port.name.chars().map(plain).collect();
     let seen = inventory.learnt.iter().filter(|seen| seen.port == id);
     let seen_mac = || seen.clone().map(|seen| seen.mac).find(|mac| *mac != Mac::NONE);
     let mac = given_mac(inventory, port).or_else(seen_mac);
@@ -68,18 +71,13 @@ fn guest(port: &Port, id: PortId, inventory: &Inventory) -> Guest {
     let leases = inventory.served.get(&port.network).map_or(&[][..], |served| served.leases.as_slice());
     let leased = leases.iter().filter(|lease| mac.is_some() && lease.mac == mac).map(|lease| lease.addr);
     if !port.ips.is_empty() {
-        return Guest {
-            name: port.name.clone(),
-            mac,
-            bindings: port.ips.clone(),
-            addresses: port.ips.clone(),
-        };
+        return Guest { name, mac, bindings: port.ips.clone(), addresses: port.ips.clone() };
     }
     let mut addresses: Vec<_> = leased.collect();
     let bindings = if addresses.iter().any(IpAddr::is_ipv4) { Vec::new() } else { v4(&seen) };
     addresses.extend(seen.iter().filter(|addr| !addresses.contains(addr)).collect::<Vec<_>>());
     addresses.sort();
-    Guest { name: port.name.clone(), mac, bindings, addresses }
+    Guest { name, mac, bindings, addresses }
 }
 
 /// An address that a guest took by itself is nobody else's.

@@ -7,6 +7,9 @@ use crate::{api::error::ApiError, compile::Compiled, host::Inventory, state::Des
 /// The accepted document, the host, and what was made of both.
 #[derive(Clone, Debug, Default)]
 pub struct World {
+    /// What edits are made on.
+    pub accepted: Arc<Desired>,
+    /// What runs: what was accepted, with the ports that devices of a pattern are.
     pub desired: Arc<Desired>,
     pub inventory: Arc<Inventory>,
     pub compiled: Arc<Compiled>,

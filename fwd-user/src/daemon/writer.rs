@@ -39,7 +39,7 @@ use crate::{
         spec::API,
         text::ServiceNames,
     },
-    compile::{Compiled, compile},
+    compile::{Compiled, compile, with_patterns},
     host::{Changes, Wanted},
     observe::{Names, Observer, impact::impact, metrics::ApplyOutcome},
     plan::{MapOp, diff},
@@ -134,7 +134,7 @@ impl Writer {
         let mut writer = Self { tools, world, wanted: Wanted::default(), readers, trial: None };
         let placed = writer.place(&desired, Look::Again, Refusals::Noted)?;
         writer.put(&placed.compiled.tables)?;
-        writer.take(desired, placed);
+        writer.take(Arc::new(desired), placed);
         Ok((writer, seen))
     }
 
@@ -191,7 +191,7 @@ impl Writer {
         if let [Write { edit, query, author, .. }] = writes {
             return vec![self.write(Edit::clone(edit), *query, *author)];
         }
-        let mut bundle = Bundle::new(&self.world.desired);
+        let mut bundle = Bundle::new(&self.world.accepted);
         let answers = writes.iter().map(|w| self.judge(&mut bundle, &w.edit, w.query, w.author)).collect();
         match self.accept(bundle, Keeping::Plain, WriteQuery::default()) {
             Ok(()) => answers,
@@ -206,7 +206,7 @@ impl Writer {
         query: WriteQuery,
         author: Option<Author>,
     ) -> Result<Written, ApiError> {
-        let mut bundle = Bundle::new(&self.world.desired);
+        let mut bundle = Bundle::new(&self.world.accepted);
         let written = self.judge(&mut bundle, &edit, query, author)?;
         let on_trial = |secs: u32| Keeping::OnTrial(Duration::from_secs(secs.into()));
         if query.dry_run {
@@ -282,7 +282,8 @@ impl Writer {
     /// What edits would do to objects and maps.
     fn plan(&self, bundle: &Bundle, query: WriteQuery) -> Result<PlanSummary, ApiError> {
         let tables = &self.world.compiled.tables;
-        let compiled = compile(&bundle.desired, &self.world.inventory, tables);
+        let live = with_patterns(&bundle.desired, &self.world.inventory, tables);
+        let compiled = compile(&live, &self.world.inventory, tables);
         let capacities = self.tools.observer.view(|view| view.maps.capacities().to_vec());
         let room = summary::Room {
             entries: compiled.tables.rows_by_map(),
@@ -290,7 +291,7 @@ impl Writer {
         };
         let plan = diff(tables, &compiled.tables);
         let changes: Vec<Change> = bundle.changes().cloned().collect();
-        let names = Names::new(&bundle.desired);
+        let names = Names::new(&live);
         let mut summary = summary::plan(&changes, &plan, &names, &room);
         if query.against_flows {
             let looked = self.tools.observer.view(|view| impact(view, &compiled.tables, &names));
@@ -322,7 +323,7 @@ impl Writer {
                 if trial.is_some() || !is_on_trial {
                     self.begin_trial(trial, confirmed);
                 }
-                self.take(bundle.desired, placed);
+                self.take(Arc::new(bundle.desired), placed);
                 Ok(())
             }
             Err(error) => {

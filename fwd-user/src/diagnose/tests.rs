@@ -30,6 +30,7 @@ fn found(firewall: Firewall) -> Vec<(String, String)> {
         addresses: vec!["10.10.0.1/24".parse().expect("an address")],
         master: None,
         native_xdp: true,
+        is_own: false,
         xdp_refused: None,
     };
     let mut inventory = Inventory::default();

@@ -88,6 +88,11 @@ fn device_name(prefix: &str, network: &str) -> String {
     format!("{prefix}{start}{:06x}", hash & 0xff_ffff)
 }
 
+/// Whether an interface with this alias is an end of a pair.
+pub(super) fn is_own_alias(alias: &str) -> bool {
+    alias.starts_with(ALIAS)
+}
+
 fn alias_of(network: &str) -> String {
     format!("{ALIAS}{network}")
 }

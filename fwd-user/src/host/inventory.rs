@@ -64,6 +64,8 @@ pub struct Device {
     pub addresses: Vec<IpNet>,
     /// Name of the Linux bridge or bond that it is enslaved to.
     pub master: Option<String>,
+    /// Whether fwd made it: an end of a network's pair towards the host.
+    pub is_own: bool,
     /// Whether its driver runs XDP natively.
     pub native_xdp: bool,
     /// Why its driver would not take an XDP program when that was tried; `None`: it was not, or it did.

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 
-use super::{Device, DeviceKind, driver};
+use super::{Device, DeviceKind, driver, hostport};
 
 /// The interface's name.
 pub(super) fn name(message: &LinkMessage) -> Option<String> {
@@ -56,6 +56,7 @@ pub(super) fn device(message: &LinkMessage, addresses: Vec<IpNet>, names: &BTree
         is_up: message.header.flags.contains(LinkFlags::Up),
         addresses,
         master: None,
+        is_own: alias(message).is_some_and(hostport::is_own_alias),
         xdp_refused: None,
     };
     for attribute in &message.attributes {

@@ -9,12 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use fwd_common::{
     id::{ForwardId, NetworkId, PortId, RuleId},
     network::MAX_NETWORKS,
-    port::LOOPBACK,
+    port::FIRST_BY_PATTERN,
 };
 
 use imbl::OrdMap;
 
 use crate::api::spec::Document;
+
+/// Ports that a document has numbers for.
+pub(super) const MOST_PORTS: u32 = FIRST_BY_PATTERN.0 as u32 - 1;
 
 /// Names to numbers, and the last number that each kind gave out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +66,7 @@ impl Numbers {
         for (map, wanted) in
             [(&mut self.ports, ports), (&mut self.uplinks, uplinks), (&mut self.host_ports, host_ports)]
         {
-            let mut next = || PortId(take(&mut used, &mut self.last.port, u32::from(LOOPBACK.0) - 1) as u16);
+            let mut next = || PortId(take(&mut used, &mut self.last.port, MOST_PORTS) as u16);
             fill(map, wanted, &mut next);
         }
         let wanted = names(document.networks.iter().map(|n| &n.name).collect());

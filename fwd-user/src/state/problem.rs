@@ -45,7 +45,6 @@ impl<'a> Reporter<'a> {
 
     /// A text that was not understood.
     pub(super) fn text(&mut self, field: &str, code: Code, error: TextError) {
-        let code = if error.is_unsupported { Code::NotBuilt } else { code };
         self.add(field, code, error.message, error.hint);
     }
 }

@@ -18,14 +18,14 @@ pub use end::End;
 pub(crate) use end::check_cidr;
 pub use listen::{Listen, Protocols, Target};
 pub use moment::Moment;
-pub use name::{parse_device, parse_mac, parse_name, parse_selector};
+pub use name::{parse_device, parse_mac, parse_name, parse_pattern, parse_selector};
 pub use packet::{IpPacket, PacketText};
 pub use pair::Pair;
 pub use service::{Match, Service, ServiceNames};
 
 use fwd_common::nat::L4Range;
 
-/// A text that is not understood, or that asks for what is not built.
+/// A text that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct TextError {
@@ -33,17 +33,11 @@ pub struct TextError {
     pub message: String,
     /// A full sentence.
     pub hint: String,
-    /// Well formed, but this version does not do it.
-    pub is_unsupported: bool,
 }
 
 impl TextError {
     fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into(), is_unsupported: false }
-    }
-
-    fn unsupported(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: hint.into(), is_unsupported: true }
+        Self { message: message.into(), hint: hint.into() }
     }
 }
 

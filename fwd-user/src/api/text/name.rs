@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fwd_common::addr::Mac;
+use wildmatch::WildMatch;
 
 use super::TextError;
 
@@ -30,15 +31,9 @@ pub fn parse_name(text: &str) -> Result<(), TextError> {
 /// An interface's name as the kernel takes it.
 ///
 /// # Errors
-/// Says why the kernel would refuse it. Patterns are refused as not built.
+/// Says why the kernel would refuse it.
 pub fn parse_device(text: &str) -> Result<(), TextError> {
     const HINT: &str = "Interface names are 1 to 15 characters without / : or white space.";
-    if text.contains(['*', '?']) {
-        return Err(TextError::unsupported(
-            format!("`{text}` is a pattern of devices"),
-            "Name one device; patterns come later.",
-        ));
-    }
     let is_bad = text.is_empty()
         || text.len() > 15
         || matches!(text, "." | "..")
@@ -47,6 +42,18 @@ pub fn parse_device(text: &str) -> Result<(), TextError> {
         return Err(TextError::new(format!("`{}` is not an interface's name", text.escape_debug()), HINT));
     }
     Ok(())
+}
+
+/// An interface's name in which `*` is any characters and `?` is one.
+///
+/// # Errors
+/// Says why no interface could match.
+pub fn parse_pattern(text: &str) -> Result<WildMatch, TextError> {
+    let least: String = text.chars().filter(|c| *c != '*').collect();
+    if !least.is_empty() {
+        parse_device(&least)?;
+    }
+    Ok(WildMatch::new(text))
 }
 
 /// `52:54:00:12:34:56`, one station's.
@@ -118,9 +125,24 @@ mod tests {
             assert_eq!(parse_device(good), Ok(()));
         }
         for bad in ["", ".", "..", "a/b", "a b", "a:1", "sixteen-letters-"] {
-            assert!(!parse_device(bad).expect_err(bad).is_unsupported, "{bad}");
+            assert!(parse_device(bad).is_err(), "{bad}");
         }
-        assert!(parse_device("vnet*").expect_err("a pattern").is_unsupported);
+    }
+
+    #[test]
+    fn patterns_match_as_a_shells() {
+        let matches = |pattern: &str, device: &str| parse_pattern(pattern).expect("one").matches(device);
+        for (pattern, device) in
+            [("vnet*", "vnet12"), ("vnet*", "vnet"), ("tap?", "tap0"), ("*-a", "x-a"), ("*", "t")]
+        {
+            assert!(matches(pattern, device), "{pattern} {device}");
+        }
+        for (pattern, device) in [("vnet*", "xvnet1"), ("tap?", "tap"), ("tap?", "tap10"), ("*-a", "x-ab")] {
+            assert!(!matches(pattern, device), "{pattern} {device}");
+        }
+        for bad in ["a/*", "sixteen-letters-*", "a b*"] {
+            assert!(parse_pattern(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

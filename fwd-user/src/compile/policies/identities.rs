@@ -90,7 +90,7 @@ pub(super) fn of_ports(world: &World<'_>, rules: &Rules, classes: &Classes) -> B
     let mut all = BTreeMap::new();
     for VmPort { id, port, .. } in &world.ports {
         let mut ends = groups.ends_of(port);
-        for end in [End::Port(port.name.clone()), End::Network(port.network.clone())] {
+        for end in [End::Port(port.given_name().to_owned()), End::Network(port.network.clone())] {
             ends.extend(rules.id(&end));
         }
         for addr in world.addresses(*id, port) {
@@ -126,7 +126,7 @@ impl<'a> Groups<'a> {
             selector.iter().all(|(key, value)| port.labels.get(key) == Some(value))
         };
         let selected = self.selectors.iter().filter(|(selector, _)| is_selected(selector)).map(|(_, id)| *id);
-        let named = self.by_member.get(port.name.as_str()).into_iter().flatten().copied();
+        let named = self.by_member.get(port.given_name()).into_iter().flatten().copied();
         named.chain(selected).collect()
     }
 }

@@ -111,6 +111,7 @@ impl DeviceLine {
             addresses: self.addresses,
             master: self.master,
             native_xdp: self.native_xdp,
+            is_own: false,
             xdp_refused: None,
         })
     }
@@ -136,6 +137,7 @@ impl Ground for MemoryGround {
                 addresses: port.gateways.clone(),
                 master: None,
                 native_xdp: false,
+                is_own: false,
                 xdp_refused: None,
             };
             (port.network.clone(), device)

@@ -11,7 +11,7 @@ use crate::api::{
     text::{Listen, Target, check_cidr},
 };
 
-use super::{Reporter, policies::check_moment};
+use super::{Reporter, policies::check_moment, ports::check_single};
 
 pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
     for (index, forward) in document.forwards.iter().enumerate() {
@@ -51,6 +51,7 @@ fn check_one(report: &mut Reporter<'_>, forward: &Forward, document: &Document) 
         );
         return;
     };
+    check_single(report, "to", port);
     if let Some(network) = document.find::<Network>(&port.network) {
         check_mode(report, port, network);
     }

@@ -16,7 +16,7 @@ mod uplinks;
 
 use std::collections::BTreeMap;
 
-use fwd_common::{network::MAX_NETWORKS, port::LOOPBACK};
+use fwd_common::network::MAX_NETWORKS;
 
 use crate::api::{
     error::{Code, Problem},
@@ -26,7 +26,7 @@ use crate::api::{
     text::parse_name,
 };
 
-use super::problem::Reporter;
+use super::{numbers::MOST_PORTS, problem::Reporter};
 use known::Known;
 
 /// All that is wrong with a document; empty if nothing is.
@@ -93,7 +93,7 @@ fn check_names<T: Named>(document: &Document, out: &mut Vec<Problem>) {
 fn check_room(document: &Document, out: &mut Vec<Problem>) {
     let host_ports = document.networks.iter().filter(|n| n.has_host_port()).count();
     let ports = document.ports.len() + document.uplinks.len() + host_ports;
-    let most = usize::from(LOOPBACK.0) - 1;
+    let most = MOST_PORTS as usize;
     if ports > most {
         let last = document.ports.len().saturating_sub(1);
         let name = document.ports.last().map_or("", |p| p.name.as_str());

@@ -9,7 +9,7 @@ use crate::api::{
     text::{Pair, check_cidr, parse_l4_range},
 };
 
-use super::Reporter;
+use super::{Reporter, ports::check_single};
 
 /// What only one translation may have.
 #[derive(PartialEq, Eq, Hash)]
@@ -141,6 +141,7 @@ fn check_pair(report: &mut Reporter<'_>, nat: &Nat, pair: &Pair, document: &Docu
             format!("Add it first: fwd port add {} --device TAP --network NETWORK.", pair.port),
         );
     };
+    check_single(report, "one_to_one", port);
     let is_nat = document.find::<Network>(&port.network).is_none_or(|network| network.mode == Mode::Nat);
     if !is_nat || nat.network.as_ref().is_some_and(|network| *network != port.network) {
         report.add(

@@ -48,6 +48,18 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
     }
 }
 
+/// What leads to a guest needs a port that is one guest's.
+pub(super) fn check_single(report: &mut Reporter<'_>, field: &str, port: &Port) {
+    if port.is_pattern() {
+        report.add(
+            field,
+            Code::BadValue,
+            format_args!("port {} stands for all that match {}", port.name, port.device),
+            "Add a port with the one interface that is meant, and name that port.",
+        );
+    }
+}
+
 fn check_mac<'a>(report: &mut Reporter<'_>, port: &'a Port, taken: &mut Taken<'a>) {
     let Some(text) = &port.mac else { return };
     match parse_mac(text) {

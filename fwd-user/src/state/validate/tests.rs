@@ -87,13 +87,39 @@ fn uplinks_and_ports_have_devices_of_their_own() {
     );
     assert_eq!(
         ports(json!([
-            {"name": "eth0", "device": "vnet*", "network": "lan"},
+            {"name": "eth0", "device": "vnet1", "network": "lan"},
             {"name": "fwd-lan", "device": "tap0", "network": "lan"},
         ])),
         [
-            "/ports/0/device Port eth0: `vnet*` is a pattern of devices.",
             "/ports/0/name Port eth0: an uplink has the same name.",
             "/ports/1/name Port fwd-lan: a network's port towards the host has the same name.",
+        ]
+    );
+}
+
+#[test]
+fn a_pattern_is_no_one_guests() {
+    let document = json!({
+        "ports": [
+            {"name": "web1", "device": "tap0", "network": "lan"},
+            {"name": "vms", "device": "vnet*", "network": "lan", "mac": "52:54:00:00:00:11", "ips": ["10.10.0.11"]},
+            {"name": "more", "device": "vnet*", "network": "lan"},
+            {"name": "none", "device": "a/*", "network": "lan"},
+        ],
+        "forwards": [{"name": "web", "listen": "tcp:80", "to": "more:80"}],
+        "nats": [{"name": "one", "one_to_one": "203.0.113.11=more"}],
+    });
+    let ports: Vec<_> =
+        told(document).into_iter().filter(|p| p.contains("stands for") || p.contains("/device")).collect();
+    assert_eq!(
+        ports,
+        [
+            "/ports/1/mac Port vms: it stands for all that match vnet*, and this is one guest's.",
+            "/ports/1/ips Port vms: it stands for all that match vnet*, and this is one guest's.",
+            "/ports/2/device Port more: the interface vnet* is already used by port vms.",
+            "/ports/3/device Port none: `a/` is not an interface's name.",
+            "/forwards/0/to Forward web: port more stands for all that match vnet*.",
+            "/nats/0/one_to_one Nat one: port more stands for all that match vnet*.",
         ]
     );
 }
@@ -288,7 +314,7 @@ fn what_the_tables_cannot_hold_is_refused() {
     let problems = found(json!({"networks": many, "ports": []}));
     assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [Kind::Capacity]);
     let port = |n: usize| json!({"name": format!("p{n}"), "device": format!("t{n}"), "network": format!("n{}", n / 1000)});
-    let many: Vec<_> = (0..4094).map(port).collect();
+    let many: Vec<_> = (0..2047).map(port).collect();
     let networks: Vec<_> = (0..5).map(network).collect();
     let problems = found(json!({"networks": networks, "ports": many}));
     assert_eq!(problems.iter().map(|p| p.kind).collect::<Vec<_>>(), [Kind::Capacity]);

@@ -6,7 +6,7 @@ use crate::api::{
     error::{Code, Problem},
     object::Noun,
     spec::{Document, Port, host_port_name},
-    text::{DomainNic, parse_device},
+    text::{DomainNic, parse_device, parse_pattern},
 };
 
 use super::Reporter;
@@ -15,7 +15,7 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
     let mut users: BTreeMap<&str, String> = BTreeMap::new();
     for (index, uplink) in document.uplinks.iter().enumerate() {
         let mut report = Reporter::new(out, Noun::Uplink, index, &uplink.device);
-        check_device(&mut report, &uplink.device, &mut users);
+        check_device(&mut report, &uplink.device, &users);
         users.entry(&uplink.device).or_insert_with(|| format!("uplink {}", uplink.device));
     }
     let mut domains: BTreeMap<DomainNic, &str> = BTreeMap::new();
@@ -23,8 +23,12 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
         let mut report = Reporter::new(out, Noun::Port, index, &port.name);
         if let Some(text) = &port.libvirt {
             check_domain(&mut report, port, text, &mut domains);
+        } else if port.is_pattern() {
+            check_pattern(&mut report, port);
+            check_twice(&mut report, &port.device, &users);
+            users.entry(&port.device).or_insert_with(|| format!("port {}", port.name));
         } else {
-            check_device(&mut report, &port.device, &mut users);
+            check_device(&mut report, &port.device, &users);
             users.entry(&port.device).or_insert_with(|| format!("port {}", port.name));
         }
         // Counters and metrics name uplinks by their device, host ports by their network.
@@ -41,10 +45,32 @@ pub(super) fn check(document: &Document, out: &mut Vec<Problem>) {
     }
 }
 
-fn check_device(report: &mut Reporter<'_>, device: &str, users: &mut BTreeMap<&str, String>) {
-    if let Err(error) = parse_device(device) {
+fn check_device(report: &mut Reporter<'_>, device: &str, users: &BTreeMap<&str, String>) {
+    match parse_device(device) {
+        Err(error) => report.text("device", Code::BadValue, error),
+        Ok(()) => check_twice(report, device, users),
+    }
+}
+
+/// What is one guest's is not for all that match.
+fn check_pattern(report: &mut Reporter<'_>, port: &Port) {
+    if let Err(error) = parse_pattern(&port.device) {
         report.text("device", Code::BadValue, error);
-    } else if let Some(user) = users.get(device) {
+    }
+    for (field, is_given) in [("mac", port.mac.is_some()), ("ips", !port.ips.is_empty())] {
+        if is_given {
+            report.add(
+                field,
+                Code::BadValue,
+                format_args!("it stands for all that match {}, and this is one guest's", port.device),
+                "Leave it out: MACs and addresses are learnt; or name one interface.",
+            );
+        }
+    }
+}
+
+fn check_twice(report: &mut Reporter<'_>, device: &str, users: &BTreeMap<&str, String>) {
+    if let Some(user) = users.get(device) {
         report.add(
             "device",
             Code::DeviceTwice,
