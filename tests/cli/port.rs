@@ -185,7 +185,7 @@ fn bad_ports_are_refused_with_what_to_do() {
             [exit code 6]
             $ fwd port add web2 --device tap9 --network vmnat
             error: Port web2: the interface tap9 belongs to br0.
-              Release it: ip link set tap9 nomaster; or use br0 itself as the uplink.
+              Take it with --take-over, and fwd gives it back; or release it: ip link set tap9 nomaster; or use br0 itself as the uplink.
               (FWD-E505; fwd explain FWD-E505)
             [exit code 5]
         "#]],

@@ -123,7 +123,7 @@ fn bad_uplinks_are_refused_with_what_to_do() {
             [exit code 3]
             $ fwd uplink add tap9
             error: Uplink tap9: the interface tap9 belongs to br0.
-              Release it: ip link set tap9 nomaster; or use br0 itself as the uplink.
+              Take it with --take-over, and fwd gives it back; or release it: ip link set tap9 nomaster; or use br0 itself as the uplink.
               (FWD-E505; fwd explain FWD-E505)
             [exit code 5]
             $ fwd uplink add eth0 --hook fast

@@ -10,7 +10,8 @@ use fwd_tests::{need, on_both_hooks, skip};
 on_both_hooks!(
     a_port_waits_for_its_device,
     a_port_takes_up_its_device_when_it_comes_back,
-    a_pattern_takes_each_device_that_comes
+    a_pattern_takes_each_device_that_comes,
+    a_device_is_taken_from_its_bridge_and_given_back
 );
 
 fn is_ready(lab: &Lab, port: &str) -> bool {
@@ -132,4 +133,43 @@ fn a_pattern_takes_each_device_that_comes(hook: Hook) {
     lab.ok("port delete guests");
     assert!(ping(&lab.get("vnet2").netns, &RED.v4(11)).is_err(), "it is no port any more");
     lab.ok("status --check");
+}
+
+fn a_device_is_taken_from_its_bridge_and_given_back(hook: Hook) {
+    let mut lab = Lab::empty(hook);
+    lab.network(&RED, "");
+    lab.vm("red1", &RED, 11);
+    lab.host.bridge("virbr7");
+    lab.plug("tap7", &RED, 12);
+    lab.host.enslave("tap7", "virbr7");
+    let hook = hook.name();
+    let line = format!("port add vm --device tap7 --network red --ip {} --hook {hook}", RED.v4(12));
+    let message = lab.fwd(&line).fails(5);
+    assert!(message.contains("tap7 belongs to virbr7") && message.contains("--take-over"), "{message}");
+    lab.ok(&format!("{line} --take-over"));
+    let lies_on_bridge = || lab.host.run("ip -o link show tap7").contains("master virbr7");
+    assert!(!lies_on_bridge());
+    ping(&lab.get("tap7").netns, &RED.v4(11)).expect("it is a port");
+    // Whoever puts it back, as libvirt does at each start, does not keep it.
+    lab.host.run("ip link set tap7 master virbr7");
+    assert!(eventually(|| !lies_on_bridge()), "it is taken again");
+    assert!(eventually(|| ping(&lab.get("tap7").netns, &RED.v4(11)).is_ok()));
+    lab.ok("port set vm --take-over false --label a=b");
+    assert!(lies_on_bridge(), "it is not wanted any more");
+    assert_eq!(lab.json("port show vm")["state"], "conflict");
+    lab.ok("port set vm --take-over");
+    assert!(!lies_on_bridge());
+    // Where the host would be cut off, it is refused.
+    lab.host.bridge("br0");
+    lab.host.run("ip link add nic0 type veth peer name nic1");
+    lab.host.run("ip link set nic0 master br0");
+    lab.host.run("ip address add 192.0.2.1/24 dev br0");
+    let message = lab.fwd("uplink add nic0 --take-over").fails(5);
+    assert!(message.contains("br0, on which this host has its addresses"), "{message}");
+    lab.host.run("ip address del 192.0.2.1/24 dev br0");
+    lab.ok("uplink add nic0 --take-over");
+    assert!(!lab.host.run("ip -o link show nic0").contains("master"));
+    drop(lab.fwd.down(&lab.host));
+    assert!(lab.host.run("ip -o link show nic0").contains("master br0"));
+    assert!(lab.host.run("ip -o link show tap7").contains("master virbr7"));
 }

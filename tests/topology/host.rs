@@ -68,7 +68,7 @@ fn interfaces_are_seen_as_they_are() {
     let tap1 = device(&netns, "tap1");
     assert_eq!(tap1.kind, DeviceKind::Tap { vnet_header: true });
     assert_eq!(tap1.master.as_deref(), Some("br0"));
-    assert_eq!(device(&netns, "br0").kind, DeviceKind::Bridge);
+    assert_eq!(device(&netns, "br0").kind, DeviceKind::Bridge { vlan_filtering: false });
     assert_eq!(device(&netns, "lo").kind, DeviceKind::Other("loopback".to_owned()));
 }
 
@@ -314,4 +314,53 @@ fn a_bridged_uplink_accepts_frames_to_the_macs_behind_it() {
     assert!(!view().0.contains("02:00:00:00:00:01"));
     give_back(&netns, state.folder());
     assert_eq!(view(), before);
+}
+
+#[test]
+fn a_taken_interface_is_given_back_to_its_bridge_with_its_options() {
+    need!(skip::root());
+    let netns = Netns::new("host");
+    for line in [
+        "ip link add br0 type bridge",
+        "ip tuntap add tap0 mode tap",
+        "ip link set tap0 master br0 up",
+        "bridge link set dev tap0 isolated on learning off flood off hairpin on cost 7 priority 3",
+    ] {
+        netns.run(line);
+    }
+    let state = Instance::new();
+    let view = || netns.run("bridge -d link show dev tap0");
+    let before = view();
+    assert!(before.contains("isolated on") && before.contains("master br0"), "{before}");
+    let want = |taken: &[&str]| {
+        let taken_over = taken.iter().map(|name| (*name).to_owned()).collect();
+        let wanted = Wanted { taken_over, ..Wanted::default() };
+        prepare(&netns, state.folder(), &wanted).unwrap_or_else(|error| panic!("{error}"));
+    };
+    // One that is not there hinders nobody.
+    want(&["tap0", "tap9"]);
+    assert_eq!(view(), "", "no bridge has it");
+    want(&["tap0"]);
+    want(&[]);
+    assert_eq!(view(), before, "no longer wanted");
+    want(&["tap0"]);
+    give_back(&netns, state.folder());
+    assert_eq!(view(), before, "fwd goes");
+    // Of one that came anew its options then are given back; of one that somebody else has by now nothing is.
+    want(&["tap0"]);
+    netns.run("ip link set tap0 master br0");
+    let anew = view();
+    assert_ne!(anew, before);
+    want(&["tap0"]);
+    give_back(&netns, state.folder());
+    assert_eq!(view(), anew);
+    want(&["tap0"]);
+    netns.run("ip link add br1 type bridge");
+    netns.run("ip link set tap0 master br1");
+    give_back(&netns, state.folder());
+    assert!(view().contains("master br1"), "{}", view());
+    want(&["tap0"]);
+    netns.run("ip link del br1");
+    give_back(&netns, state.folder());
+    assert_eq!(view(), "");
 }

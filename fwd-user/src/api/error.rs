@@ -92,7 +92,7 @@ codes! {
     502 InUse Conflict "Other objects use this one." "Change or delete them first.";
     503 DaemonRuns Conflict "Another daemon holds the state directory or the bpffs directory." "Use its socket, or give this instance directories of its own.";
     504 ForeignProgram Conflict "The interface carries an XDP program that is not fwd's." "Remove it, or use --hook tcx.";
-    505 DeviceEnslaved Conflict "The interface belongs to a Linux bridge or bond." "Release it: ip link set DEVICE nomaster; or use the bridge as uplink.";
+    505 DeviceEnslaved Conflict "The interface belongs to a Linux bridge or bond." "Take it with --take-over, or release it: ip link set DEVICE nomaster; or use the bridge as uplink.";
     506 HostListens Conflict "A process of this host listens on that L4 port." "Choose another L4 port, or use --force.";
     507 OtherAbi Conflict "The pinned datapath is of another version of fwd." "Run fwd down with that version, or fwd down --purge.";
     508 OtherOptions Conflict "The daemon runs with other options." "Run fwd down first, or leave the options out.";

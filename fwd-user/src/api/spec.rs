@@ -57,6 +57,9 @@ pub struct Uplink {
     pub device: String,
     #[serde(default)]
     pub hook: Hook,
+    /// Take the interface from a Linux bridge that has it, and give it back later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_over: bool,
 }
 
 /// What a network joins its ports to.
@@ -185,6 +188,9 @@ pub struct Port {
     /// No source guard.
     #[serde(default)]
     pub trust: bool,
+    /// Take the interface from a Linux bridge that has it, and give it back later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub take_over: bool,
 }
 
 impl Port {

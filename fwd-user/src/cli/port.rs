@@ -78,6 +78,9 @@ pub struct Add {
     /// No source guard
     #[arg(long)]
     trust: bool,
+    /// Take the interface from a Linux bridge that has it; fwd gives it back
+    #[arg(long)]
+    take_over: bool,
     /// Succeed if an equal one exists
     #[arg(long)]
     may_exist: bool,
@@ -115,6 +118,9 @@ pub struct Set {
     /// Whether it has no source guard
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     trust: Option<bool>,
+    /// Whether the interface is taken from a Linux bridge that has it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    take_over: Option<bool>,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -144,6 +150,7 @@ impl Add {
             labels: self.labels.into_iter().collect(),
             hook: self.hook,
             trust: self.trust,
+            take_over: self.take_over,
         };
         PORT.add(session, Added { object: &port, may_exist: self.may_exist }, &self.write).await
     }
@@ -166,7 +173,8 @@ impl Set {
             .field("allow_addresses", self.allow_addresses)
             .field("labels", self.labels.map(|l| l.into_iter().collect::<BTreeMap<_, _>>()))
             .field("hook", self.hook)
-            .field("trust", self.trust);
+            .field("trust", self.trust)
+            .field("take_over", self.take_over);
         PORT.set(session, &self.name, patch, &self.write).await
     }
 }

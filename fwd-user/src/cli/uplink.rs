@@ -1,6 +1,6 @@
 //! `fwd uplink`: interfaces towards the outside.
 
-use clap::{Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand};
 
 use super::{
     args::{Delete, Name, WriteArgs},
@@ -47,6 +47,9 @@ pub struct Add {
     /// Which hook is to run
     #[arg(long, value_enum, default_value_t)]
     hook: Hook,
+    /// Take the interface from a Linux bridge that has it; fwd gives it back
+    #[arg(long)]
+    take_over: bool,
     /// Succeed if an equal one exists
     #[arg(long)]
     may_exist: bool,
@@ -61,6 +64,9 @@ pub struct Set {
     /// Which hook is to run
     #[arg(long, value_enum)]
     hook: Option<Hook>,
+    /// Whether the interface is taken from a Linux bridge that has it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    take_over: Option<bool>,
     #[command(flatten)]
     write: WriteArgs,
 }
@@ -69,13 +75,13 @@ impl Verb {
     pub async fn run(self, session: &Session) -> Answered {
         match self {
             Self::Add(add) => {
-                let uplink = Uplink { device: add.device, hook: add.hook };
+                let uplink = Uplink { device: add.device, hook: add.hook, take_over: add.take_over };
                 UPLINK.add(session, Added { object: &uplink, may_exist: add.may_exist }, &add.write).await
             }
             Self::List => UPLINK.list(session).await,
             Self::Show(name) => UPLINK.show(session, &name.name).await,
             Self::Set(set) => {
-                let patch = Patch::default().field("hook", set.hook);
+                let patch = Patch::default().field("hook", set.hook).field("take_over", set.take_over);
                 UPLINK.set(session, &set.device, patch, &set.write).await
             }
             Self::Delete(delete) => UPLINK.delete(session, &delete).await,

@@ -9,7 +9,7 @@ use fwd_common::{
 };
 
 use super::{
-    World,
+    Hold, World,
     hook::{Choice, choose},
     pattern::has_room,
     world::VmPort,
@@ -59,7 +59,7 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
             _ if vm.port.is_pattern() => of_pattern(world, vm.port),
             (Some(device), _) => {
                 let names = (vm.port.name.clone(), device.to_owned());
-                of_device(PortKind::Vm, names, world.device_of(vm), vm.port.hook)
+                of_device(world, PortKind::Vm, names, world.device_of(vm), vm.port.hook)
             }
             (None, nic) => without_tap(&vm.port.name, nic.as_deref().unwrap_or_default()),
         };
@@ -67,7 +67,7 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
     }
     for (id, uplink, _) in world.uplinks() {
         let names = (uplink.device.clone(), uplink.device.clone());
-        all.insert(id, of_device(PortKind::Uplink, names, world.device(&uplink.device), uplink.hook));
+        all.insert(id, of_device(world, PortKind::Uplink, names, world.device(&uplink.device), uplink.hook));
     }
     for (_, network) in world.networks() {
         let Some(id) = world.numbers.host_ports.get(&network.name) else { continue };
@@ -75,9 +75,9 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
         let device = world.host_device(network);
         let mut port = match (network.mode, &network.uplink) {
             (Mode::Bridge, Some(uplink)) => {
-                of_device(PortKind::Host, (name, uplink.clone()), device, Hook::Tcx)
+                of_device(world, PortKind::Host, (name, uplink.clone()), device, Hook::Tcx)
             }
-            _ => of_device(PortKind::Host, (name.clone(), name), device, Hook::Tcx),
+            _ => of_device(world, PortKind::Host, (name.clone(), name), device, Hook::Tcx),
         };
         port.hook_reason = "What this host sends carries GSO frames, which XDP cannot.".to_owned();
         if network.mode == Mode::Bridge {
@@ -109,6 +109,7 @@ fn loopback(world: &World<'_>) -> Option<Attachment> {
 }
 
 fn of_device(
+    world: &World<'_>,
     kind: PortKind,
     (name, device_name): (String, String),
     device: Option<&Device>,
@@ -118,10 +119,8 @@ fn of_device(
         let reason = format!("The interface {device_name} does not exist yet.");
         return without_device(kind, (name, device_name), ObjectState::Pending, reason);
     };
-    if let Some(master) = &device.master {
-        let reason = format!(
-            "The interface {device_name} belongs to {master}. Release it: ip link set {device_name} nomaster."
-        );
+    if let Some(hold) = Hold::of(world.inventory, &device_name, kind != PortKind::Vm) {
+        let reason = format!("The {}. {}", hold.clause(), hold.hint());
         return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
     }
     let Choice { hook, reason, degraded } = choose(device, asked);

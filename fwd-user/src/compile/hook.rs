@@ -48,7 +48,7 @@ fn fitting(device: &Device) -> (Hook, String) {
         DeviceKind::Veth => (Hook::Tcx, "A veth carries GSO frames, which XDP cannot."),
         DeviceKind::Physical if device.native_xdp => (Hook::Xdp, "The NIC's driver runs XDP natively."),
         DeviceKind::Physical => (Hook::Tcx, "The NIC's driver does not run XDP natively."),
-        DeviceKind::Bridge => (Hook::Tcx, "A Linux bridge does not run XDP natively."),
+        DeviceKind::Bridge { .. } => (Hook::Tcx, "A Linux bridge does not run XDP natively."),
         DeviceKind::Other(kind) => return (Hook::Tcx, format!("A device of kind {kind} is served by TCX.")),
     };
     (hook, why.to_owned())
@@ -84,7 +84,7 @@ pub(super) fn is_xdp_target(device: &Device, hook: Hook) -> bool {
     match device.kind {
         DeviceKind::Tap { .. } => true,
         DeviceKind::Physical | DeviceKind::Veth => hook == Hook::Xdp,
-        DeviceKind::Bridge | DeviceKind::Other(_) => false,
+        DeviceKind::Bridge { .. } | DeviceKind::Other(_) => false,
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
             (Veth, true, Hook::Tcx, (Hook::Xdp, true, true)),
             (Physical, true, Hook::Xdp, (Hook::Xdp, false, true)),
             (Physical, false, Hook::Tcx, (Hook::Tcx, true, false)),
-            (Bridge, false, Hook::Tcx, (Hook::Tcx, true, false)),
+            (Bridge { vlan_filtering: false }, false, Hook::Tcx, (Hook::Tcx, true, false)),
             (Other("vlan".into()), false, Hook::Tcx, (Hook::Tcx, true, false)),
         ];
         for (kind, native, auto, (hook, degraded, target)) in rows {

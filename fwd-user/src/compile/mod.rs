@@ -7,6 +7,7 @@
 mod addresses;
 mod attachment;
 mod forwards;
+mod hold;
 mod hook;
 mod judge;
 mod lookup;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 pub use attachment::{Attachment, Programs};
+pub use hold::Hold;
 pub use judge::Party;
 use nats::Nats;
 pub use networks::gateway_mac;

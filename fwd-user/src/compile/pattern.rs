@@ -75,9 +75,7 @@ fn named<'a>(document: &'a Document, inventory: &'a Inventory) -> HashSet<&'a st
 /// Whether an interface is a guest's, as far as can be seen.
 fn is_guests(device: &Device) -> bool {
     let is_guest_kind = matches!(device.kind, DeviceKind::Tap { .. } | DeviceKind::Veth);
-    let has_address =
-        [true, false].into_iter().any(|is_ipv4| device.outside_addresses(is_ipv4).next().is_some());
-    is_guest_kind && !device.is_own && !has_address
+    is_guest_kind && !device.is_own && !device.has_outside_address()
 }
 
 /// Whether a network takes another port.

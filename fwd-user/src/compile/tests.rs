@@ -293,6 +293,7 @@ fn a_port_says_what_it_waits_for() {
     let desired = desired(lab());
     let mut host = host();
     host.devices.get_mut("tap1").expect("a tap").master = Some("br0".to_owned());
+    host.devices.insert("br0".to_owned(), device(30, DeviceKind::Bridge { vlan_filtering: false }, &[]));
     host.devices.get_mut("tap2").expect("a tap").is_up = false;
     let compiled = compiled(&desired, &host);
     let of = |name: &str| &compiled.ports[&desired.numbers.ports[name]];
@@ -300,7 +301,12 @@ fn a_port_says_what_it_waits_for() {
     assert_eq!((of("late").state, of("late").ifindex), (ObjectState::Pending, 0));
     assert_eq!((of("db1").state, of("db1").ifindex), (ObjectState::Conflict, 0));
     let reason = of("db1").state_reason.as_deref();
-    assert_eq!(reason, Some("The interface tap1 belongs to br0. Release it: ip link set tap1 nomaster."));
+    assert_eq!(
+        reason,
+        Some(
+            "The interface tap1 belongs to br0. Take it with --take-over, and fwd gives it back; or release it: ip link set tap1 nomaster; or use br0 itself as the uplink."
+        )
+    );
     assert_eq!(of("db1").programs, Programs::default());
     assert_eq!((of("pc").state, of("pc").ifindex), (ObjectState::Pending, 12));
     let eth0 = &compiled.ports[&desired.numbers.uplinks["eth0"]];

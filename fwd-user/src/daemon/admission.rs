@@ -11,7 +11,7 @@ use crate::{
         spec::{Document, Forward, Uplink},
         text::Listen,
     },
-    compile::device_name,
+    compile::{Hold, device_name},
     host::Inventory,
     state::{Accepted, Change},
 };
@@ -53,30 +53,27 @@ fn uplink(change: &Change, document: &Document, inventory: &Inventory) -> Option
             hints: vec!["List them: ip -br link.".to_owned()],
         });
     }
-    enslaved((Noun::Uplink, index, name), name, inventory)
+    let hold = Hold::of(inventory, name, true)?;
+    held((Noun::Uplink, index, name), hold, document.uplinks[index].take_over)
 }
 
 fn port(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
     let index = document.ports.iter().position(|p| p.name == change.name)?;
-    enslaved((Noun::Port, index, &change.name), device_name(inventory, &document.ports[index])?, inventory)
+    let port = &document.ports[index];
+    let hold = Hold::of(inventory, device_name(inventory, port)?, false)?;
+    held((Noun::Port, index, &change.name), hold, port.take_over)
 }
 
-fn enslaved(
-    (noun, index, name): (Noun, usize, &str),
-    device: &str,
-    inventory: &Inventory,
-) -> Option<Problem> {
-    let master = inventory.devices.get(device)?.master.as_ref()?;
+/// An interface that lies on a Linux bridge is taken from there only where that was asked for and does no harm.
+fn held((noun, index, name): (Noun, usize, &str), hold: Hold, take_over: bool) -> Option<Problem> {
     let object = format!("{noun} {name}");
-    Some(Problem {
+    (!take_over || !hold.yields()).then(|| Problem {
         path: format!("/{}/{index}/device", noun.list()),
         code: Code::DeviceEnslaved,
         kind: Code::DeviceEnslaved.kind(),
-        message: format!("{}: the interface {device} belongs to {master}.", capitalized(&object)),
+        message: format!("{}: the {}.", capitalized(&object), hold.clause()),
         object,
-        hints: vec![format!(
-            "Release it: ip link set {device} nomaster; or use {master} itself as the uplink."
-        )],
+        hints: vec![hold.hint()],
     })
 }
 

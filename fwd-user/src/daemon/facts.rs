@@ -126,7 +126,7 @@ fn kind_name(kind: &DeviceKind) -> &str {
     match kind {
         DeviceKind::Tap { .. } => "tap",
         DeviceKind::Veth => "veth",
-        DeviceKind::Bridge => "bridge",
+        DeviceKind::Bridge { .. } => "bridge",
         DeviceKind::Physical => "physical",
         DeviceKind::Other(name) => name,
     }

@@ -7,10 +7,10 @@ use super::served;
 use crate::{
     api::{
         settings::Settings,
-        spec::{Mode, Nat, Network},
+        spec::{Document, Mode, Nat, Network},
         text::parse_mac,
     },
-    compile::{Compiled, gateway_mac},
+    compile::{Compiled, Hold, device_name, gateway_mac},
     host::{HostPort, Inventory, Uplink, Wanted, namespace_of},
     state::Desired,
 };
@@ -43,10 +43,23 @@ pub fn of(desired: &Desired, inventory: &Inventory, compiled: &Compiled, instanc
                 bridged_macs: bridged_macs(desired, &port.device),
             })
             .collect(),
+        taken_over: taken_over(document, inventory),
         loopback: compiled.ports.contains_key(&LOOPBACK),
         nat_l4_ports: usual.into_iter().chain(own).collect(),
         services: served::services(desired, inventory, instance),
     }
+}
+
+/// Interfaces that are to be taken from a Linux bridge, whether one has them now or not.
+fn taken_over(document: &Document, inventory: &Inventory) -> Vec<String> {
+    let ports = document.ports.iter().filter(|port| port.take_over);
+    let ports = ports.filter_map(|port| Some((device_name(inventory, port)?, false)));
+    let uplinks = document.uplinks.iter().filter(|uplink| uplink.take_over);
+    let all = ports.chain(uplinks.map(|uplink| (uplink.device.as_str(), true)));
+    let is_free = |(device, is_uplink): &(&str, bool)| {
+        Hold::of(inventory, device, *is_uplink).is_none_or(|hold| hold.yields())
+    };
+    all.filter(is_free).map(|(device, _)| device.to_owned()).collect()
 }
 
 /// The MACs that a bridged uplink's NIC must accept: those configured behind it.

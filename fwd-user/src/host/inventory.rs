@@ -82,6 +82,11 @@ impl Device {
         let own = self.addresses.iter().map(IpNet::addr);
         own.filter(move |addr| addr.is_ipv4() == is_ipv4 && !is_link_local(addr) && !addr.is_loopback())
     }
+
+    /// Whether others reach this host by an address on it.
+    pub fn has_outside_address(&self) -> bool {
+        [true, false].into_iter().any(|is_ipv4| self.outside_addresses(is_ipv4).next().is_some())
+    }
 }
 
 /// What kind of interface it is.
@@ -92,7 +97,9 @@ pub enum DeviceKind {
         vnet_header: bool,
     },
     Veth,
-    Bridge,
+    Bridge {
+        vlan_filtering: bool,
+    },
     /// A NIC, or a virtual one that looks like it.
     Physical,
     /// Anything else, by netlink's name ("vlan", "bond", "dummy", …).

@@ -32,6 +32,8 @@ pub enum Change {
     AllMulticast { device: String },
     /// A MAC added to a NIC's receive filter.
     FilterMac { device: String, mac: [u8; 6] },
+    /// An interface taken from a Linux bridge, with the netlink attributes that it had as its port.
+    TakenFromBridge { device: String, bridge: String, options: Vec<(u16, Vec<u8>)> },
 }
 
 /// The notes, in memory and on disk.

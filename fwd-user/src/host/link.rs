@@ -6,7 +6,7 @@ use fwd_common::addr::Mac;
 use ipnet::IpNet;
 use netlink_packet_core::Nla;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoBridge, InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 
 use super::{Device, DeviceKind, driver, hostport};
@@ -80,7 +80,7 @@ fn kind(message: &LinkMessage) -> DeviceKind {
     });
     match named {
         Some(InfoKind::Veth) => DeviceKind::Veth,
-        Some(InfoKind::Bridge) => DeviceKind::Bridge,
+        Some(InfoKind::Bridge) => bridge_kind(info.unwrap_or_default()),
         Some(InfoKind::Tun) => tun_kind(info.unwrap_or_default()),
         Some(other) => DeviceKind::Other(other.to_string()),
         None if message.header.link_layer_type == LinkLayerType::Loopback => {
@@ -88,6 +88,15 @@ fn kind(message: &LinkMessage) -> DeviceKind {
         }
         None => DeviceKind::Physical,
     }
+}
+
+fn bridge_kind(info: &[LinkInfo]) -> DeviceKind {
+    let options = info.iter().filter_map(|part| match part {
+        LinkInfo::Data(InfoData::Bridge(options)) => Some(options),
+        _ => None,
+    });
+    let vlan_filtering = options.flatten().any(|option| matches!(option, InfoBridge::VlanFiltering(true)));
+    DeviceKind::Bridge { vlan_filtering }
 }
 
 /// A tap, or a tun that carries packets without an Ethernet header.
@@ -116,7 +125,7 @@ fn first_byte(attribute: &InfoTun) -> u8 {
 fn has_native_xdp(kind: &DeviceKind, name: Option<&String>) -> bool {
     match kind {
         DeviceKind::Tap { .. } | DeviceKind::Veth => true,
-        DeviceKind::Bridge => false,
+        DeviceKind::Bridge { .. } => false,
         DeviceKind::Physical => name.is_some_and(|name| driver::has_native_xdp(name)),
         DeviceKind::Other(kind) => kind == "bond",
     }

@@ -46,6 +46,8 @@ pub struct News {
 pub struct Wanted {
     pub host_ports: Vec<HostPort>,
     pub uplinks: Vec<Uplink>,
+    /// Interfaces that no Linux bridge is to have.
+    pub taken_over: Vec<String>,
     /// What NAT gives out; ranges may overlap.
     pub nat_l4_ports: Vec<L4Range>,
     /// Whether answers of VMs come in on `lo`.
@@ -105,6 +107,7 @@ impl Host {
         for port in &wanted.host_ports {
             self.netlink.ensure_host_port(port, &mut self.journal).await?;
         }
+        self.netlink.take_from_bridges(&wanted.taken_over, &mut self.journal).await?;
         self.netlink.prepare_uplinks(&wanted.uplinks, &mut self.journal).await?;
         self.servers.prepare(&wanted.services);
         Ok(())
@@ -143,6 +146,7 @@ impl Host {
             Change::VlanStripping { .. } | Change::AllMulticast { .. } | Change::FilterMac { .. } => {
                 self.netlink.undo_uplink(change).await
             }
+            Change::TakenFromBridge { .. } => self.netlink.give_to_bridge(change).await,
         }
     }
 

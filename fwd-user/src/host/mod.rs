@@ -1,5 +1,6 @@
 //! The machine: its interfaces, addresses and sysctls; what is changed there is noted and given back.
 
+mod bridge;
 mod dnsmasq;
 mod driver;
 mod error;

@@ -154,7 +154,7 @@ fn add(document: &mut Document, mut object: Object, may_exist: bool) -> Result<(
         && let Some(device) = &network.uplink
         && document.find::<Uplink>(device).is_none()
     {
-        document.put(Object::Uplink(Uplink { device: device.clone(), hook: Hook::Auto }));
+        document.put(Object::Uplink(Uplink { device: device.clone(), hook: Hook::Auto, take_over: false }));
     }
     document.put(object);
     Ok(())

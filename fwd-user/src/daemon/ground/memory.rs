@@ -29,6 +29,8 @@ pub struct MemoryGround {
     inventory: Inventory,
     /// What each driver that refuses XDP says, by the device's name.
     drivers: BTreeMap<String, String>,
+    /// The bridge that each device lies on, unless fwd takes it.
+    masters: BTreeMap<String, String>,
     datapath: Memory,
 }
 
@@ -80,13 +82,15 @@ impl MemoryGround {
         let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
         let value = document::yaml_value(&text).map_err(|(_, message)| fail(&message))?;
         let file: HostFile = document::object(&value, "inventory").map_err(|p| fail(&p.message))?;
-        let (mut inventory, mut drivers) = (Inventory::default(), BTreeMap::new());
+        let (mut inventory, mut drivers, mut masters) =
+            (Inventory::default(), BTreeMap::new(), BTreeMap::new());
         for mut line in file.devices {
             let name = line.name.clone();
             drivers.extend(line.refuses_xdp.take().map(|why| (name.clone(), why)));
+            masters.extend(line.master.clone().map(|master| (name.clone(), master)));
             inventory.devices.insert(name, line.device().map_err(|e| fail(&e))?);
         }
-        Ok(Self { inventory, drivers, datapath: Memory::default() })
+        Ok(Self { inventory, drivers, masters, datapath: Memory::default() })
     }
 }
 
@@ -99,7 +103,7 @@ impl DeviceLine {
         let kind = match self.kind {
             Kind::Tap => DeviceKind::Tap { vnet_header: true },
             Kind::Veth => DeviceKind::Veth,
-            Kind::Bridge => DeviceKind::Bridge,
+            Kind::Bridge => DeviceKind::Bridge { vlan_filtering: false },
             Kind::Physical => DeviceKind::Physical,
         };
         Ok(Device {
@@ -142,6 +146,10 @@ impl Ground for MemoryGround {
             };
             (port.network.clone(), device)
         };
+        for (name, device) in &mut self.inventory.devices {
+            let master = self.masters.get(name).filter(|_| !wanted.taken_over.contains(name));
+            device.master = master.cloned();
+        }
         self.inventory.host_ports = wanted.host_ports.iter().zip(FIRST_HOST_PORT..).map(device).collect();
         Ok(())
     }
