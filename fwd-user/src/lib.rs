@@ -17,6 +17,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod diagnose;
 pub mod host;
+pub mod import;
 pub mod observe;
 pub mod plan;
 pub mod state;

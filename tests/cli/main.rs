@@ -15,6 +15,7 @@ mod explain;
 mod flow;
 mod forward;
 mod group;
+mod import;
 mod nat;
 mod network;
 mod policy;

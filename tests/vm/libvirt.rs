@@ -1,4 +1,4 @@
-//! A domain of a real libvirt: started, hot-plugged, stopped, and started while fwd is down; its ports follow. That an
+//! A network of a real libvirt, imported with the domain that runs there; and a domain started, hot-plugged, stopped, and started while fwd is down; its ports follow. That an
 //! interface is taken out while the domain runs, which this guest's kernel does not do, is in `topology/libvirt`.
 
 use std::fs;
@@ -24,6 +24,7 @@ done
 printf 'user=\"root\"\ngroup=\"root\"\nsecurity_driver=\"none\"\nstdio_handler=\"file\"\nnamespaces=[]\ncgroup_controllers=[]\n' \
   > /etc/libvirt/qemu.conf
 printf 'auth_unix_rw=\"none\"\nauth_unix_ro=\"none\"\n' > /etc/libvirt/libvirtd.conf
+mkdir -p /var/lib/libvirt/dnsmasq
 exec libvirtd --pid-file /run/libvirt/test.pid";
 
 /// A libvirt in the host's network namespace.
@@ -63,9 +64,9 @@ impl Libvirt {
         })
     }
 
-    /// Starts a domain with one interface.
+    /// Starts a domain with one interface, whose guest has this number in the network.
     #[track_caller]
-    fn start_domain(&self, device: &str, number: u8) {
+    fn start_domain(&self, interface: &str, number: u8) {
         let (kernel, initramfs) = guest::image().expect("a guest's kernel");
         let append = format!(
             "console=ttyS0 quiet mitigations=off panic=-1 fwd.addresses={}/24 fwd.gateways={}",
@@ -76,11 +77,10 @@ impl Libvirt {
             "<domain type='qemu'><name>web</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
              <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{}</kernel><initrd>{}</initrd>
              <cmdline>{append}</cmdline></os><cpu mode='maximum'/>
-             <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{}<memballoon model='none'/>
+             <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>{interface}<memballoon model='none'/>
              <channel type='unix'><target type='virtio' name='control'/></channel></devices></domain>",
             kernel.display(),
             initramfs.display(),
-            interface(device, number),
         );
         let file = self.folder.join("web.xml");
         fs::write(&file, xml).expect("our own directory");
@@ -137,7 +137,7 @@ fn a_domains_port_follows_it() {
         lab.ok(&format!("port add {port} --libvirt {nic} --network red --ip {}", RED.v4(number)));
         assert!(is_pending(&lab, port));
     }
-    libvirt.start_domain("webtap0", 31);
+    libvirt.start_domain(&interface("webtap0", 31), 31);
     assert!(eventually(|| has(&lab, "web", "webtap0", 31)), "{:#}", lab.json("port show web"));
     assert!(answers(&lab, &RED, 31), "the guest is reached");
     let second = libvirt.folder.join("second.xml");
@@ -150,8 +150,51 @@ fn a_domains_port_follows_it() {
     assert!(eventually(|| is_pending(&lab, "web") && is_pending(&lab, "second")));
     // Without fwd the domain starts all the same; fwd finds it.
     lab.fwd.kill();
-    libvirt.start_domain("webtap1", 31);
+    libvirt.start_domain(&interface("webtap1", 31), 31);
     lab.start_with(&["--libvirt", &run_dir]);
     assert!(eventually(|| has(&lab, "web", "webtap1", 31)), "{:#}", lab.json("port show web"));
     assert!(answers(&lab, &RED, 31), "the guest is reached");
+}
+
+#[test]
+fn a_network_is_imported_with_the_domain_that_runs_there() {
+    need!(skip::bpf());
+    need!(skip::qemu());
+    need!(skip::libvirt());
+    let mut lab = Lab::empty(Hook::Tcx);
+    drop(lab.down().expect("it goes down"));
+    let libvirt = Libvirt::start(&lab);
+    let network = libvirt.folder.join("lab.xml");
+    // Of this mode libvirt makes no firewall rules, for which this kernel may have no module.
+    let xml = format!(
+        "<network><name>lab</name><forward mode='open'/><bridge name='virbr7'/><dns enable='no'/>
+         <ip address='{}' prefix='24'/></network>",
+        RED.v4(1)
+    );
+    fs::write(&network, xml).expect("our own directory");
+    libvirt.virsh(&["net-create", network.to_str().expect("it is text")]);
+    let mac = mac(31);
+    libvirt.start_domain(
+        &format!("<interface type='network'><mac address='{mac}'/><source network='lab'/><model type='virtio'/></interface>"),
+        31,
+    );
+    assert!(answers(&lab, &RED, 31), "the guest is reached by libvirt's bridge");
+    let run_dir = libvirt.run_dir();
+    let parent = run_dir.parent().expect("it has one").display().to_string();
+    lab.start_with(&["--libvirt", run_dir.to_str().expect("it is text")]);
+    let document = lab.ok(&format!("import libvirt lab --run-dir {parent} -q"));
+    let file = libvirt.folder.join("lab.yaml");
+    fs::write(&file, document).expect("our own directory");
+    libvirt.virsh(&["net-destroy", "lab"]);
+    lab.ok(&format!("config apply -f {}", file.display()));
+    assert!(eventually(|| lab.json("port show web")["state"] == "ready"), "{:#}", lab.json("port show web"));
+    assert!(answers(&lab, &RED, 31), "the guest is reached by fwd");
+    let shown = lab.json("network show lab");
+    assert_eq!((&shown["mode"], &shown["gateways"][0]), (&"routed".into(), &RED.v4(1).into()));
+    assert!(
+        lab.counters("web")["skb"]["forwarded"]["packets"].as_u64() > Some(0),
+        "{:#}",
+        lab.counters("web")
+    );
+    lab.ok("status --check");
 }

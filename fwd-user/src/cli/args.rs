@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    bench, completion, config, doctor, down, drop, explain, flow, forward, generate, group, guard, metrics,
-    nat, network, policy, port, set, status, top, trace, up, uplink, version, view::Format,
+    bench, completion, config, doctor, down, drop, explain, flow, forward, generate, group, guard, import,
+    metrics, nat, network, policy, port, set, status, top, trace, up, uplink, version, view::Format,
 };
 use crate::{api::request::Existing, daemon::DEFAULT_SOCKET};
 
@@ -81,6 +81,9 @@ pub enum Command {
     /// The whole configuration as one document
     #[command(subcommand)]
     Config(config::Verb),
+    /// Another program's network as a document
+    #[command(subcommand)]
+    Import(import::Verb),
     /// Look for what is wrong, and say how to mend it
     Doctor(doctor::Doctor),
     /// Print the metrics

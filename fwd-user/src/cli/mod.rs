@@ -16,6 +16,7 @@ mod forward;
 mod generate;
 mod group;
 mod guard;
+mod import;
 mod metrics;
 mod nat;
 mod network;
@@ -73,6 +74,7 @@ async fn run(command: Command, session: &Session) -> Answered {
         Command::Drop(verb) => verb.run(session).await,
         Command::Trace(trace) => trace.run(session).await,
         Command::Config(verb) => verb.run(session).await,
+        Command::Import(verb) => verb.run(session),
         Command::Doctor(doctor) => doctor.run(session).await,
         Command::Metrics(metrics) => metrics.run(session).await,
         Command::Top(top) => top.run(session).await,

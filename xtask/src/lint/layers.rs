@@ -28,7 +28,7 @@ const CRATES: [Crate; 1] = [Crate {
         ("main", &["cli"]),
         ("lib", &[]),
         // Of observe only the table of metrics, which it prints as a document.
-        ("cli", &["api", "api::client", "daemon", "observe"]),
+        ("cli", &["api", "api::client", "daemon", "import", "observe"]),
         (
             "daemon",
             &[
@@ -50,6 +50,7 @@ const CRATES: [Crate; 1] = [Crate {
         ("api", &[]),
         ("api::client", &["api"]),
         ("api::server", &["api", "observe", "state"]),
+        ("import", &["api"]),
         ("state", &["api"]),
         ("store", &["api", "state"]),
         ("compile", &["api", "host::inventory", "state"]),

@@ -1,0 +1,3 @@
+//! Other programs' networks as a document of fwd's. Pure: texts in, a document and notes out.
+
+pub mod libvirt;
