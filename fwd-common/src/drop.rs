@@ -80,6 +80,7 @@ drop_reasons! {
     51 FloodLimit "flood_limit" "The port's broadcast, multicast and unknown unicast made as many copies as they may." "A loop or a storm in the guest: look at what it sends; a guest that does stream to groups needs a higher flood_limit_per_port.";
     52 ForwardClientDenied "forward_client_denied" "The forward is for other clients." "See whom it is for: fwd forward show FORWARD.";
     53 SctpFragment "sctp_fragment" "A fragment of SCTP whose L4 port would have to change: the checksum is over all of the packet, most of which is in other fragments." "Let the ends find the path's MTU, as SCTP does; or give the flow an L4 port of its own, or an address by fwd nat add --one-to-one.";
+    54 PrefixUnmapped "prefix_unmapped" "The address has no counterpart in the other prefix: its subnet, or its interface identifier, is all ones, or the latter all zeros." "Give the guest another address: such ones are reserved anyway.";
 }
 
 impl DropReason {

@@ -100,6 +100,9 @@ pub mod flag {
     pub const MAPPING: u16 = 1024;
     /// Not admitted yet: it is to have the mapping of its source.
     pub const WANTS_MAPPING: u16 = 2048;
+    /// The prefix of an address was exchanged, or both addresses': checksums stay, and so do the L4 ports, if there
+    /// are any.
+    pub const PREFIX: u16 = 4096;
 }
 
 /// Time since boot in units of 2^27 ns (about 134 ms), wrapping after 18 years.

@@ -1,8 +1,8 @@
 //! Sizes that kernel and user space agree on. A change here is a change of the ABI.
 
 use crate::{
-    addr, counter, event, fdb, flow, forward, fragment, nat, neighbor, network, policy, port, refusal,
-    settings, sweep, trace,
+    addr, counter, event, fdb, flow, forward, fragment, nat, neighbor, network, policy, port, prefix,
+    refusal, settings, sweep, trace,
 };
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
@@ -27,6 +27,8 @@ const _: () = {
     size::<port::PortUse>(16);
     size::<nat::Source>(20);
     size::<nat::ExemptionKey>(20);
+    size::<prefix::PrefixKey>(20);
+    size::<prefix::Prefix>(24);
     size::<network::Network>(12);
     size::<network::MemberKey>(4);
     size::<neighbor::NetworkAddress>(20);

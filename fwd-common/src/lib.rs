@@ -24,6 +24,7 @@ pub mod network;
 mod pod;
 pub mod policy;
 pub mod port;
+pub mod prefix;
 pub mod proto;
 pub mod refusal;
 pub mod sctp;

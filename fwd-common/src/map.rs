@@ -41,7 +41,8 @@ maps! {
     HOST_ADDRESSES User "Hash by (network or 0, address): addresses that the host itself owns.";
     FORWARDS User "Longest prefix of (protocol, address, L4 port): where a forward leads.";
     FORWARD_CLIENTS User "Longest prefix of (forward, address): clients of a forward that is not for everybody.";
-    NAT_EXEMPTIONS User "Longest prefix of (network, address): destinations outside that a network's flows reach untranslated.";
+    NAT_EXEMPTIONS User "Longest prefix of (network, address): destinations outside that a network's flows reach untranslated (1), or do not (0).";
+    NAT_PREFIXES User "Longest prefix of (network, address): what addresses of a translated prefix become on the way out; of network 0, on the way in.";
     IDENTITIES User "Longest prefix of (epoch parity, address): the class of addresses that rules name by CIDR.";
     POLICIES User "Hash by (policy, peer, direction): the row of services that applies, by the epoch's parity.";
     ROWS User "Longest prefix of (row, protocol, L4 port): the verdict and its rule.";

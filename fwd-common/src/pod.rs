@@ -4,7 +4,8 @@
 mod user {
     use crate::{
         addr::{self, V4, V6},
-        counter, event, fdb, flow, forward, id, nat, neighbor, network, policy, port, settings, sweep, trace,
+        counter, event, fdb, flow, forward, id, nat, neighbor, network, policy, port, prefix, settings,
+        sweep, trace,
     };
 
     macro_rules! pod {
@@ -41,6 +42,8 @@ mod user {
         forward::Forward,
         forward::ClientKey,
         nat::ExemptionKey,
+        prefix::PrefixKey,
+        prefix::Prefix,
         policy::ClassKey,
         policy::PolicyKey,
         policy::RowCopies,

@@ -35,6 +35,8 @@ pub enum Action {
     Next = 6,
     /// Not decided: an ICMP error, which goes where the flow goes that it is about.
     Related = 7,
+    /// The frame was made the answer to itself, and goes back by the port on which it came in (TCX only).
+    Answered = 8,
 }
 
 impl Verdict {
@@ -44,6 +46,7 @@ impl Verdict {
 
     pub const NEXT: Self = Self { action: Action::Next, port: PortId(0) };
     pub const RELATED: Self = Self { action: Action::Related, port: PortId(0) };
+    pub const ANSWERED: Self = Self { action: Action::Answered, port: PortId(0) };
 
     #[inline(always)]
     pub const fn forward(port: PortId) -> Self {
@@ -212,6 +215,7 @@ impl Payload for Verdict {
             4 => Action::Host,
             5 => Action::PassUp,
             7 => Action::Related,
+            8 => Action::Answered,
             _ => Action::Next,
         };
         Self { action, port: PortId(word as u16) }
@@ -278,6 +282,7 @@ mod tests {
             Verdict::FLOODED,
             Verdict::HOST,
             Verdict::PASS_UP,
+            Verdict::ANSWERED,
         ];
         for verdict in verdicts {
             let outcome = Outcome::ok(verdict);

@@ -48,6 +48,10 @@ pub fn finish<F: Deliver>(frame: F, ingress: &Ingress, verdict: Outcome<Verdict>
             }
             forward(frame, ingress, size, (verdict.port, port))
         }
+        Action::Answered => {
+            ingress.count(|l| &mut l.answered, size);
+            leave(frame, (ingress.id, ingress.port))
+        }
         Action::Flooded => {
             ingress.count(|l| &mut l.forwarded, size);
             F::DROP

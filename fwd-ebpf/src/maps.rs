@@ -24,6 +24,7 @@ use fwd_common::{
     network::{MAX_NETWORKS, MemberKey, Network},
     policy::{ClassKey, Policies, PolicyKey, RowCopies, RowKey, RowVerdict},
     port::{MAX_PORTS, Port, PortKind, PortUse},
+    prefix::{Prefix, PrefixKey},
     refusal::{self, Refusal, WAYS},
     settings::Settings,
 };
@@ -61,6 +62,8 @@ static FORWARDS: LpmTrie<ForwardKey, Forward> = LpmTrie::with_max_entries(262_14
 static FORWARD_CLIENTS: LpmTrie<ClientKey, u32> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 #[map]
 static NAT_EXEMPTIONS: LpmTrie<ExemptionKey, u32> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+#[map]
+static NAT_PREFIXES: LpmTrie<PrefixKey, Prefix> = LpmTrie::with_max_entries(4096, BPF_F_NO_PREALLOC);
 #[map]
 static IDENTITIES: LpmTrie<ClassKey, ClassId> = LpmTrie::with_max_entries(262_144, BPF_F_NO_PREALLOC);
 #[map]
@@ -249,7 +252,7 @@ pub fn is_host_address(network: NetworkId, addr: Ip) -> bool {
 #[inline(always)]
 pub fn is_allowed_source(port: PortId, addr: Ip) -> bool {
     let bits = SourceKey::prefix(128);
-    ALLOWED_SOURCES.get(&Key::new(bits, SourceKey { port, _pad: 0, addr })).is_some()
+    ALLOWED_SOURCES.get(&Key::new(bits, SourceKey { port, _pad: 0, addr })) == Some(&1)
 }
 
 /// The network that has an address in one of its subnets; none of a private one.
@@ -263,7 +266,13 @@ pub fn network_of(addr: Ip) -> Option<NetworkId> {
 #[inline(always)]
 pub fn is_exempt(network: NetworkId, addr: Ip) -> bool {
     let key = Key::new(ExemptionKey::prefix(128), ExemptionKey { network, _pad: 0, addr });
-    NAT_EXEMPTIONS.get(&key).is_some()
+    NAT_EXEMPTIONS.get(&key) == Some(&1)
+}
+
+/// The translated prefix of a network that has an address; of network 0, the outside prefix that has it.
+#[inline(always)]
+pub fn prefix(network: NetworkId, addr: Ip) -> Option<&'static Prefix> {
+    NAT_PREFIXES.get(&Key::new(PrefixKey::prefix(128), PrefixKey { network, _pad: 0, addr }))
 }
 
 /// Whether a limited forward is for a client.

@@ -7,7 +7,7 @@
 
 use fwd_common::{
     drop::DropReason,
-    flow::{FlowEntry, FlowKey, key_kind},
+    flow::{FlowEntry, FlowKey, flag, key_kind},
     id::Zone,
     proto::IpProto,
 };
@@ -72,12 +72,22 @@ pub fn key<F: Frame, A: Family>(frame: F, zone: Zone, key: &mut FlowKey<A>) -> u
     start
 }
 
-/// A quoted request's id is the reply's `dport`, and the other way round.
+/// A quoted request's id is the reply's `dport`, and the other way round; other messages have none.
 #[inline(always)]
 fn echo<A: Family>(kind: u8, id: u16) -> (u16, u16) {
     use fwd_common::proto::{icmp, icmpv6};
-    let request = if A::IS_V6 { icmpv6::ECHO_REQUEST } else { icmp::ECHO_REQUEST };
-    if kind == request { (id, 0) } else { (0, id) }
+    let (request, reply) = if A::IS_V6 {
+        (icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY)
+    } else {
+        (icmp::ECHO_REQUEST, icmp::ECHO_REPLY)
+    };
+    if kind == request {
+        (id, 0)
+    } else if kind == reply {
+        (0, id)
+    } else {
+        (0, 0)
+    }
 }
 
 /// Translates the quoted packet back, by the entry of the direction that the error goes with. The difference
@@ -105,6 +115,9 @@ pub fn translate<F: Frame, A: Family>(
         w.set(10, new);
         w.set(12, entry.dst);
         w.set(16, entry.src);
+    }
+    if entry.has(flag::PREFIX) {
+        return Ok(fold(difference));
     }
     if proto == IpProto::SCTP {
         return Ok(fold(difference + quoted_sctp::<F, A>(frame, start, (entry.dport, entry.sport))?));

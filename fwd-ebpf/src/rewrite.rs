@@ -64,7 +64,7 @@ pub fn apply<F: Frame, A: Family>(
     if entry.flags & (flag::ROUTED | flag::TRANSLATED) != 0 {
         l3(frame, entry)?;
     }
-    if entry.has(flag::TRANSLATED) {
+    if entry.has(flag::TRANSLATED) && !entry.has(flag::PREFIX) {
         l4_header(frame, (proto, at), entry)?;
     }
     Ok(())

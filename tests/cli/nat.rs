@@ -58,17 +58,17 @@ fn translations_are_added_shown_and_deleted() {
             $ fwd nat add games --network vmnat --endpoint-independent
             Added nat games (revision 6).
             $ fwd nat list
-            NAME   NETWORK  ADDRESS        L4-PORTS     ONE-TO-ONE          EXEMPT        STATE
-            out    vmnat    198.51.100.10  20000-59999  -                   -             ready
-            one    -        -              -            198.51.100.11=web1  -             ready
-            site   vmnat    -              -            -                   192.0.2.0/24  ready
-            games  vmnat    -              -            -                   -             ready
+            NAME   NETWORK  ADDRESS        L4-PORTS     ONE-TO-ONE          EXEMPT        PREFIX  STATE
+            out    vmnat    198.51.100.10  20000-59999  -                   -             -       ready
+            one    -        -              -            198.51.100.11=web1  -             -       ready
+            site   vmnat    -              -            -                   192.0.2.0/24  -       ready
+            games  vmnat    -              -            -                   -             -       ready
             $ fwd nat list -o wide
-            NAME   NETWORK  ADDRESS        L4-PORTS     ONE-TO-ONE          EXEMPT        ENDPOINT-INDEPENDENT  STATE
-            out    vmnat    198.51.100.10  20000-59999  -                   -             no                    ready
-            one    -        -              -            198.51.100.11=web1  -             no                    ready
-            site   vmnat    -              -            -                   192.0.2.0/24  no                    ready
-            games  vmnat    -              -            -                   -             yes                   ready
+            NAME   NETWORK  ADDRESS        L4-PORTS     ONE-TO-ONE          EXEMPT        PREFIX  ENDPOINT-INDEPENDENT  STATE
+            out    vmnat    198.51.100.10  20000-59999  -                   -             -       no                    ready
+            one    -        -              -            198.51.100.11=web1  -             -       no                    ready
+            site   vmnat    -              -            -                   192.0.2.0/24  -       no                    ready
+            games  vmnat    -              -            -                   -             -       yes                   ready
             $ fwd nat show one
             name:                 one
             network:              -
@@ -76,6 +76,7 @@ fn translations_are_added_shown_and_deleted() {
             l4_ports:             -
             one_to_one:           198.51.100.11=web1
             exempt:               -
+            prefix:               -
             endpoint_independent: no
             state:                ready
             state_reason:         -
@@ -88,6 +89,7 @@ fn translations_are_added_shown_and_deleted() {
             l4_ports: 20000-59999
             one_to_one: ~
             exempt: ~
+            prefix: ~
             endpoint_independent: false
             state: ready
             state_reason: ~
@@ -133,9 +135,9 @@ fn bad_addresses_of_networks_are_refused_with_what_to_do() {
             $ fwd network add far --mode routed --subnet 10.20.0.0/24 --uplink eth0 -q
             $ fwd nat add out --network vmnat
             error: the following required arguments were not provided:
-              <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent>
+              <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--prefix <INSIDE=OUTSIDE>|--endpoint-independent>
 
-            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--prefix <INSIDE=OUTSIDE>|--endpoint-independent> <NAME>
 
             For more information, try '--help'.
             [exit code 2]
@@ -143,7 +145,7 @@ fn bad_addresses_of_networks_are_refused_with_what_to_do() {
             error: the following required arguments were not provided:
               --network <NETWORK>
 
-            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--prefix <INSIDE=OUTSIDE>|--endpoint-independent> <NAME>
 
             For more information, try '--help'.
             [exit code 2]
@@ -176,14 +178,14 @@ fn bad_addresses_of_networks_are_refused_with_what_to_do() {
             error: the following required arguments were not provided:
               --network <NETWORK>
 
-            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--prefix <INSIDE=OUTSIDE>|--endpoint-independent> <NAME>
 
             For more information, try '--help'.
             [exit code 2]
             $ fwd nat add out --network vmnat --exempt 192.0.2.0/24 --endpoint-independent
             error: the argument '--exempt <CIDR>' cannot be used with '--endpoint-independent'
 
-            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--endpoint-independent> <NAME>
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--prefix <INSIDE=OUTSIDE>|--endpoint-independent> <NAME>
 
             For more information, try '--help'.
             [exit code 2]
@@ -252,6 +254,115 @@ fn bad_addresses_of_ports_and_exemptions_are_refused_with_what_to_do() {
               Choose another address.
               (FWD-E619; fwd explain FWD-E619)
             [exit code 6]
+        "#]],
+    );
+}
+
+#[test]
+fn prefixes_are_added_and_bad_ones_refused_with_what_to_do() {
+    check(
+        &[
+            NETWORK,
+            "network add old --mode nat --subnet 10.20.0.0/24 --uplink eth0 -q",
+            "network add lane --mode routed --subnet 2001:db8:20::/64 --uplink eth0 -q",
+            "port add web1 --device tap0 --network vmnat --ip 10.10.0.11 --ip fd00:10::11 -q",
+            "nat add site --network vmnat --prefix fd00:10::/64=2001:db8:10::/64",
+            "nat list",
+            "nat show site -o yaml",
+            "nat add more --network vmnat --prefix fd00:10::/48=2001:db8:30::/48",
+            "nat add more --network vmnat --prefix fd00:99::/64=2001:db8:30::/64",
+            "nat add more --network vmnat --prefix fd00:10::/64=2001:db8:20::/64",
+            "nat add more --network vmnat --prefix fd00:10::/64=2001:db8:30::/56",
+            "nat add more --network vmnat --prefix fd00:10::/112=2001:db8:30::/112",
+            "nat add more --network vmnat --prefix 10.10.0.0/24=203.0.113.0/24",
+            "nat add more --network old --prefix fd00:10::/64=2001:db8:30::/64",
+            "nat add more --network lane --prefix 2001:db8:20::/64=2001:db8:30::/64",
+            "nat add more --prefix fd00:10::/64=2001:db8:30::/64",
+            "nat add one --one-to-one 2001:db8:40::11=web1",
+            "nat delete site",
+        ],
+        expect![[r#"
+            $ fwd network add vmnat --mode nat --subnet 10.10.0.0/24 --subnet fd00:10::/64 --uplink eth0 -q
+            $ fwd network add old --mode nat --subnet 10.20.0.0/24 --uplink eth0 -q
+            $ fwd network add lane --mode routed --subnet 2001:db8:20::/64 --uplink eth0 -q
+            $ fwd port add web1 --device tap0 --network vmnat --ip 10.10.0.11 --ip fd00:10::11 -q
+            $ fwd nat add site --network vmnat --prefix fd00:10::/64=2001:db8:10::/64
+            Added nat site (revision 5).
+            $ fwd nat list
+            NAME  NETWORK  ADDRESS  L4-PORTS  ONE-TO-ONE  EXEMPT  PREFIX                         STATE
+            site  vmnat    -        -         -           -       fd00:10::/64=2001:db8:10::/64  ready
+            $ fwd nat show site -o yaml
+            api: fwd/v1
+            kind: nat
+            name: site
+            network: vmnat
+            address: ~
+            l4_ports: ~
+            one_to_one: ~
+            exempt: ~
+            prefix: "fd00:10::/64=2001:db8:10::/64"
+            endpoint_independent: false
+            state: ready
+            state_reason: ~
+            $ fwd nat add more --network vmnat --prefix fd00:10::/48=2001:db8:30::/48
+            error: Nat more: fd00:10::/48 overlaps fd00:10::/64 of nat site.
+              Choose another prefix, or delete that one first: fwd nat delete site.
+              (FWD-E619; fwd explain FWD-E619)
+            [exit code 6]
+            $ fwd nat add more --network vmnat --prefix fd00:99::/64=2001:db8:30::/64
+            error: Nat more: no subnet of network vmnat is in fd00:99::/64.
+              Name one of its subnets, or a prefix around it: fd00:10::/64.
+              (FWD-E618; fwd explain FWD-E618)
+            [exit code 6]
+            $ fwd nat add more --network vmnat --prefix fd00:10::/64=2001:db8:20::/64
+            error: 2 things are wrong; nothing was changed.
+              Nat more: 2001:db8:20::/64 overlaps 2001:db8:20::/64 of network lane.
+                Choose an outside prefix that is on none of the networks.
+              Nat more: fd00:10::/64 overlaps fd00:10::/64 of nat site.
+                Choose another prefix, or delete that one first: fwd nat delete site.
+              Mend each of them; they are listed.
+              (FWD-E601; fwd explain FWD-E601)
+            [exit code 6]
+            $ fwd nat add more --network vmnat --prefix fd00:10::/64=2001:db8:30::/56
+            error: Nat more: fd00:10::/64 and 2001:db8:30::/56 are not of one length.
+              Give both the length of the longer one, with zeros where the shorter one ends.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd nat add more --network vmnat --prefix fd00:10::/112=2001:db8:30::/112
+            error: Nat more: fd00:10::/112 does not leave an interface identifier of 64 bits or more.
+              Use prefixes of a length from 1 to 64, such as /48, /56 or /64.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd nat add more --network vmnat --prefix 10.10.0.0/24=203.0.113.0/24
+            error: Nat more: 10.10.0.0/24 is IPv4, of which addresses are translated and no prefixes.
+              Use --address or --one-to-one for IPv4.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd nat add more --network old --prefix fd00:10::/64=2001:db8:30::/64
+            error: Nat more: no subnet of network old is in fd00:10::/64.
+              Give the network a subnet of IPv6: fwd network set old --subnet CIDR.
+              (FWD-E618; fwd explain FWD-E618)
+            [exit code 6]
+            $ fwd nat add more --network lane --prefix 2001:db8:20::/64=2001:db8:30::/64
+            error: Nat more: network lane does not translate.
+              Name a network of mode nat.
+              (FWD-E618; fwd explain FWD-E618)
+            [exit code 6]
+            $ fwd nat add more --prefix fd00:10::/64=2001:db8:30::/64
+            error: the following required arguments were not provided:
+              --network <NETWORK>
+
+            Usage: fwd nat add --network <NETWORK> --socket <PATH> <--address <ADDR>|--one-to-one <ADDR=PORT>|--exempt <CIDR>|--prefix <INSIDE=OUTSIDE>|--endpoint-independent> <NAME>
+
+            For more information, try '--help'.
+            [exit code 2]
+            $ fwd nat add one --one-to-one 2001:db8:40::11=web1
+            error: Nat one: nat site gives all of 2001:db8:10::/64 to a network.
+              Leave one of the two out: fwd nat delete site.
+              (FWD-E619; fwd explain FWD-E619)
+            [exit code 6]
+            $ fwd nat delete site
+            Deleted nat site (revision 6).
         "#]],
     );
 }

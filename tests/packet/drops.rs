@@ -30,6 +30,7 @@ fn every_drop_reason_has_a_packet_test_or_a_reason_why_not() {
         include_str!("nat.rs"),
         include_str!("parse.rs"),
         include_str!("policy.rs"),
+        include_str!("prefix.rs"),
         include_str!("sctp.rs"),
         include_str!("source.rs"),
     ];

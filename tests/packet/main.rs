@@ -23,6 +23,7 @@ mod mapping;
 mod nat;
 mod parse;
 mod policy;
+mod prefix;
 mod refusal;
 mod routed;
 mod run;

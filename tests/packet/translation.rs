@@ -185,6 +185,19 @@ fn an_exempt_destination_is_reached_under_the_vms_own_address() {
 }
 
 #[test]
+fn an_exemption_of_all_of_ipv6_is_none_of_ipv4() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        translate(world, json!([{"name": "site", "network": "red", "exempt": "::/0"}]));
+        for (family, server, own, _, [vm, _]) in FAMILIES {
+            let out = outward(Packet::udp((vm, 4000), (server, 53)), world, "red", RED1);
+            let source = if family == '4' { own } else { vm };
+            world.send("red1", &out).forwards("eth0", &left(&out, source), &named(&admitted("red1", family)));
+        }
+    });
+}
+
+#[test]
 fn live_flows_are_decided_anew_by_an_edit_and_kept_where_it_keeps_them() {
     need!(skip::bpf());
     on_both_hooks(|world| {

@@ -295,9 +295,11 @@ fn a_bridged_uplink_accepts_frames_to_the_macs_behind_it() {
     let view = || (filter(), netns.run("ip -d link show dev eth0"));
     let before = view();
     let want = |macs: &[Mac]| {
-        let uplink = Uplink { device: "eth0".into(), xdp: false, bridged_macs: Some(macs.to_vec()) };
+        let uplink =
+            Uplink { device: "eth0".into(), xdp: false, bridged_macs: Some(macs.to_vec()), answers: false };
         // An uplink that is not there yet hinders nobody.
-        let missing = Uplink { device: "eth9".into(), xdp: true, bridged_macs: Some(macs.to_vec()) };
+        let missing =
+            Uplink { device: "eth9".into(), xdp: true, bridged_macs: Some(macs.to_vec()), answers: false };
         let wanted = Wanted { uplinks: vec![uplink, missing], ..Wanted::default() };
         prepare(&netns, state.folder(), &wanted).unwrap_or_else(|error| panic!("{error}"));
     };

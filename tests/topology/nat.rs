@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use fwd_tests::frame::Packet;
+use fwd_common::addr::Ip;
+use fwd_common::id::NetworkId;
+use fwd_common::prefix::Prefix;
+use fwd_tests::frame::{Packet, ip};
 use fwd_tests::lab::{BLUE, HOST_V4, HOST_V6, Hook, Lab, OUTSIDE_V4, OUTSIDE_V6, RED};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{BulkSource, ask_udp, http_get, http_whoami, ping, udp_whoami};
@@ -17,6 +20,7 @@ on_both_hooks!(
     outside_sees_the_address_of_the_network,
     an_address_of_one_vm_leads_to_it_and_it_goes_out_under_it,
     an_exempt_destination_sees_the_vms_own_address,
+    a_prefix_gives_every_vm_an_address_outside,
 );
 
 fn lab(hook: Hook) -> Lab {
@@ -226,4 +230,47 @@ fn an_exempt_destination_sees_the_vms_own_address(hook: Hook) {
         let page = http_get(&lab.get("blue1").netns, &server).expect("the VM gets out");
         assert!(page.contains(host), "outside saw blue1, of a private network, as {page}");
     }
+}
+
+/// What an address has outside, where two prefixes of 64 bits are translated into each other.
+fn counterpart(own: &str, inside: &str, outside: &str) -> String {
+    let [own, inside, outside] = [own, inside, outside].map(|text| Ip::from(ip(text)));
+    Prefix::new((inside, outside), 64, NetworkId(1)).translate(own).to_std().to_string()
+}
+
+fn a_prefix_gives_every_vm_an_address_outside(hook: Hook) {
+    let lab = lab(hook);
+    let inside = RED.v6(0);
+    let server = format!("[{OUTSIDE_V6}]:80");
+    let _http = http_whoami(&lab.outside, &server);
+    let vms = ["red1", "red2"].map(|name| lab.get(name));
+    let services = vms.map(|vm| http_whoami(&vm.netns, &format!("[{}]:8000", vm.v6)));
+    let bytes = if hook == Hook::Tcx { 100_000_000 } else { 20_000_000 };
+    let source = BulkSource::start(&lab.outside, &format!("[{OUTSIDE_V6}]:5000"), bytes);
+    // On the uplink's own link, where fwd answers for the addresses; then routed to the host.
+    for outside in ["2001:db8:113::", "2001:db8:6::"] {
+        if outside == "2001:db8:6::" {
+            lab.ok("nat delete site");
+            lab.outside.run(&format!("ip route add {outside}/64 via {HOST_V6}"));
+        }
+        lab.ok(&format!("nat add site --network red --prefix {inside}/64={outside}/64"));
+        for vm in vms {
+            let other = counterpart(&vm.v6, &inside, outside);
+            let page = http_get(&vm.netns, &server).expect("the VM gets out");
+            assert!(page.starts_with(&format!("[{other}]:")), "outside saw {} as {page}", vm.v6);
+            let page = http_get(&lab.outside, &format!("[{other}]:8000")).expect("outside gets in");
+            assert!(page.contains(OUTSIDE_V6), "{} saw outside as {page}", vm.v6);
+            ping(&lab.outside, &other).expect("the VM answers by its counterpart");
+        }
+        let [own, other] = vms.map(|vm| counterpart(&vm.v6, &inside, outside));
+        let page = http_get(&vms[0].netns, &format!("[{other}]:8000")).expect("VMs meet outside");
+        assert!(page.contains(&own), "red2 saw red1 as {page}");
+        source.download(&vms[0].netns).expect("the hashes are equal");
+        let rows = lab.items("nat table --port red1 --proto tcp");
+        let is_own = |row: &serde_json::Value| row["translated"].as_str().is_some_and(|t| t.contains(&own));
+        assert!(rows.iter().any(is_own), "{rows:#?}");
+    }
+    let page = http_get(&lab.get("blue1").netns, &server).expect("another network gets out");
+    assert!(page.starts_with(&format!("[{HOST_V6}]:")), "outside saw blue1 as {page}");
+    drop(services);
 }

@@ -159,7 +159,7 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
         pair.entry.generation = pair.entry.generation.wrapping_sub(1);
     }
     pair.entry.last_seen = now;
-    let both = flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED;
+    let both = flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED | flag::PREFIX;
     let (key, reply) = (&pair.key, &mut pair.reply);
     reply.generation = pair.entry.generation;
     reply.life = Life::NEW;

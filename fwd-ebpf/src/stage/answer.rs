@@ -31,12 +31,19 @@ pub const fn is_answered(reason: u8) -> bool {
     reason == DropReason::TtlExceeded as u8
         || reason == DropReason::PacketTooBig as u8
         || reason == DropReason::PolicyRejected as u8
+        || reason == DropReason::PrefixUnmapped as u8
 }
 
 /// Whether a port has answers left in this tick.
 #[inline(always)]
 pub fn has_budget(port: PortId) -> bool {
     budget::is_left(&maps::ANSWER_BUDGET, port, PER_TICK)
+}
+
+/// Takes one of a port's answers of this tick, if there is one left.
+#[inline(always)]
+pub fn take(port: PortId) -> bool {
+    budget::take(&maps::ANSWER_BUDGET, port, 1, PER_TICK)
 }
 
 /// Makes the frame the answer to its packet, which was dropped; whether it is now one.
@@ -54,12 +61,7 @@ where
     if packet.key.proto == IpProto::SCTP && is_plain && sctp::owes_checksum(frame, parse::l4::<A>()) {
         return false;
     }
-    if !is_single
-        || is_message
-        || packet.l4 == 0
-        || packet.tcp_flags & tcp::RST != 0
-        || !budget::take(&maps::ANSWER_BUDGET, ingress.id, 1, PER_TICK)
-    {
+    if !is_single || is_message || packet.l4 == 0 || packet.tcp_flags & tcp::RST != 0 || !take(ingress.id) {
         return false;
     }
     if reason == DropReason::PolicyRejected && packet.key.proto == IpProto::TCP {

@@ -14,7 +14,7 @@ use fwd_common::{
     verdict::{Outcome, Verdict},
 };
 
-use super::{budget, fdb, neighborhood, policy, source};
+use super::{budget, fdb, neighborhood, policy, proxy, source};
 use crate::{
     frame::{Deliver, Frame, Hook, Skb},
     maps::{self, Family},
@@ -31,7 +31,8 @@ use crate::{
 pub fn group<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> Outcome<Verdict> {
     let is_uplink = ingress.port.is(PortKind::Uplink);
     if is_uplink && (!ingress.is_bridged() || ether.dst.is_bridge_reserved()) {
-        return Outcome::ok(Verdict::HOST);
+        let is_answered = !ingress.is_bridged() && proxy::answers::<F, A>(frame, ingress);
+        return Outcome::ok(if is_answered { Verdict::ANSWERED } else { Verdict::HOST });
     }
     if F::HOOK == Hook::Xdp {
         return Outcome::ok(Verdict::PASS_UP);

@@ -17,6 +17,8 @@ pub mod mapping;
 pub mod nat;
 pub mod neighborhood;
 pub mod policy;
+pub mod prefix;
+pub mod proxy;
 pub mod recheck;
 pub mod reclaim;
 pub mod refusal;

@@ -13,7 +13,7 @@ use fwd_common::{
 use super::{
     claim,
     fdb::{self, Target},
-    source,
+    proxy, source,
 };
 use crate::{
     frame::{Deliver, Frame, Hook},
@@ -69,7 +69,8 @@ pub fn unicast<F: Deliver, A: Family>(
     packet: &Packet<A>,
 ) -> Outcome<Verdict> {
     if ingress.port.is(PortKind::Uplink) && !ingress.is_bridged() {
-        return Outcome::ok(Verdict::HOST);
+        let is_answered = proxy::answers::<F, A>(frame, ingress);
+        return Outcome::ok(if is_answered { Verdict::ANSWERED } else { Verdict::HOST });
     }
     if ingress.port.is(PortKind::Vm) {
         check_nd(frame, ingress, ether, packet)?;

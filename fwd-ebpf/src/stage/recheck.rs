@@ -17,7 +17,7 @@ use fwd_common::{
 };
 
 use super::{
-    fdb, forward, nat, policy, route,
+    fdb, forward, nat, policy, prefix, route,
     table::{self, Flows},
 };
 use crate::{
@@ -160,7 +160,10 @@ fn reroute<F: Frame, A: Family>(
     if to.is(PortKind::Vm) && entry.has(flag::ROUTED) {
         let Some(neighbor) = maps::neighbor(to.network, entry.dst.ip()) else { return false };
         entry.out_dst = neighbor.mac;
-        let is_published = if entry.has(flag::MAPPED_DESTINATION) {
+        let is_published = if entry.has(flag::PREFIX) {
+            let is_still = prefix::holds(from, key, entry) || is_kept_from_forward(entry);
+            return is_still && neighbor.port == entry.egress;
+        } else if entry.has(flag::MAPPED_DESTINATION) {
             maps::network(to.network).is_ok_and(|network| network.has(network::flag::ENDPOINT_INDEPENDENT))
         } else {
             entry.forward.0 != 0 || from.network == to.network
@@ -175,7 +178,7 @@ fn reroute<F: Frame, A: Family>(
         return true;
     }
     let Ok(network) = maps::network(from.network) else { return false };
-    let is_translated = entry.has(flag::SOURCE_TRANSLATED);
+    let is_translated = entry.has(flag::SOURCE_TRANSLATED | flag::PREFIX);
     let is_due = !network.is(Mode::Routed) && !nat::is_exempt(from.network, network, key.dst);
     if is_translated != is_due && !is_kept_from_forward(entry) {
         return false;
@@ -187,7 +190,13 @@ fn reroute<F: Frame, A: Family>(
     if hop.egress != entry.egress {
         return false;
     }
-    if is_translated && nat::outside_address::<A>(from, to) != entry.src && !is_kept_from_forward(entry) {
+    let is_as_due = !is_translated
+        || if A::IS_V6 {
+            prefix::holds(from, key, entry)
+        } else {
+            nat::outside_address::<A>(from, to) == entry.src
+        };
+    if !is_as_due && !is_kept_from_forward(entry) {
         return false;
     }
     entry.out_dst = hop.mac;

@@ -18,7 +18,7 @@ use fwd_common::{
     verdict::{Action, Outcome, Verdict},
 };
 
-use super::{admit, forward, mapping, nat};
+use super::{admit, forward, mapping, nat, prefix};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -70,6 +70,12 @@ pub fn find<F: Frame, A: Family>(
     if !has_way_out {
         return Outcome::dropped(DropReason::ModeForbids);
     }
+    if A::IS_V6 {
+        let verdict = prefix::from_inside(frame, id, to)?;
+        if verdict.action == Action::Next {
+            return Outcome::ok(verdict);
+        }
+    }
     if !is_private
         && let Some(other) = maps::network_of(key.dst.ip())
         && other != id
@@ -100,14 +106,20 @@ pub fn find<F: Frame, A: Family>(
     Outcome::ok(admit::leave_by(to, hop.egress, uplink))
 }
 
-/// The way of a packet from outside that no forward takes: to a VM of a routed network; else it is the host's.
+/// The way of a packet from outside that no forward takes: to a VM of a routed network, or of one whose prefix is
+/// translated; else it is the host's.
 ///
 /// # Errors
-/// `NoNeighbor` where nobody has the address, `SourceAddressSpoofed` where a VM's comes from outside.
+/// `NoNeighbor` where nobody has the address, `SourceAddressSpoofed` where a VM's comes from outside, `PrefixUnmapped`.
 #[inline(always)]
 pub fn inward<A: Family>(to: &mut FlowEntry<A>) -> Outcome<Verdict> {
     if maps::is_host_address(NetworkId(0), to.dst.ip()) {
         return Outcome::ok(Verdict::HOST);
+    }
+    if A::IS_V6
+        && let Some(outside) = maps::prefix(NetworkId(0), to.dst.ip())
+    {
+        return prefix::inward(outside, to);
     }
     let Some(id) = maps::network_of(to.dst.ip()) else { return Outcome::ok(Verdict::HOST) };
     if !maps::network(id)?.is(Mode::Routed) {
@@ -121,7 +133,7 @@ pub fn inward<A: Family>(to: &mut FlowEntry<A>) -> Outcome<Verdict> {
 
 /// To who has the destination in a network, unchanged but for MACs and TTL.
 #[inline(always)]
-fn inside<A: Family>(network: NetworkId, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
+pub fn inside<A: Family>(network: NetworkId, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
     let neighbor = maps::neighbor(network, to.dst.ip()).ok_or(DropReason::NoNeighbor)?;
     let port = maps::port(neighbor.port).ok_or(DropReason::PortDown)?;
     to.out_dst = neighbor.mac;
@@ -131,7 +143,7 @@ fn inside<A: Family>(network: NetworkId, to: &mut FlowEntry<A>) -> Outcome<Verdi
 
 /// Outside under its own address.
 #[inline(always)]
-fn outside<F: Frame, A: Family>(frame: F, ifindex: u32, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
+pub fn outside<F: Frame, A: Family>(frame: F, ifindex: u32, to: &mut FlowEntry<A>) -> Outcome<Verdict> {
     let mut hop = Hop::default();
     lookup::<F, A>(frame, ifindex, (&to.src, &to.dst), &mut hop)?;
     let uplink = maps::port(hop.egress).ok_or(DropReason::NoRoute)?;

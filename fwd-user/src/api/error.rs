@@ -70,7 +70,6 @@ macro_rules! codes {
 // The hundreds are the exit code of the kind; 0 holds those above nine.
 codes! {
     1 KernelLacks Unsupported "The kernel lacks a feature that fwd needs." "Use a kernel of 6.1 or later with BPF and BTF.";
-    2 NotBuilt Unsupported "This version of fwd does not do that yet." "Leave it out, or see the changelog of a later version.";
     3 DriverLacks Unsupported "The device's driver lacks what was asked for." "Use --hook auto or --hook tcx.";
     20 Findings Findings "The check found something." "See the list above.";
     21 WouldDrop Verdict "The packet would be dropped, or the outcome differs from what was expected." "See the stages above, and the rule or reason they name.";

@@ -233,7 +233,7 @@ pub struct Forward {
 }
 
 /// How flows to outside are translated: under an address (`address`), one address for one port
-/// (`one_to_one`), or not at all (`exempt`).
+/// (`one_to_one`), by prefix (`prefix`), or not at all (`exempt`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nat {
@@ -255,6 +255,9 @@ pub struct Nat {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub exempt: Option<IpNet>,
+    /// `INSIDE=OUTSIDE`: two prefixes of IPv6 whose addresses are each other's, both ways (RFC 6296).
+    #[serde(default)]
+    pub prefix: Option<String>,
     /// One address and L4 port of a guest has one of each outside, whomever it talks to, and whoever sends there
     /// reaches it: TCP and UDP of all of `network`, with or without an `address`.
     #[serde(default)]

@@ -20,6 +20,7 @@ const COLUMNS: &[Column] = &[
     column("L4-PORTS", "/l4_ports"),
     column("ONE-TO-ONE", "/one_to_one"),
     column("EXEMPT", "/exempt"),
+    column("PREFIX", "/prefix"),
     wide("ENDPOINT-INDEPENDENT", "/endpoint_independent"),
     column("STATE", "/state"),
 ];
@@ -42,6 +43,9 @@ const ADD: &str = "Add a translation of flows to outside\n\n\
     one that outside sends here: one of an uplink (ip address add ADDR dev UPLINK), or one that is routed to this host. \
     An address of one port (--one-to-one) is the port's both ways, for TCP, UDP, SCTP and ICMP, but for what forwards \
     take of it.\n\n\
+    A prefix (--prefix) gives every address of the network one outside, both ways and for every protocol: whoever \
+    outside sends there reaches the guest, as far as rules allow. It is routed to this host, or lies on the link of an \
+    uplink, where fwd answers for the addresses that guests have.\n\n\
     Games, WebRTC and all that find their way by STUN want --endpoint-independent (RFC 4787): a guest's socket has one \
     address and L4 port outside, whomever it talks to, and everybody outside reaches it by these while it is used, as \
     far as rules allow.";
@@ -62,7 +66,7 @@ pub enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("kind").required(true).multiple(true).args(["address", "one_to_one", "exempt", "endpoint_independent"])))]
+#[command(group(ArgGroup::new("kind").required(true).multiple(true).args(["address", "one_to_one", "exempt", "prefix", "endpoint_independent"])))]
 pub struct Add {
     name: String,
     /// The network whose flows it translates; of an exemption left out: every nat network that is not private
@@ -80,6 +84,10 @@ pub struct Add {
     /// Destinations outside that are reached under the VMs' own addresses
     #[arg(long, value_name = "CIDR", value_parser = super::value::cidr, conflicts_with_all = ["address", "endpoint_independent"])]
     exempt: Option<IpNet>,
+    /// A prefix of the network and the one that outside sees in its place, of one length up to 64: every address of
+    /// one has its own counterpart in the other, both ways (IPv6, RFC 6296)
+    #[arg(long, value_name = "INSIDE=OUTSIDE", requires = "network", conflicts_with_all = ["address", "one_to_one", "exempt", "endpoint_independent"])]
+    prefix: Option<String>,
     /// One outside L4 port for each of a guest's, whomever it talks to, and open to all who send there: TCP and UDP
     /// of the network, with --address or alone
     #[arg(long, requires = "network")]
@@ -126,6 +134,7 @@ impl Add {
             l4_ports: self.l4_ports,
             one_to_one: self.one_to_one,
             exempt: self.exempt,
+            prefix: self.prefix,
             endpoint_independent: self.endpoint_independent,
         };
         NAT.add(session, Added { object: &nat, may_exist: self.may_exist }, &self.write).await

@@ -11,11 +11,9 @@ use fwd_common::{
     proto::IpProto,
 };
 
-use ipnet::{IpNet, Ipv4Net};
-
 use super::{
     ForwardState, World,
-    neighbors::{is_around_ipv4, mapped_prefix},
+    neighbors::mapped_prefixes,
     world::{VmPort, is_link_local},
 };
 use crate::api::{
@@ -57,16 +55,9 @@ pub(super) fn clients(world: &World<'_>) -> BTreeMap<(ClientKey, u32), u32> {
     let mut rows = BTreeMap::new();
     for forward in &world.document.forwards {
         let Some(id) = world.numbers.forwards.get(&forward.name).copied() else { continue };
-        let mut add = |net: IpNet, is_client: bool| {
-            let (addr, bits) = mapped_prefix(net);
+        for (addr, bits, is_client) in forward.from.iter().copied().flat_map(mapped_prefixes) {
             let row = rows.entry((ClientKey { forward: id, addr }, ClientKey::prefix(bits))).or_insert(0);
             *row |= u32::from(is_client);
-        };
-        for net in &forward.from {
-            add(*net, true);
-            if is_around_ipv4(net) {
-                add(IpNet::V4(Ipv4Net::default()), false);
-            }
         }
     }
     rows

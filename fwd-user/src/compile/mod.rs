@@ -91,11 +91,11 @@ pub fn compile(desired: &Desired, inventory: &Inventory, previous: &Tables) -> C
         host_addresses: addresses::compile(&world),
         fdb: neighbors::fdb(&ports),
         forward_clients: forwards::clients(&world),
-        nat_exemptions: nats.exemptions(),
         forwards,
         ports,
         ..Tables::default()
     };
+    (tables.nat_exemptions, tables.nat_prefixes) = nats.rows();
     policies.fill(&mut tables);
     Compiled { tables, policies, ports: attachments, forwards: forward_states, nats: nat_states }
 }

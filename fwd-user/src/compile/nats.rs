@@ -10,14 +10,16 @@ use fwd_common::{
     forward::{Forward, ForwardKey},
     id::{ForwardId, NetworkId, PortId},
     nat::{ExemptionKey, Source},
+    prefix::{Prefix, PrefixKey},
     proto::IpProto,
 };
 use ipnet::IpNet;
 
-use super::{ForwardState, World, neighbors::mapped_prefix, world::VmPort};
+use super::{ForwardState, World, neighbors::mapped_prefixes, world::VmPort};
 use crate::api::{
     spec::{Mode, Nat},
     status::ObjectState,
+    text::PrefixPair,
 };
 
 /// The document's translations, by what they are about.
@@ -28,6 +30,7 @@ pub(super) struct Nats<'a> {
     pairs: BTreeMap<(PortId, bool), OneToOne<'a>>,
     exemptions: BTreeMap<(ExemptionKey, u32), u32>,
     exempting: BTreeSet<NetworkId>,
+    prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
     /// Whose guests have endpoint-independent mappings.
     mapping: BTreeSet<NetworkId>,
 }
@@ -45,6 +48,7 @@ impl<'a> Nats<'a> {
             pairs: BTreeMap::new(),
             exemptions: BTreeMap::new(),
             exempting: BTreeSet::new(),
+            prefixes: BTreeMap::new(),
             mapping: BTreeSet::new(),
         };
         for nat in &world.document.nats {
@@ -67,6 +71,9 @@ impl<'a> Nats<'a> {
             let one = OneToOne { id, addr: pair.addr, port: &vm.port.name };
             self.pairs.insert((vm.id, pair.addr.is_ipv4()), one);
         }
+        if let (Some(network), Some(pair)) = (network, nat.prefixes()) {
+            self.exchange(network, &pair);
+        }
         if let Some(net) = nat.exempt {
             let own = world.networks().filter(|(id, row)| {
                 network.map_or(row.mode == Mode::Nat && !row.private, |network| network == *id)
@@ -78,10 +85,22 @@ impl<'a> Nats<'a> {
     }
 
     fn exempt(&mut self, network: NetworkId, net: IpNet) {
-        let (addr, bits) = mapped_prefix(net);
-        let key = ExemptionKey { network, _pad: 0, addr };
-        self.exemptions.insert((key, ExemptionKey::prefix(bits)), 1);
+        for (addr, bits, is_meant) in mapped_prefixes(net) {
+            let key = ExemptionKey { network, _pad: 0, addr };
+            *self.exemptions.entry((key, ExemptionKey::prefix(bits))).or_insert(0) |= u32::from(is_meant);
+        }
         self.exempting.insert(network);
+    }
+
+    /// Out by the network's own prefix, and in by the outside one.
+    fn exchange(&mut self, network: NetworkId, pair: &PrefixPair) {
+        let [inside, outside] = [pair.inside, pair.outside].map(|net| Ip::from(IpAddr::V6(net.network())));
+        let bits = u32::from(pair.inside.prefix_len());
+        for (of, from, to) in [(network, inside, outside), (NetworkId(0), outside, inside)] {
+            let key = PrefixKey { network: of, _pad: 0, addr: from };
+            let row = Prefix::new((from, to), bits, network);
+            self.prefixes.insert((key, PrefixKey::prefix(bits)), row);
+        }
     }
 
     /// What flows of a port to outside get as source: IPv4, IPv6.
@@ -109,9 +128,10 @@ impl<'a> Nats<'a> {
         !self.mapping.is_empty()
     }
 
-    /// Rows of destinations that are not translated.
-    pub fn exemptions(self) -> BTreeMap<(ExemptionKey, u32), u32> {
-        self.exemptions
+    /// Rows of destinations that are not translated, and of prefixes that are.
+    #[allow(clippy::type_complexity, reason = "both are rows of tables, as they stand there")]
+    pub fn rows(self) -> (BTreeMap<(ExemptionKey, u32), u32>, BTreeMap<(PrefixKey, u32), Prefix>) {
+        (self.exemptions, self.prefixes)
     }
 
     /// Adds what leads to one port alone: all of an address, but for what a forward takes of it.

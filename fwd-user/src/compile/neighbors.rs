@@ -13,7 +13,7 @@ use fwd_common::{
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     port::{self, PortKind},
 };
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{World, world::VmPort};
 
@@ -54,9 +54,9 @@ pub(super) fn allowed_sources(world: &World<'_>) -> BTreeMap<(SourceKey, u32), u
         }
     }
     for vm @ VmPort { id, .. } in &world.ports {
-        for net in allowed(vm) {
-            let (addr, bits) = mapped_prefix(net);
-            rows.insert((SourceKey { port: *id, _pad: 0, addr }, SourceKey::prefix(bits)), 1);
+        for (addr, bits, is_meant) in allowed(vm).flat_map(mapped_prefixes) {
+            let key = SourceKey { port: *id, _pad: 0, addr };
+            *rows.entry((key, SourceKey::prefix(bits))).or_insert(0) |= u32::from(is_meant);
         }
     }
     rows
@@ -66,6 +66,13 @@ pub(super) fn allowed_sources(world: &World<'_>) -> BTreeMap<(SourceKey, u32), u
 pub(super) fn mapped_prefix(net: IpNet) -> (Ip, u32) {
     let bits = u32::from(net.prefix_len());
     (net.network().into(), if net.network().is_ipv4() { 96 + bits } else { bits })
+}
+
+/// The same with a row for what it does not mean (`false`): of a CIDR of IPv6 that is around it, all of IPv4.
+pub(super) fn mapped_prefixes(net: IpNet) -> impl Iterator<Item = (Ip, u32, bool)> {
+    let (addr, bits) = mapped_prefix(net);
+    let (addr4, bits4) = mapped_prefix(IpNet::V4(Ipv4Net::default()));
+    [Some((addr, bits, true)), is_around_ipv4(&net).then_some((addr4, bits4, false))].into_iter().flatten()
 }
 
 /// Whether a CIDR of IPv6, as a prefix of sixteen-byte addresses, has all of IPv4 in it, which it does not mean.

@@ -12,6 +12,7 @@ use fwd_common::{
     network::{MemberKey, Network},
     policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
     port::{Port, View},
+    prefix::{Prefix, PrefixKey},
     settings::Settings,
 };
 use imbl::OrdMap;
@@ -31,8 +32,8 @@ pub struct Tables {
     pub members: BTreeMap<MemberKey, PortId>,
     /// Configured ones only.
     pub neighbors: BTreeMap<NetworkAddress, Neighbor>,
-    /// With the prefix length in bits. The value means nothing, but of port 0: there it is the network that
-    /// has the subnet.
+    /// With the prefix length in bits. 1: allowed; 0: not, whatever is around it. Of port 0: the network that has
+    /// the subnet.
     pub allowed_sources: BTreeMap<(SourceKey, u32), u32>,
     /// The value means nothing.
     pub host_addresses: BTreeMap<NetworkAddress, u32>,
@@ -40,8 +41,10 @@ pub struct Tables {
     pub forwards: BTreeMap<(ForwardKey, u32), Forward>,
     /// With the prefix length in bits. 1: a client; 0: none.
     pub forward_clients: BTreeMap<(ClientKey, u32), u32>,
-    /// With the prefix length in bits. The value means nothing.
+    /// With the prefix length in bits. 1: not translated; 0: as others.
     pub nat_exemptions: BTreeMap<(ExemptionKey, u32), u32>,
+    /// With the prefix length in bits.
+    pub nat_prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
     /// With the prefix length in bits.
     pub classes: OrdMap<(ClassKey, u32), ClassId>,
     pub policies: OrdMap<PolicyKey, RowId>,
@@ -64,6 +67,7 @@ impl Tables {
             (map::FORWARDS, self.forwards.len()),
             (map::FORWARD_CLIENTS, self.forward_clients.len()),
             (map::NAT_EXEMPTIONS, self.nat_exemptions.len()),
+            (map::NAT_PREFIXES, self.nat_prefixes.len()),
             // Two copies, one for each parity of the epoch.
             (map::IDENTITIES, 2 * self.classes.len()),
             (map::POLICIES, self.policies.len()),

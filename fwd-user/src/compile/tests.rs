@@ -5,9 +5,10 @@ use fwd_common::{
     forward::{self, Forward, ForwardKey, range_prefixes},
     id::{NetworkId, PortId, Zone},
     nat::{ExemptionKey, L4Range, Source},
-    neighbor::NetworkAddress,
+    neighbor::{NetworkAddress, SourceKey},
     network::Mode,
     port::{PortKind, flag},
+    prefix::PrefixKey,
     proto::IpProto,
 };
 use serde_json::{Value, json};
@@ -328,6 +329,42 @@ fn settings_reach_their_rows() {
     let class = fwd_common::conntrack::TimeoutClass::UdpEstablished;
     assert_eq!(tables.settings.timeouts[class as usize], ticks);
     assert_eq!(tables.settings.flags, fwd_common::settings::flag::FLOW_EVENTS);
+}
+
+#[test]
+fn all_of_ipv6_is_nothing_of_ipv4() {
+    let mut document = lab();
+    document["nats"] = json!([{"name": "site", "network": "vmnat", "exempt": "::/0"}]);
+    document["ports"][0]["allow_addresses"] = json!(["::/0"]);
+    let desired = desired(document);
+    let tables = compiled(&desired, &host()).tables;
+    let (network, port) = (desired.numbers.networks["vmnat"], desired.numbers.ports["web1"]);
+    let v4 = ip("0.0.0.0");
+    let exempt =
+        |addr, bits: u32| tables.nat_exemptions[&(ExemptionKey { network, _pad: 0, addr }, 32 + bits)];
+    let allowed = |addr, bits: u32| tables.allowed_sources[&(SourceKey { port, _pad: 0, addr }, 32 + bits)];
+    assert_eq!((exempt(Ip::NONE, 0), exempt(v4, 96)), (1, 0));
+    assert_eq!((allowed(Ip::NONE, 0), allowed(v4, 96)), (1, 0));
+}
+
+#[test]
+fn prefixes_have_a_row_each_way() {
+    let mut document = lab();
+    document["networks"][0]["subnets"] = json!(["10.10.0.0/24", "fd01:203:405:1::/64"]);
+    document["nats"] =
+        json!([{"name": "site", "network": "vmnat", "prefix": "fd01:203:405::/48=2001:db8:1::/48"}]);
+    let desired = desired(document);
+    let Compiled { tables, nats, .. } = compiled(&desired, &host());
+    let network = desired.numbers.networks["vmnat"];
+    let row = |network, addr| {
+        let key = PrefixKey { network, _pad: 0, addr: ip(addr) };
+        tables.nat_prefixes[&(key, PrefixKey::prefix(48))]
+    };
+    let out = row(network, "fd01:203:405::").translate(ip("fd01:203:405:1::1234"));
+    assert_eq!(out, ip("2001:db8:1:d550::1234"));
+    let back = row(NetworkId(0), "2001:db8:1::");
+    assert_eq!((back.translate(out), back.network), (ip("fd01:203:405:1::1234"), network));
+    assert_eq!((tables.nat_prefixes.len(), nats["site"].state), (2, ObjectState::Ready));
 }
 
 #[test]

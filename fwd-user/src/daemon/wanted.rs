@@ -1,6 +1,7 @@
 //! What a document wants of the host itself: host ports, uplinks, L4 ports for NAT.
 
 use fwd_common::port::{LOOPBACK, PortKind};
+use ipnet::IpNet;
 
 use super::served;
 
@@ -41,6 +42,7 @@ pub fn of(desired: &Desired, inventory: &Inventory, compiled: &Compiled, instanc
                 device: port.device.clone(),
                 xdp: port.programs.xdp,
                 bridged_macs: bridged_macs(desired, &port.device),
+                answers: answers(desired, inventory, &port.device),
             })
             .collect(),
         taken_over: taken_over(document, inventory),
@@ -69,4 +71,12 @@ fn bridged_macs(desired: &Desired, device: &str) -> Option<Vec<fwd_common::addr:
     let network = document.networks.iter().find(is_bridged)?;
     let ports = document.ports.iter().filter(|p| p.network == network.name);
     Some(ports.filter_map(|p| parse_mac(p.mac.as_deref()?).ok()).collect())
+}
+
+/// Whether the outside prefix of a translation lies on an uplink's link.
+fn answers(desired: &Desired, inventory: &Inventory, device: &str) -> bool {
+    let Some(found) = inventory.devices.get(device) else { return false };
+    let prefixes = desired.document.nats.iter().filter_map(Nat::prefixes);
+    let mut outside = prefixes.map(|pair| IpNet::V6(pair.outside));
+    outside.any(|net| found.addresses.iter().any(|own| own.contains(&net) || net.contains(own)))
 }

@@ -77,6 +77,7 @@ impl Memory {
             Row::Forward(key, bits, row) => set(&mut rows.forwards, (key, bits), row),
             Row::ForwardClient(key, bits, row) => set(&mut rows.forward_clients, (key, bits), row),
             Row::NatExemption(key, bits, row) => set(&mut rows.nat_exemptions, (key, bits), row),
+            Row::NatPrefix(key, bits, row) => set(&mut rows.nat_prefixes, (key, bits), row),
             Row::Policy(key, row) => {
                 self.copies.iter_mut().for_each(|copy| _ = copy.policies.insert(key, row));
             }
@@ -102,6 +103,7 @@ impl Memory {
             RowKeyOf::Forward(key, bits) => unset(&mut rows.forwards, &(key, bits)),
             RowKeyOf::ForwardClient(key, bits) => unset(&mut rows.forward_clients, &(key, bits)),
             RowKeyOf::NatExemption(key, bits) => unset(&mut rows.nat_exemptions, &(key, bits)),
+            RowKeyOf::NatPrefix(key, bits) => unset(&mut rows.nat_prefixes, &(key, bits)),
             RowKeyOf::Policy(key) => {
                 self.copies.iter_mut().for_each(|copy| _ = copy.policies.remove(&key));
             }

@@ -42,6 +42,8 @@ pub(super) fn tables(maps: &Maps) -> Result<Tables> {
     tables.forward_clients = clients.map(|(k, row)| ((k.data, k.bits), row)).collect();
     let exemptions = maps.nat_exemptions.rows()?.into_iter();
     tables.nat_exemptions = exemptions.map(|(k, row)| ((k.data, k.bits), row)).collect();
+    let prefixes = maps.nat_prefixes.rows()?.into_iter();
+    tables.nat_prefixes = prefixes.map(|(k, row)| ((k.data, k.bits), row)).collect();
     let policies = maps.policies.rows()?.into_iter();
     tables.policies = policies.filter_map(|(key, rows)| Some((key, rows.row(settings.epoch)?))).collect();
     tables.rows = maps.rows.rows()?.into_iter().map(|(k, row)| ((k.data, k.bits), row)).collect();

@@ -27,6 +27,9 @@ pub struct Uplink {
     pub xdp: bool,
     /// It is part of a bridge network with these MACs behind it; `None`: it is not.
     pub bridged_macs: Option<Vec<Mac>>,
+    /// Addresses on its link are answered for that are not the host's: questions for them go to groups of which the
+    /// host is no member.
+    pub answers: bool,
 }
 
 impl Netlink {
@@ -143,8 +146,10 @@ fn changes_for(uplink: &Uplink, found: &LinkMessage) -> Vec<Change> {
     if uplink.xdp {
         changes.push(Change::VlanStripping { device: device() });
     }
-    if let Some(macs) = &uplink.bridged_macs {
+    if uplink.answers || uplink.bridged_macs.is_some() {
         changes.push(Change::AllMulticast { device: device() });
+    }
+    if let Some(macs) = &uplink.bridged_macs {
         let others = macs.iter().filter(|mac| **mac != link::mac(found) && !mac.is_group());
         changes.extend(others.map(|mac| Change::FilterMac { device: device(), mac: mac.0 }));
     }

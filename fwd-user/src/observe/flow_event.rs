@@ -30,7 +30,7 @@ pub fn row(names: &Names, now: Moment, record: &Record) -> Option<FlowEvent> {
     let has = |bits: u16| record.flags & bits != 0;
     let is_icmp = matches!(event.proto, IpProto::ICMP | IpProto::ICMPV6);
     let show = |addr: fwd_common::addr::Ip, l4_port| show_end(addr.to_std(), l4_port, is_icmp);
-    let translated = if has(flag::SOURCE_TRANSLATED) {
+    let translated = if has(flag::SOURCE_TRANSLATED) || (has(flag::PREFIX) && record.left_src != event.src) {
         Some(show(record.left_src, record.left_sport))
     } else {
         has(flag::TRANSLATED).then(|| show(record.left_dst, record.left_dport))

@@ -259,11 +259,12 @@ impl<A: Address> Flow<'_, A> {
         let owner = view.owner(key, entry, reply);
         let is_icmp = key.proto == A::ICMP;
         let end = |addr: A, l4_port: u16| show_end(addr.ip().to_std(), l4_port, is_icmp);
-        let translated = if entry.has(flag::SOURCE_TRANSLATED) {
-            Some(end(entry.src, entry.sport))
-        } else {
-            entry.has(flag::TRANSLATED).then(|| end(entry.dst, entry.dport))
-        };
+        let translated =
+            if entry.has(flag::SOURCE_TRANSLATED) || (entry.has(flag::PREFIX) && key.src != entry.src) {
+                Some(end(entry.src, entry.sport))
+            } else {
+                entry.has(flag::TRANSLATED).then(|| end(entry.dst, entry.dport))
+            };
         // The opener's packets are `out` unless the flow is the port's at the far end.
         let ways = |opener, other| match entry.has(flag::OWNED_BY_EGRESS) {
             true => Ways { out: other, in_: opener },

@@ -79,7 +79,7 @@ fn of_clients(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     rows.filter(|row| forwards.contains(&row.id)).map(|row| row.port).collect()
 }
 
-/// All ports of a network whose ways or exemptions changed; who else is its member changes no flow.
+/// All ports of a network whose ways, exemptions or prefixes changed; who else is its member changes no flow.
 fn of_networks(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     let ways = |row: Option<Network>| row.map(|row| Network { members: 0, ..row });
     let rows = changed(&old.networks, &new.networks);
@@ -87,6 +87,9 @@ fn of_networks(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
         rows.filter(|(_, a, b)| ways(*a) != ways(*b)).map(|(id, ..)| *id).collect();
     let exemptions = changed(&old.nat_exemptions, &new.nat_exemptions);
     networks.extend(exemptions.map(|((key, _), ..)| key.network));
+    for (_, a, b) in changed(&old.nat_prefixes, &new.nat_prefixes) {
+        networks.extend([a, b].into_iter().flatten().map(|row| row.network));
+    }
     let ports = old.ports.iter().chain(&new.ports);
     ports.filter(|(_, row)| networks.contains(&row.network)).map(|(id, _)| *id).collect()
 }

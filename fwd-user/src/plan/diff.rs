@@ -73,6 +73,7 @@ fn put_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
     put(plan, &old.nat_exemptions, &new.nat_exemptions, |(key, bits), row| {
         Row::NatExemption(*key, *bits, *row)
     });
+    put(plan, &old.nat_prefixes, &new.nat_prefixes, |(key, bits), row| Row::NatPrefix(*key, *bits, *row));
     put(plan, &old.networks, &new.networks, |id, row| Row::Network(*id, *row));
     put(plan, &old.host_addresses, &new.host_addresses, |key, row| Row::HostAddress(*key, *row));
     put(plan, &old.allowed_sources, &new.allowed_sources, |(key, bits), row| {
@@ -106,6 +107,7 @@ fn delete_rest(plan: &mut Vec<MapOp>, old: &Tables, new: &Tables) {
     delete(plan, &old.host_addresses, &new.host_addresses, |key| RowKeyOf::HostAddress(*key));
     delete(plan, &old.networks, &new.networks, |id| RowKeyOf::Network(*id));
     delete(plan, &old.nat_exemptions, &new.nat_exemptions, |(key, bits)| RowKeyOf::NatExemption(*key, *bits));
+    delete(plan, &old.nat_prefixes, &new.nat_prefixes, |(key, bits)| RowKeyOf::NatPrefix(*key, *bits));
     delete(plan, &old.ports, &new.ports, |id| RowKeyOf::Port(*id));
 }
 

@@ -9,6 +9,7 @@ use fwd_common::{
     network::{MemberKey, Network},
     policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
     port::{Port, View},
+    prefix::{Prefix, PrefixKey},
     settings::Settings,
 };
 
@@ -29,6 +30,7 @@ pub enum Row {
     Forward(ForwardKey, u32, Forward),
     ForwardClient(ClientKey, u32, u32),
     NatExemption(ExemptionKey, u32, u32),
+    NatPrefix(PrefixKey, u32, Prefix),
     /// Of a policy that no port has yet.
     Policy(PolicyKey, RowId),
     PolicyRow(RowKey, u32, RowVerdict),
@@ -50,6 +52,7 @@ pub enum RowKeyOf {
     Forward(ForwardKey, u32),
     ForwardClient(ClientKey, u32),
     NatExemption(ExemptionKey, u32),
+    NatPrefix(PrefixKey, u32),
     /// Of a policy that no port has any more.
     Policy(PolicyKey),
     PolicyRow(RowKey, u32),

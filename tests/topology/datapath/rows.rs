@@ -11,6 +11,7 @@ use fwd_common::{
     network::{MemberKey, Mode, Network},
     policy::{ClassKey, Direction, PolicyKey, RowCopies, RowKey, RowVerdict},
     port::{Port, PortKind, View},
+    prefix::{Prefix, PrefixKey},
     proto::IpProto,
     settings::Settings,
 };
@@ -49,6 +50,11 @@ fn rows() -> Vec<Row> {
         ),
         Row::ForwardClient(ClientKey { forward: ForwardId(1), addr: key.addr }, ClientKey::prefix(128), 1),
         Row::NatExemption(ExemptionKey { network, _pad: 0, addr: key.addr }, ExemptionKey::prefix(128), 1),
+        Row::NatPrefix(
+            PrefixKey { network, _pad: 0, addr: address("fd00:10::") },
+            PrefixKey::prefix(64),
+            Prefix::new((address("fd00:10::"), address("2001:db8::")), 64, network),
+        ),
         Row::Policy(PolicyKey::new(PolicyId(1), Direction::Egress, Identity::ANY), RowId(4)),
         Row::PolicyRow(
             RowKey::new(RowId(4), IpProto::TCP, 0),
@@ -82,7 +88,8 @@ fn every_row_written_is_read_back_and_deleted() {
     let rows = tables.networks.len() + tables.members.len() + tables.neighbors.len();
     let rows = rows + tables.host_addresses.len() + tables.allowed_sources.len() + tables.forwards.len();
     let rows = rows + tables.policies.len() + tables.rows.len() + tables.fdb.len() + tables.devices.len();
-    assert_eq!(rows + tables.nat_exemptions.len() + tables.forward_clients.len(), 12);
+    let rows = rows + tables.nat_exemptions.len() + tables.nat_prefixes.len() + tables.forward_clients.len();
+    assert_eq!(rows, 13);
     let deletions: Vec<MapOp> = plan.iter().filter_map(deletion).collect();
     kernel.apply(&deletions).expect("every row can be deleted");
     let after = kernel.tables().expect("rows are readable");
@@ -104,6 +111,7 @@ fn deletion(op: &MapOp) -> Option<MapOp> {
         Row::Forward(key, bits, _) => RowKeyOf::Forward(key, bits),
         Row::ForwardClient(key, bits, _) => RowKeyOf::ForwardClient(key, bits),
         Row::NatExemption(key, bits, _) => RowKeyOf::NatExemption(key, bits),
+        Row::NatPrefix(key, bits, _) => RowKeyOf::NatPrefix(key, bits),
         Row::Policy(key, _) => RowKeyOf::Policy(key),
         Row::PolicyRow(key, bits, _) => RowKeyOf::PolicyRow(key, bits),
         Row::Fdb(key, _) => RowKeyOf::Fdb(key),

@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod json;
-mod later;
 mod words;
 mod yaml;
 
@@ -191,7 +190,6 @@ impl Text {
         let mut out = Vec::with_capacity(items.len());
         for (i, item) in items.into_iter().enumerate() {
             let name = item.get(name_field).and_then(Value::as_str).map(str::to_owned);
-            let item = self.without_later(item, &pointer[1..], i);
             match self.object(item, &format!("{pointer}/{i}")) {
                 Some(object) => {
                     out.push(object);
@@ -228,33 +226,6 @@ impl Text {
             self.tell(&at, &message, &hint);
             let field = remove(&mut value, &inner)?;
             left_out.push(field);
-        }
-    }
-
-    /// An object without the fields on which this version does not act.
-    fn without_later(&mut self, mut item: Value, list: &str, index: usize) -> Value {
-        let fields = Noun::of_list(list).map_or(&[][..], later::fields);
-        for field in fields {
-            if let Some(value) = item.as_object_mut().and_then(|map| map.remove(*field)) {
-                self.refuse_unless_idle(&value, &format!("/{list}/{index}/{field}"));
-            }
-        }
-        item
-    }
-
-    fn refuse_unless_idle(&mut self, value: &Value, pointer: &str) {
-        if !later::is_idle(value) {
-            self.point_at_key(pointer);
-            let object = self.object_at(pointer);
-            let field = pointer.rsplit('/').next().unwrap_or_default();
-            let hint = "Leave it out; a later version does it.";
-            self.problems.push(problem(
-                Code::NotBuilt,
-                pointer,
-                &object,
-                &format!("{field} is not built yet"),
-                hint,
-            ));
         }
     }
 
@@ -299,24 +270,6 @@ mod tests {
 
     fn check(text: &str, expected: Expect) {
         expected.assert_eq(&problems(text));
-    }
-
-    #[test]
-    fn what_is_not_built_is_taken_where_it_asks_for_nothing() {
-        let rule =
-            "policies:\n- {name: p, action: allow, stage: false, log: false, expires: null, reason: \"\"}\n";
-        let nat = "nats:\n- {name: f, network: n, exempt: 192.0.2.0/24, prefix: null}\n";
-        let idle = format!("api: fwd/v1\n{nat}{rule}");
-        assert_eq!(problems(&idle), "");
-        assert_eq!(Text::read(&idle).document.policies.len(), 1);
-        check(
-            "api: fwd/v1\nnats:\n- name: a\n  network: n\n  prefix: \"fd00::/48=2001:db8::/48\"\n",
-            expect![[r#"
-                5:3: Nat a: prefix is not built yet. Leave it out; a later version does it.
-            "#]],
-        );
-        let prefix = "api: fwd/v1\nnats: [{name: a, network: n, prefix: \"fd00::/48=2001:db8::/48\"}]\n";
-        assert_eq!(Text::read(prefix).problems[0].code, Code::NotBuilt);
     }
 
     #[test]

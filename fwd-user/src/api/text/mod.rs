@@ -10,6 +10,7 @@ mod moment;
 mod name;
 mod packet;
 mod pair;
+mod prefix;
 mod service;
 
 pub use dhcp::{AddressRange, Dhcp};
@@ -21,6 +22,7 @@ pub use moment::Moment;
 pub use name::{parse_device, parse_mac, parse_name, parse_pattern, parse_selector};
 pub use packet::{IpPacket, PacketText};
 pub use pair::Pair;
+pub use prefix::PrefixPair;
 pub use service::{Match, Service, ServiceNames};
 
 use fwd_common::nat::L4Range;

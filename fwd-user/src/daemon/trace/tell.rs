@@ -49,6 +49,8 @@ struct Told {
     /// As it leaves.
     destination: (std::net::IpAddr, u16),
     translated: Option<String>,
+    /// It is the source that `translated` has.
+    has_source: bool,
 }
 
 impl Teller<'_> {
@@ -110,6 +112,7 @@ impl Teller<'_> {
         let original = if entry.has(flag::ORIGINAL) { *key } else { self.view.partner(key, entry) };
         let is_decided = entry.egress != PortId(0);
         Told {
+            has_source,
             name: FlowName::of(&original).to_string(),
             egress: entry.egress,
             forward: self.view.names.forward(entry.forward),
@@ -172,7 +175,7 @@ impl Teller<'_> {
             chosen,
             policy: Some(rule.map_or_else(|| "by default".to_owned(), |rule| format!("rule {rule}"))),
             translation: told
-                .filter(|told| told.flags & flag::SOURCE_TRANSLATED != 0)
+                .filter(|told| told.has_source)
                 .and_then(|told| told.translated.clone())
                 .map(|to| format!("from {to}")),
             egress: egress.cloned(),

@@ -8,6 +8,7 @@ mod nats;
 mod networks;
 mod policies;
 mod ports;
+mod prefixes;
 mod services;
 mod subnets;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::api::{
     text::{Pair, check_cidr, parse_l4_range},
 };
 
-use super::{Reporter, ports::check_single};
+use super::{Reporter, ports::check_single, prefixes};
 
 /// What only one translation may have.
 #[derive(PartialEq, Eq, Hash)]
@@ -74,13 +74,20 @@ fn check_shared(document: &Document, out: &mut Vec<Problem>) {
 
 fn check_one(report: &mut Reporter<'_>, nat: &Nat, document: &Document) {
     let is_mapping = nat.endpoint_independent && nat.address.is_none();
-    let kinds = [nat.address.is_some(), nat.one_to_one.is_some(), nat.exempt.is_some(), is_mapping];
+    let kinds = [
+        nat.address.is_some(),
+        nat.one_to_one.is_some(),
+        nat.exempt.is_some(),
+        nat.prefix.is_some(),
+        is_mapping,
+    ];
     if kinds.iter().filter(|is_given| **is_given).count() != 1 {
-        let hint = "Give one: --address ADDR, --one-to-one ADDR=PORT, --exempt CIDR, or --endpoint-independent with an \
-                    address or alone.";
+        let hint = "Give one: --address ADDR, --one-to-one ADDR=PORT, --exempt CIDR, --prefix INSIDE=OUTSIDE, or \
+                    --endpoint-independent with an address or alone.";
         return report.add("", Code::BadNat, "it is to be of one kind", hint);
     }
     check_network(report, nat, document);
+    prefixes::check(report, nat, document);
     if let Some(text) = &nat.l4_ports {
         if nat.address.is_none() {
             let hint = "Leave it out, or give --address.";
@@ -104,7 +111,7 @@ fn check_one(report: &mut Reporter<'_>, nat: &Nat, document: &Document) {
 
 fn check_network(report: &mut Reporter<'_>, nat: &Nat, document: &Document) {
     let Some(name) = &nat.network else {
-        if nat.address.is_some() || nat.endpoint_independent {
+        if nat.address.is_some() || nat.prefix.is_some() || nat.endpoint_independent {
             report.add("network", Code::BadNat, "its network is missing", "Name it: --network NETWORK.");
         }
         return;
@@ -142,6 +149,7 @@ fn check_pair(report: &mut Reporter<'_>, nat: &Nat, pair: &Pair, document: &Docu
         );
     };
     check_single(report, "one_to_one", port);
+    prefixes::check_pair(report, (pair.addr, port), document);
     let is_nat = document.find::<Network>(&port.network).is_none_or(|network| network.mode == Mode::Nat);
     if !is_nat || nat.network.as_ref().is_some_and(|network| *network != port.network) {
         report.add(
