@@ -11,8 +11,8 @@ use crate::{
     proto::IpProto,
 };
 
-/// What identifies one direction of a flow. L4 ports in network byte order; an ICMP echo has its id as
-/// `sport` in a request and as `dport` in a reply, 0 in the other.
+/// What identifies one direction of a flow. L4 ports in network byte order; what ICMP has in their place says
+/// [`message`](crate::message).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey<A> {

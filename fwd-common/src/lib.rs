@@ -18,6 +18,7 @@ pub mod fragment;
 pub mod id;
 pub mod layout;
 pub mod map;
+pub mod message;
 pub mod nat;
 pub mod neighbor;
 pub mod network;

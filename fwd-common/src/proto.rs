@@ -61,7 +61,7 @@ pub mod tcp {
     pub const ACK: u8 = 0x10;
 }
 
-/// ICMP types (RFC 792).
+/// ICMP types (RFC 792, RFC 950).
 pub mod icmp {
     pub const ECHO_REPLY: u8 = 0;
     pub const UNREACHABLE: u8 = 3;
@@ -72,9 +72,12 @@ pub mod icmp {
     pub const PROHIBITED: u8 = 13;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const PARAMETER_PROBLEM: u8 = 12;
+    pub const TIMESTAMP_REPLY: u8 = 14;
+    pub const INFO_REPLY: u8 = 16;
+    pub const ADDRESS_MASK_REPLY: u8 = 18;
 }
 
-/// ICMPv6 types (RFC 4443, RFC 4861, RFC 2710, RFC 3810).
+/// ICMPv6 types (RFC 4443, RFC 4861, RFC 2710, RFC 3810, RFC 4620).
 pub mod icmpv6 {
     pub const UNREACHABLE: u8 = 1;
     /// Code of `UNREACHABLE`: administratively prohibited.
@@ -92,5 +95,6 @@ pub mod icmpv6 {
     pub const NEIGHBOR_SOLICITATION: u8 = 135;
     pub const NEIGHBOR_ADVERTISEMENT: u8 = 136;
     pub const REDIRECT: u8 = 137;
+    pub const NODE_INFO_REPLY: u8 = 140;
     pub const MLDV2_REPORT: u8 = 143;
 }

@@ -9,6 +9,7 @@ use fwd_common::{
     drop::DropReason,
     flow::{FlowKey, key_kind},
     id::Zone,
+    message,
     proto::{EtherType, IpProto, icmp, icmpv6},
     sctp::signals,
 };
@@ -295,29 +296,29 @@ fn icmp<F: Frame, A: Address>(frame: F, packet: &mut Packet<A>, body: &Body) -> 
         return Err(DropReason::BadL4Header);
     }
     packet.service = w.get(0);
-    let kind: u8 = w.get(0);
-    let (request, reply) = if A::IS_V6 {
-        (icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY)
-    } else {
-        (icmp::ECHO_REQUEST, icmp::ECHO_REPLY)
-    };
-    if kind == request {
-        packet.key.sport = w.get(4);
-        packet.kind = Kind::Ports;
-    } else if kind == reply {
-        packet.key.dport = w.get(4);
-        packet.kind = Kind::Ports;
-    } else if A::IS_V6 {
-        packet.kind = match kind {
+    packet.kind = kind_of_message::<A>(w.get(0));
+    if matches!(packet.kind, Kind::Ports | Kind::Other) {
+        (packet.key.sport, packet.key.dport) = message::key::<A>(packet.service, w.get(4));
+    }
+    Ok(())
+}
+
+#[inline(always)]
+const fn kind_of_message<A: Address>(kind: u8) -> Kind {
+    if A::IS_V6 {
+        match kind {
+            icmpv6::ECHO_REQUEST | icmpv6::ECHO_REPLY => Kind::Ports,
             0..icmpv6::FIRST_INFORMATIONAL => Kind::IcmpError,
             icmpv6::MLD_QUERY..=icmpv6::REDIRECT | icmpv6::MLDV2_REPORT => Kind::Neighborhood,
             _ => Kind::Other,
-        };
-    } else if matches!(
-        kind,
-        icmp::UNREACHABLE..=icmp::REDIRECT | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM
-    ) {
-        packet.kind = Kind::IcmpError;
+        }
+    } else {
+        match kind {
+            icmp::ECHO_REQUEST | icmp::ECHO_REPLY => Kind::Ports,
+            icmp::UNREACHABLE..=icmp::REDIRECT | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM => {
+                Kind::IcmpError
+            }
+            _ => Kind::Other,
+        }
     }
-    Ok(())
 }

@@ -9,6 +9,7 @@ use fwd_common::{
     drop::DropReason,
     flow::{FlowEntry, FlowKey, flag, key_kind},
     id::Zone,
+    message,
     proto::IpProto,
 };
 
@@ -65,29 +66,11 @@ pub fn key<F: Frame, A: Family>(frame: F, zone: Zone, key: &mut FlowKey<A>) -> u
     let Some(w) = frame.window::<8>(start) else { return 0 };
     (key.dport, key.sport) = match key.proto {
         IpProto::TCP | IpProto::UDP | IpProto::SCTP => (w.get(0), w.get(2)),
-        proto if proto == A::ICMP => echo::<A>(w.get(0), w.get(4)),
+        proto if proto == A::ICMP => message::key::<A>(w.get(0), w.get(4)),
         _ => (0, 0),
     };
     (key.zone, key.kind) = (zone, key_kind::FLOW);
     start
-}
-
-/// A quoted request's id is the reply's `dport`, and the other way round; other messages have none.
-#[inline(always)]
-fn echo<A: Family>(kind: u8, id: u16) -> (u16, u16) {
-    use fwd_common::proto::{icmp, icmpv6};
-    let (request, reply) = if A::IS_V6 {
-        (icmpv6::ECHO_REQUEST, icmpv6::ECHO_REPLY)
-    } else {
-        (icmp::ECHO_REQUEST, icmp::ECHO_REPLY)
-    };
-    if kind == request {
-        (id, 0)
-    } else if kind == reply {
-        (0, id)
-    } else {
-        (0, 0)
-    }
 }
 
 /// Translates the quoted packet back, by the entry of the direction that the error goes with. The difference

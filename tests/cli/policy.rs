@@ -18,7 +18,7 @@ fn a_rule_is_added_in_both_forms() {
             "policy disable policy-1",
             "policy show policy-1",
             "policy enable policy-1",
-            "policy set no-ssh --service ssh --service icmp/echo-request",
+            "policy set no-ssh --service ssh --service icmp/echo-request --service icmp/13/0 --service icmp6/128",
             "policy show no-ssh -o yaml",
             "policy delete policy-1",
             "policy add deny any any",
@@ -57,7 +57,7 @@ fn a_rule_is_added_in_both_forms() {
             last_hit: -
             $ fwd policy enable policy-1
             Changed policy policy-1 (revision 7).
-            $ fwd policy set no-ssh --service ssh --service icmp/echo-request
+            $ fwd policy set no-ssh --service ssh --service icmp/echo-request --service icmp/13/0 --service icmp6/128
             Changed policy no-ssh (revision 8).
             $ fwd policy show no-ssh -o yaml
             api: fwd/v1
@@ -71,6 +71,8 @@ fn a_rule_is_added_in_both_forms() {
             services:
               - tcp/22
               - icmp/echo-request
+              - icmp/timestamp-request/0
+              - icmpv6/echo-request
             priority: 2000
             stage: false
             log: false
@@ -210,7 +212,7 @@ fn bad_rules_are_refused_with_what_to_do() {
             [exit code 6]
             $ fwd policy add allow any any nonsense
             error: Policy policy-1: `nonsense` is not a service, and the host's services have no such name.
-              Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, proto/47 or any.
+              Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, icmpv6/packet-too-big, proto/47 or any.
               (FWD-E603; fwd explain FWD-E603)
             [exit code 6]
         "#]],

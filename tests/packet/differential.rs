@@ -22,6 +22,8 @@ use crate::written::{End, Fate, GROUPS, Party, Rule, SETS, Seen, Service, Writte
 
 const FRAMES: usize = 100;
 const RULES: usize = 8;
+/// The number of the first frame under some rules.
+const FIRST: u16 = 20_000;
 
 const ENDS: [End; 16] = [
     End::Any,
@@ -42,7 +44,7 @@ const ENDS: [End; 16] = [
     End::Cidr("2001:db8::", 32),
 ];
 
-const SERVICES: [Service; 11] = [
+const SERVICES: [Service; 18] = [
     Service::Any,
     Service::Proto(6),
     Service::Proto(17),
@@ -54,7 +56,17 @@ const SERVICES: [Service; 11] = [
     Service::L4(6, 1, 53),
     Service::Icmp,
     Service::EchoRequest,
+    Service::Message(1, 8, None),
+    Service::Message(58, 128, Some(0)),
+    Service::Message(1, 13, None),
+    Service::Message(1, 42, Some(50)),
+    Service::Message(1, 139, None),
+    Service::Message(58, 139, None),
+    Service::Message(58, 13, None),
 ];
+
+/// Types in each family that are neither echoes nor errors.
+const MESSAGES: [[u8; 2]; 3] = [[13, 139], [42, 200], [139, 139]];
 
 const CLIENTS: [[&str; 2]; 4] = [
     ["198.51.100.7", "2001:db8:99::7"],
@@ -86,6 +98,8 @@ enum L4 {
     Tcp(u16),
     Udp(u16),
     Echo,
+    /// By its place in [`MESSAGES`].
+    Message(usize),
 }
 
 type Frame = (Way, L4, usize);
@@ -114,8 +128,18 @@ fn frame() -> impl Strategy<Value = Frame> {
         1 => (0usize..3).prop_map(Way::ToHost),
     ];
     let l4_port = || select(vec![1, 22, 50, 53, 54, 80, 81, 90, 91, 443, 8080, u16::MAX]);
-    let l4 = prop_oneof![l4_port().prop_map(L4::Tcp), l4_port().prop_map(L4::Udp), Just(L4::Echo)];
-    (way, l4, 0usize..2)
+    let l4 = prop_oneof![
+        2 => l4_port().prop_map(L4::Tcp),
+        2 => l4_port().prop_map(L4::Udp),
+        1 => Just(L4::Echo),
+        1 => (0..MESSAGES.len()).prop_map(L4::Message),
+    ];
+    // What has no L4 ports and no id is not translated.
+    let sensible = |(way, l4, family)| match (way, l4) {
+        (Way::Out(..), L4::Message(_)) => (way, L4::Echo, family),
+        _ => (way, l4, family),
+    };
+    (way, l4, 0usize..2).prop_map(sensible)
 }
 
 /// The frame, the device by which it comes in, and what rules see of it. `number` makes it a flow of its own.
@@ -147,14 +171,15 @@ fn made((way, l4, family): Frame, number: u16, world: &World) -> (&'static str, 
             ("eth0", (Party::Outside(client(from)), party(0)), packet)
         }
     };
-    let (proto, l4_port) = match (way, l4) {
-        (Way::In(_), L4::Tcp(_)) => (6, Some(80)),
-        (Way::In(_), _) => (17, Some(53)),
-        (_, L4::Tcp(l4_port)) => (6, Some(l4_port)),
-        (_, L4::Udp(l4_port)) => (17, Some(l4_port)),
-        (_, L4::Echo) => ([1, 58][family], None),
+    let (proto, l4_port, message) = match (way, l4) {
+        (Way::In(_), L4::Tcp(_)) => (6, Some(80), None),
+        (Way::In(_), _) => (17, Some(53), None),
+        (_, L4::Tcp(l4_port)) => (6, Some(l4_port), None),
+        (_, L4::Udp(l4_port)) => (17, Some(l4_port), None),
+        (_, L4::Echo) => ([1, 58][family], None, Some(([8, 128][family], 0))),
+        (_, L4::Message(kind)) => ([1, 58][family], None, Some((MESSAGES[kind][family], code(number)))),
     };
-    (device, packet, Seen { from, to, proto, l4_port })
+    (device, packet, Seen { from, to, proto, l4_port, message })
 }
 
 fn packet(l4: L4, number: u16, (from, to): (&str, &str)) -> Packet {
@@ -162,7 +187,16 @@ fn packet(l4: L4, number: u16, (from, to): (&str, &str)) -> Packet {
         L4::Tcp(l4_port) => Packet::tcp((from, number), (to, l4_port)).flags(SYN),
         L4::Udp(l4_port) => Packet::udp((from, number), (to, l4_port)),
         L4::Echo => Packet::echo_request(from, to, number, 1),
+        L4::Message(kind) => {
+            let kind = MESSAGES[kind][usize::from(from.contains(':'))];
+            Packet::icmp(from, to, kind, code(number), [0; 4])
+        }
     }
+}
+
+/// Of a message that has no id: it makes it a flow of its own.
+const fn code(number: u16) -> u8 {
+    (number - FIRST) as u8
 }
 
 /// What the programs have counted, by what became of packets.
@@ -214,7 +248,7 @@ fn hold(
     let written = Written { rules, closed };
     let mut before = counted(world);
     for (number, frame) in frames.iter().enumerate() {
-        let number = 20_000 + u16::try_from(number).expect("frames are few");
+        let number = FIRST + u16::try_from(number).expect("frames are few");
         let (device, packet, seen) = made(*frame, number, world);
         let fate = written.fate(&seen);
         let passes = world.run_frame(device, &packet.frame()) != code_of(world.hook, Column::Dropped);

@@ -176,3 +176,82 @@ fn a_group_mac_is_no_way_around_the_receivers_rules() {
         }
     });
 }
+
+#[test]
+fn a_rule_on_a_message_is_about_its_type_and_code_in_its_family_alone() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.edit(|document| document["networks"][0]["default_policy"] = json!("closed"));
+        world.rule("stamp", "allow port:red1 port:red2 icmp/timestamp-request");
+        world.rule("code", "allow port:red1 port:red2 icmp/42/7");
+        world.rule("other", "allow port:red1 port:red2 icmp/200");
+        world.rule("node", "allow port:red1 port:red2 icmpv6/139");
+        let default = ("-", Direction::Egress);
+        for (family, passes) in
+            [('4', vec![(13, 0, "stamp"), (42, 7, "code")]), ('6', vec![(139, 1, "node")])]
+        {
+            let (_, red1, red2) = VMS[usize::from(family == '6')];
+            let message = |kind, code| Packet::icmp(red1, red2, kind, code, [0, 7, 0, 1]).macs(RED1, RED2);
+            for (kind, code, rule) in passes {
+                let mut moved = admitted("red1", family);
+                moved.push((format!("rule {rule} flows"), 1));
+                let sent = message(kind, code);
+                world.send("red1", &sent).forwards("red2", &sent, &named(&moved));
+                world.send("red1", &sent).forwards("red2", &sent, &[]);
+            }
+            // With those flows alive: other types, other codes, the other family's number, and echoes.
+            let others = [[(42, 8), (17, 0), (139, 0)], [(140, 1), (141, 0), (200, 0)]];
+            for (kind, code) in others[usize::from(family == '6')] {
+                world.send("red1", &message(kind, code)).drops_by(
+                    DropReason::PolicyDefaultDeny,
+                    default,
+                    &[],
+                );
+            }
+            let echo = Packet::echo_request(red1, red2, 7, 1).macs(RED1, RED2);
+            world.send("red1", &echo).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+        }
+    });
+}
+
+#[test]
+fn a_message_comes_back_only_as_the_answer_to_one_that_a_rule_let_pass() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.edit(|document| document["networks"][0]["default_policy"] = json!("closed"));
+        world.rule("ask", "allow port:red1 port:red2 icmp");
+        for ((family, red1, red2), (asks, answers)) in VMS.into_iter().zip([(13, 14), (139, 140)]) {
+            let back = |kind| Packet::icmp(red2, red1, kind, 0, [0, 7, 0, 1]).macs(RED2, RED1);
+            let default = ("-", Direction::Egress);
+            world.send("red2", &back(answers)).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+            let asked = Packet::icmp(red1, red2, asks, 0, [0, 7, 0, 1]).macs(RED1, RED2);
+            let mut moved = admitted("red1", family);
+            moved.push(("rule ask flows".to_owned(), 1));
+            world.send("red1", &asked).forwards("red2", &asked, &named(&moved));
+            let settled = [("red1 holds half_open", -1), (&*format!("table{family} half_open"), -1)];
+            world.send("red2", &back(answers)).forwards("red1", &back(answers), &settled);
+            world.send("red2", &back(asks)).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+            // Decided anew as what it is, and permitted still; then not any more.
+            world.rule("other", "deny port:red1 port:red2 tcp/25");
+            world.send("red1", &asked).forwards("red2", &asked, &[("rechecked", 1)]);
+            world.remove("policies", "other");
+            world.rule(
+                "no",
+                &format!(
+                    "deny port:red1 port:red2 {}/{asks}",
+                    ["icmp", "icmpv6"][usize::from(family == '6')]
+                ),
+            );
+            let moved = [
+                ("rechecked", 1),
+                ("cut policy", 1),
+                ("rule ask cut", 1),
+                ("event FlowEnd", 1),
+                (&*format!("table{family} flows"), -1),
+                ("red1 holds flows", -1),
+            ];
+            world.send("red1", &asked).drops_by(DropReason::PolicyDenied, ("no", Direction::Egress), &moved);
+            world.remove("policies", "no");
+        }
+    });
+}

@@ -29,6 +29,8 @@ pub enum Service {
     L4(u8, u16, u16),
     Icmp,
     EchoRequest,
+    /// One family's type, by protocol number, with one code or every.
+    Message(u8, u8, Option<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -55,8 +57,10 @@ pub struct Seen {
     pub from: Party,
     pub to: Party,
     pub proto: u8,
-    /// Destination L4 port, host byte order; nothing for ICMP, which is an echo request.
+    /// Destination L4 port, host byte order; nothing for ICMP.
     pub l4_port: Option<u16>,
+    /// Type and code of ICMP.
+    pub message: Option<(u8, u8)>,
 }
 
 /// What becomes of it, by the number of the rule that decides; none: the default does.
@@ -169,7 +173,16 @@ impl Service {
             Self::L4(proto, low, high) => {
                 proto == seen.proto && seen.l4_port.is_some_and(|l4| (low..=high).contains(&l4))
             }
-            Self::Icmp | Self::EchoRequest => matches!(seen.proto, 1 | 58),
+            Self::Icmp => matches!(seen.proto, 1 | 58),
+            Self::EchoRequest => {
+                let kind = seen.message.map(|(kind, _)| kind);
+                matches!((seen.proto, kind), (1, Some(8)) | (58, Some(128)))
+            }
+            Self::Message(proto, wanted, only) => {
+                let is_meant =
+                    |(kind, code): (u8, u8)| kind == wanted && only.is_none_or(|only| code == only);
+                proto == seen.proto && seen.message.is_some_and(is_meant)
+            }
         }
     }
 }
@@ -211,6 +224,10 @@ impl fmt::Display for Service {
             Self::L4(_, low, high) => write!(f, "udp/{low}-{high}"),
             Self::Icmp => write!(f, "icmp"),
             Self::EchoRequest => write!(f, "icmp/echo-request"),
+            Self::Message(proto, kind, code) => {
+                write!(f, "{}/{kind}", if *proto == 58 { "icmpv6" } else { "icmp" })?;
+                code.map_or(Ok(()), |code| write!(f, "/{code}"))
+            }
         }
     }
 }

@@ -9,9 +9,9 @@ use fwd_common::{
     event::End,
     flow::{FlowEntry, FlowKey, Pair, flag},
     id::{PortId, RuleId},
+    message,
     network::{self, Mode},
     port::{self, Port, PortKind},
-    proto::{icmp, icmpv6},
     settings,
     verdict::{Outcome, Payload},
 };
@@ -131,15 +131,7 @@ fn is_kept_from_rule<A: Family>(entry: &mut FlowEntry<A>, reply: &mut FlowEntry<
 /// What rules compare, as the flow's first packet had it.
 #[inline(always)]
 fn service<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> u16 {
-    if key.proto != A::ICMP {
-        return entry.dport;
-    }
-    match (A::IS_V6, key.sport != 0) {
-        (false, true) => u16::from_ne_bytes([icmp::ECHO_REQUEST, 0]),
-        (false, false) => u16::from_ne_bytes([icmp::ECHO_REPLY, 0]),
-        (true, true) => u16::from_ne_bytes([icmpv6::ECHO_REQUEST, 0]),
-        (true, false) => u16::from_ne_bytes([icmpv6::ECHO_REPLY, 0]),
-    }
+    if key.proto == A::ICMP { message::service::<A>(key.sport, key.dport) } else { entry.dport }
 }
 
 /// Whether one end is in a routed network.

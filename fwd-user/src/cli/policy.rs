@@ -115,7 +115,8 @@ struct Ends {
     /// As --from
     #[arg(long, value_name = "END")]
     to: Option<Vec<String>>,
-    /// As tcp/80, udp/5000-5003, icmp/echo-request, icmp, proto/47, any, https; repeatable
+    /// As tcp/80, udp/5000-5003, icmp/echo-request, icmp/TYPE/CODE, icmpv6/packet-too-big, icmp, proto/47, any, https;
+    /// repeatable
     #[arg(long = "service", value_name = "SERVICE")]
     services: Option<Vec<String>>,
 }

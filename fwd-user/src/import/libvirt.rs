@@ -118,6 +118,7 @@ impl Imported {
             l4_ports: ends("port").map(|(first, last)| format!("{first}-{last}")),
             one_to_one: None,
             exempt: None,
+            prefix: None,
             endpoint_independent: false,
         });
     }

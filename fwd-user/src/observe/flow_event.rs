@@ -5,6 +5,7 @@ use fwd_common::{
     conntrack::Stage,
     event::{End, EventKind, FlowEvent as Record},
     flow::{FlowKey, flag, key_kind},
+    message,
     proto::IpProto,
 };
 
@@ -54,7 +55,7 @@ pub fn row(names: &Names, now: Moment, record: &Record) -> Option<FlowEvent> {
         source: show(event.src, event.sport),
         destination: show(event.dst, event.dport),
         translated,
-        id: is_icmp.then(|| u16::from_be(event.sport)),
+        id: message::id(event.sport, event.dport).filter(|_| is_icmp).map(u16::from_be),
         state: state(record.life.stage()),
         rule: rule(event.rule),
         forward: names.forward(record.forward),

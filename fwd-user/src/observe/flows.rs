@@ -9,6 +9,7 @@ use fwd_common::{
     addr::{Address, V4, V6},
     flow::{FlowEntry, FlowKey, flag},
     id::{PortId, RuleId},
+    message,
     proto::IpProto,
     sweep::Command,
 };
@@ -247,7 +248,10 @@ impl<A: Address> Flow<'_, A> {
             came: (key.src.ip(), key.dst.ip(), key.dport),
             left: (entry.dst.ip(), entry.dport),
             proto: key.proto,
-            id: if key.proto == A::ICMP { key.sport } else { 0 },
+            service: match key.proto == A::ICMP {
+                true => message::service::<A>(key.sport, key.dport),
+                false => entry.dport,
+            },
             forward: entry.forward,
             flags: entry.flags,
             kept_from: reply.map_or(RuleId(0), |reply| RuleId(reply.slot)),
@@ -278,7 +282,7 @@ impl<A: Address> Flow<'_, A> {
             source: end(key.src, key.sport),
             destination: end(key.dst, key.dport),
             translated,
-            id: is_icmp.then(|| u16::from_be(key.sport)),
+            id: message::id(key.sport, key.dport).filter(|_| is_icmp).map(u16::from_be),
             state: state(entry.life.stage()),
             rule: view.names.rule(entry.rule),
             forward: view.names.forward(entry.forward),

@@ -7,7 +7,7 @@ use fwd_common::{
     flow::flag,
     id::{ForwardId, PortId, RuleId},
     policy::Denied,
-    proto::{IpProto, icmp, icmpv6},
+    proto::IpProto,
 };
 
 use super::{Names, QueryError, View, drops::reason_name, flows};
@@ -27,8 +27,8 @@ pub struct LiveFlow {
     pub came: (Ip, Ip, u16),
     pub left: (Ip, u16),
     pub proto: IpProto,
-    /// The ICMP id of an echo request; 0: of another message, or none.
-    pub id: u16,
+    /// What rules compare, as its first packet had it, in network byte order.
+    pub service: u16,
     pub forward: ForwardId,
     pub flags: u16,
     /// With [`flag::KEPT_FROM_RULE`]: the rule from which an edit keeps it.
@@ -84,17 +84,5 @@ fn judge(tables: &Tables, flow: &LiveFlow) -> Result<RuleId, Denied> {
         }
     }
     let parties = (Party::behind(tables, from, src), Party::behind(tables, to, dst));
-    tables.judge(parties.0, parties.1, (flow.proto, service(flow)))
-}
-
-/// What rules compare, as the flow's first packet had it.
-fn service(flow: &LiveFlow) -> u16 {
-    let kind = match (flow.proto, flow.id != 0) {
-        (IpProto::ICMP, true) => icmp::ECHO_REQUEST,
-        (IpProto::ICMP, false) => icmp::ECHO_REPLY,
-        (IpProto::ICMPV6, true) => icmpv6::ECHO_REQUEST,
-        (IpProto::ICMPV6, false) => icmpv6::ECHO_REPLY,
-        _ => return u16::from_be(flow.left.1),
-    };
-    u16::from_be_bytes([kind, 0])
+    tables.judge(parties.0, parties.1, (flow.proto, u16::from_be(flow.service)))
 }

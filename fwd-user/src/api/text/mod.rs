@@ -5,6 +5,7 @@
 mod dhcp;
 mod domain;
 mod end;
+mod icmp;
 mod listen;
 mod moment;
 mod name;
@@ -17,6 +18,7 @@ pub use dhcp::{AddressRange, Dhcp};
 pub use domain::DomainNic;
 pub use end::End;
 pub(crate) use end::check_cidr;
+pub use icmp::IcmpMessage;
 pub use listen::{Listen, Protocols, Target};
 pub use moment::Moment;
 pub use name::{parse_device, parse_mac, parse_name, parse_pattern, parse_selector};

@@ -10,7 +10,7 @@ use fwd_common::{
     proto::{IpProto, icmp, icmpv6},
 };
 
-use super::{TextError, parse_mac};
+use super::{TextError, icmp::type_number, parse_mac};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,14 +124,7 @@ impl IpPacket {
 
     /// TCP flags, or the name of an ICMP message.
     fn take_word(&mut self, word: &str) -> Result<(), TextError> {
-        let is_v4 = self.source.is_ipv4();
-        let message = match word {
-            "echo-request" if is_v4 => Some(icmp::ECHO_REQUEST),
-            "echo-request" => Some(icmpv6::ECHO_REQUEST),
-            "echo-reply" if is_v4 => Some(icmp::ECHO_REPLY),
-            "echo-reply" => Some(icmpv6::ECHO_REPLY),
-            _ => None,
-        };
+        let message = type_number(self.proto, word);
         match (self.proto, message) {
             (IpProto::ICMP | IpProto::ICMPV6, Some(kind)) => self.icmp = (kind, 0),
             (IpProto::TCP, _) => {
@@ -149,7 +142,7 @@ impl IpPacket {
 fn unknown(word: &str) -> TextError {
     TextError::new(
         format!("`{word}` says nothing of such a packet"),
-        "After the addresses may come TCP flags (syn, ack, fin, rst, psh, urg), echo-request, echo-reply, or one of \
+        "After the addresses may come TCP flags (syn, ack, fin, rst, psh, urg), an ICMP message (echo-request), or one of \
          ttl, len, id, type, code, from and to with a value.",
     )
 }
@@ -228,6 +221,8 @@ mod tests {
         assert_eq!((echo.proto, echo.icmp, echo.id), (IpProto::ICMPV6, (129, 0), 7));
         assert_eq!(ip("proto/47 10.0.0.5 > 10.0.0.9").proto, IpProto(47));
         assert_eq!(ip("icmp 10.0.0.5 > 10.0.0.9 type 3 code 1").icmp, (3, 1));
+        assert_eq!(ip("icmp 10.0.0.5 > 10.0.0.9 timestamp-request").icmp, (13, 0));
+        assert_eq!(ip("icmp fd00::5 > fd00::9 packet-too-big").icmp, (2, 0));
     }
 
     #[test]
@@ -252,6 +247,7 @@ mod tests {
             ("tcp 1.1.1.1:1 > 1.1.1.2:2 syn,ack,ecn", "`ecn` says nothing of such a packet"),
             ("udp 1.1.1.1:1 > 1.1.1.2:2 syn", "`syn` says nothing of such a packet"),
             ("udp 1.1.1.1:1 > 1.1.1.2:2 ttl", "`ttl` needs a value"),
+            ("icmp 1.1.1.1 > 1.1.1.2 packet-too-big", "`packet-too-big` says nothing of such a packet"),
             ("udp 1.1.1.1:1 > 1.1.1.2:2 ttl 256", "`256` is not a number that fits there"),
             ("udp 1.1.1.1:1 > 1.1.1.2:2 to 7", "`7` is not a MAC"),
             ("proto/256 1.1.1.1 > 1.1.1.2", "`proto/256` is not a protocol"),

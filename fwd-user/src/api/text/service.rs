@@ -1,13 +1,10 @@
-//! Services that a rule names: protocols with their L4 ports, ICMP with its types.
+//! Services that a rule names: protocols with their L4 ports, ICMP with its types and codes.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use fwd_common::{
-    nat::L4Range,
-    proto::{IpProto, icmp, icmpv6},
-};
+use fwd_common::{nat::L4Range, proto::IpProto};
 
-use super::{TextError, parse_l4_range, show_l4_range};
+use super::{IcmpMessage, TextError, parse_l4_range, show_l4_range};
 
 /// Names of the host's services (`/etc/services`) with their protocols and L4 ports.
 pub type ServiceNames = BTreeMap<String, Vec<(IpProto, u16)>>;
@@ -24,8 +21,7 @@ pub enum Service {
     },
     /// All of ICMP and ICMPv6.
     Icmp,
-    /// One message of ICMP, by its index in the table of messages.
-    IcmpMessage(usize),
+    IcmpMessage(IcmpMessage),
     Proto(IpProto),
 }
 
@@ -38,28 +34,26 @@ pub struct Match {
     pub high: u16,
 }
 
-/// ICMP messages by name, with their types in ICMP and ICMPv6.
-const MESSAGES: &[(&str, u8, u8)] = &[
-    ("echo-request", icmp::ECHO_REQUEST, icmpv6::ECHO_REQUEST),
-    ("echo-reply", icmp::ECHO_REPLY, icmpv6::ECHO_REPLY),
-];
+const EXAMPLES: &str = "Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, icmpv6/packet-too-big, \
+    proto/47 or any.";
 
 impl Service {
     /// What it matches, in a few ranges.
     pub fn matches(self) -> Vec<Match> {
         let all = |proto| Match { proto, low: 0, high: u16::MAX };
-        let message = |proto, kind: u8| {
-            let low = u16::from_be_bytes([kind, 0]);
-            Match { proto: Some(proto), low, high: low | 0xff }
+        let message = |(proto, kind, code): (IpProto, u8, Option<u8>)| {
+            let of_code = |code| u16::from_be_bytes([kind, code]);
+            Match {
+                proto: Some(proto),
+                low: of_code(code.unwrap_or(0)),
+                high: of_code(code.unwrap_or(u8::MAX)),
+            }
         };
         match self {
             Self::Any => vec![all(None)],
             Self::L4 { proto, low, high } => vec![Match { proto: Some(proto), low, high }],
             Self::Icmp => vec![all(Some(IpProto::ICMP)), all(Some(IpProto::ICMPV6))],
-            Self::IcmpMessage(index) => {
-                let (_, v4, v6) = MESSAGES[index];
-                vec![message(IpProto::ICMP, v4), message(IpProto::ICMPV6, v6)]
-            }
+            Self::IcmpMessage(named) => named.messages().into_iter().map(message).collect(),
             Self::Proto(proto) => vec![all(Some(proto))],
         }
     }
@@ -70,7 +64,7 @@ impl Service {
     /// Says what a service looks like.
     pub fn parse(text: &str, names: &ServiceNames) -> Result<Vec<Self>, TextError> {
         match names.get(text) {
-            Some(found) if !text.contains('/') && !matches!(text, "any" | "icmp") => {
+            Some(found) if !text.contains('/') && !matches!(text, "any" | "icmp" | "icmpv6") => {
                 Ok(found.iter().map(|&(proto, l4)| Self::L4 { proto, low: l4, high: l4 }).collect())
             }
             _ => Ok(vec![text.parse()?]),
@@ -91,7 +85,8 @@ impl fmt::Display for Service {
                 write!(f, "{name}/{}", show_l4_range(L4Range { low: *low, high: *high }))
             }
             Self::Icmp => f.write_str("icmp"),
-            Self::IcmpMessage(index) => write!(f, "icmp/{}", MESSAGES[*index].0),
+            Self::IcmpMessage(message) => message.fmt(f),
+            Self::Proto(IpProto::ICMPV6) => f.write_str("icmpv6"),
             Self::Proto(proto) => write!(f, "proto/{}", proto.0),
         }
     }
@@ -105,24 +100,18 @@ impl FromStr for Service {
         match text.split_once('/') {
             None if text == "any" => Ok(Self::Any),
             None if text == "icmp" => Ok(Self::Icmp),
+            None if matches!(text, "icmpv6" | "icmp6") => Ok(Self::Proto(IpProto::ICMPV6)),
             None if text == "tcp" => Ok(Self::Proto(IpProto::TCP)),
             None if text == "udp" => Ok(Self::Proto(IpProto::UDP)),
             None if text == "sctp" => Ok(Self::Proto(IpProto::SCTP)),
             None => Err(TextError::new(
                 format!("`{text}` is not a service, and the host's services have no such name"),
-                "Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, proto/47 or any.",
+                EXAMPLES,
             )),
             Some(("tcp", range)) => l4(IpProto::TCP, range),
             Some(("udp", range)) => l4(IpProto::UDP, range),
             Some(("sctp", range)) => l4(IpProto::SCTP, range),
-            Some(("icmp", name)) => {
-                MESSAGES.iter().position(|m| m.0 == name).map(Self::IcmpMessage).ok_or_else(|| {
-                    TextError::new(
-                        format!("`{name}` is not an ICMP message that rules know"),
-                        "Use icmp/echo-request, icmp/echo-reply, or icmp for all.",
-                    )
-                })
-            }
+            Some(("icmp" | "icmpv6" | "icmp6", _)) => text.parse().map(Self::IcmpMessage),
             Some(("proto", number)) => {
                 let proto = number.parse().map_err(|_| {
                     TextError::new(
@@ -132,10 +121,9 @@ impl FromStr for Service {
                 })?;
                 Ok(Self::Proto(IpProto(proto)))
             }
-            Some((proto, _)) => Err(TextError::new(
-                format!("`{proto}` is not a protocol that rules know"),
-                "Services are such as tcp/80, udp/5000-5003, sctp/9, icmp, icmp/echo-request, proto/47 or any.",
-            )),
+            Some((proto, _)) => {
+                Err(TextError::new(format!("`{proto}` is not a protocol that rules know"), EXAMPLES))
+            }
         }
     }
 }
@@ -146,7 +134,17 @@ mod tests {
 
     #[test]
     fn services_print_as_they_were_read() {
-        for text in ["any", "tcp/80", "udp/5000-5003", "sctp/9", "icmp", "icmp/echo-request", "proto/47"] {
+        for text in [
+            "any",
+            "tcp/80",
+            "udp/5000-5003",
+            "sctp/9",
+            "icmp",
+            "icmpv6",
+            "icmp/echo-request",
+            "icmp/8/0",
+            "proto/47",
+        ] {
             assert_eq!(text.parse::<Service>().map(|s| s.to_string()).as_deref(), Ok(text));
         }
         for (text, proto) in [("tcp", IpProto::TCP), ("udp", IpProto::UDP), ("sctp", IpProto::SCTP)] {
@@ -170,18 +168,30 @@ mod tests {
     }
 
     #[test]
-    fn icmp_messages_match_every_code_of_their_type() {
+    fn icmp_messages_match_every_code_of_their_type_or_one() {
         let found = "icmp/echo-request".parse::<Service>().expect("a service").matches();
         assert_eq!(found[0], Match { proto: Some(IpProto::ICMP), low: 0x0800, high: 0x08ff });
         assert_eq!(found[1], Match { proto: Some(IpProto::ICMPV6), low: 0x8000, high: 0x80ff });
+        let found = "icmp/3/4".parse::<Service>().expect("a service").matches();
+        assert_eq!(found, [Match { proto: Some(IpProto::ICMP), low: 0x0304, high: 0x0304 }]);
     }
 
     #[test]
     fn wrong_services_say_what_is_wrong() {
         let error = |text: &str| text.parse::<Service>().expect_err(text);
-        for text in
-            ["", "tpc/80", "tcp/", "tcp/0", "sctp/", "sctp/65536", "icmp/9", "proto/256", "proto/x", "any/80"]
-        {
+        for text in [
+            "",
+            "tpc/80",
+            "tcp/",
+            "tcp/0",
+            "sctp/",
+            "sctp/65536",
+            "icmp/900",
+            "icmp/pong",
+            "proto/256",
+            "proto/x",
+            "any/80",
+        ] {
             assert!(!error(text).message.is_empty(), "{text}");
         }
     }

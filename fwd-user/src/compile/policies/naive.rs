@@ -110,9 +110,11 @@ impl<'a> Naive<'a> {
             Service::Proto(wanted) => wanted == proto,
             Service::L4 { proto: wanted, low, high } => wanted == proto && l4_port >= low && l4_port <= high,
             Service::Icmp => proto == IpProto::ICMP || proto == IpProto::ICMPV6,
-            Service::IcmpMessage(_) => {
-                (proto == IpProto::ICMP && kind == 8) || (proto == IpProto::ICMPV6 && kind == 128)
-            }
+            Service::IcmpMessage(message) => message.messages().into_iter().any(|(family, of, code)| {
+                family == proto
+                    && u16::from(of) == kind
+                    && code.is_none_or(|code| code == (l4_port & 0xff) as u8)
+            }),
         };
         rule.services.is_empty() || rule.services.iter().any(one)
     }

@@ -85,7 +85,7 @@ const ENDS: [&str; 22] = [
     "::/0",
     "192.0.2.128/25",
 ];
-const SERVICES: [&str; 11] = [
+const SERVICES: [&str; 14] = [
     "any",
     "tcp/80",
     "tcp/80-90",
@@ -94,6 +94,9 @@ const SERVICES: [&str; 11] = [
     "udp/50-60",
     "icmp",
     "icmp/echo-request",
+    "icmp/timestamp-request",
+    "icmp/3/4",
+    "icmpv6/3",
     "proto/47",
     "tcp",
     "tcp/443",
@@ -236,7 +239,7 @@ fn all_peers() -> Vec<Peer> {
     vms.chain(addresses().map(Peer::Outside)).chain(addresses().map(Peer::Host)).collect()
 }
 
-const PACKETS: [(IpProto, u16); 15] = [
+const PACKETS: [(IpProto, u16); 18] = [
     (IpProto::TCP, 80),
     (IpProto::TCP, 85),
     (IpProto::TCP, 443),
@@ -249,6 +252,9 @@ const PACKETS: [(IpProto, u16); 15] = [
     (IpProto::UDP, 547),
     (IpProto::ICMP, 0x0800),
     (IpProto::ICMP, 0x0300),
+    (IpProto::ICMP, 0x0304),
+    (IpProto::ICMP, 0x0d01),
+    (IpProto::ICMPV6, 0x0304),
     (IpProto::ICMPV6, 0x8000),
     (IpProto(47), 0),
     (IpProto(132), 9),

@@ -10,6 +10,7 @@ use fwd_common::{
     addr::{Address, Ip, Mac, V4, V6},
     flow::FlowKey,
     id::Zone,
+    message,
     proto::{IpProto, icmp, icmpv6},
 };
 
@@ -17,6 +18,8 @@ use crate::{api::text::IpPacket, datapath::Key};
 
 const FLAGS: [(&str, u8); 6] =
     [("syn", 0x02), ("ack", 0x10), ("fin", 0x01), ("rst", 0x04), ("psh", 0x08), ("urg", 0x20)];
+/// The type of ICMP that, as its answer, has three times in it (RFC 792).
+const TIMESTAMP: u8 = icmp::TIMESTAMP_REPLY - 1;
 /// What those protocols have at least of which nothing else is known.
 const LEAST: usize = 8;
 
@@ -47,6 +50,10 @@ fn encode_with(packet: &IpPacket, (from, to): (Mac, Mac), payload: usize) -> Vec
             ip.tcp_header(header).write(&mut frame, &data)
         }
         IpProto::UDP => ip.udp(sport, dport).write(&mut frame, &data),
+        IpProto::ICMP if matches!(kind, TIMESTAMP..=icmp::TIMESTAMP_REPLY) => {
+            let stamps = vec![0; 3 * 4 + data.len()];
+            ip.icmpv4_raw(kind, code, echo).write(&mut frame, &stamps)
+        }
         IpProto::ICMP => ip.icmpv4_raw(kind, code, echo).write(&mut frame, &data),
         IpProto::ICMPV6 => ip.icmpv6_raw(kind, code, echo).write(&mut frame, &data),
         IpProto::SCTP => {
@@ -205,16 +212,11 @@ impl Heads {
     fn icmp(self, message: &[u8]) -> Self {
         let [kind, code, _, _, high, low, ..] = *message else { return self };
         let plain = Self { service: u16::from_be_bytes([kind, code]), ..self };
-        let id = u16::from_be_bytes([high, low]);
-        match (self.proto, kind) {
-            (IpProto::ICMP, icmp::ECHO_REQUEST) | (IpProto::ICMPV6, icmpv6::ECHO_REQUEST) => {
-                Self { sport: id, ..plain }
-            }
-            (IpProto::ICMP, icmp::ECHO_REPLY) | (IpProto::ICMPV6, icmpv6::ECHO_REPLY) => {
-                Self { dport: id, ..plain }
-            }
-            _ => message.get(8..).and_then(Self::quoted).unwrap_or(plain),
+        if is_error(self.proto, kind) {
+            return message.get(8..).and_then(Self::quoted).unwrap_or(plain);
         }
+        let (sport, dport) = message_key(self.proto, plain.service, u16::from_be_bytes([high, low]));
+        Self { sport, dport, ..plain }
     }
 
     /// The direction of the flow with which an ICMP error goes that quotes a packet of the other one.
@@ -225,8 +227,7 @@ impl Heads {
         let word = |at: usize| u16::from_be_bytes([l4[at], l4[at + 1]]);
         let (sport, dport) = match (IpProto(proto), l4[0]) {
             (IpProto::TCP | IpProto::UDP | IpProto::SCTP, _) => (word(0), word(2)),
-            (IpProto::ICMP, icmp::ECHO_REQUEST) | (IpProto::ICMPV6, icmpv6::ECHO_REQUEST) => (word(4), 0),
-            (IpProto::ICMP, icmp::ECHO_REPLY) | (IpProto::ICMPV6, icmpv6::ECHO_REPLY) => (0, word(4)),
+            (proto @ (IpProto::ICMP | IpProto::ICMPV6), _) => message_key(proto, word(0), word(4)),
             _ => (0, 0),
         };
         let (source, destination, sport, dport) = (destination, source, dport, sport);
@@ -250,6 +251,24 @@ impl Heads {
             zone,
             proto: self.proto,
             kind: 0,
+        }
+    }
+}
+
+/// `sport` and `dport` of the key of an ICMP message with its type and code, and the id at its place.
+const fn message_key(proto: IpProto, service: u16, id: u16) -> (u16, u16) {
+    let (sport, dport) = match proto {
+        IpProto::ICMPV6 => message::key::<V6>(service.to_be(), id.to_be()),
+        _ => message::key::<V4>(service.to_be(), id.to_be()),
+    };
+    (u16::from_be(sport), u16::from_be(dport))
+}
+
+const fn is_error(proto: IpProto, kind: u8) -> bool {
+    match proto {
+        IpProto::ICMPV6 => kind < icmpv6::FIRST_INFORMATIONAL,
+        _ => {
+            matches!(kind, icmp::UNREACHABLE..=icmp::REDIRECT | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM)
         }
     }
 }
@@ -284,6 +303,7 @@ mod tests {
             "tcp 10.0.0.5:4000 > 10.0.0.9:443 syn,ack ttl 3 len 1400",
             "udp [fd00::5]:53 > [fd00::9]:5353 ttl 64 len 48",
             "icmp 10.0.0.5 > 10.0.0.9 type 3 code 1 ttl 64 len 28",
+            "icmp 10.0.0.5 > 10.0.0.9 type 13 code 0 ttl 64 len 40",
             "icmpv6 fd00::5 > fd00::9 type 128 code 0 ttl 64 len 48",
             "proto/47 10.0.0.5 > 10.0.0.9 ttl 64 len 28",
         ] {
@@ -303,6 +323,9 @@ mod tests {
         assert_eq!(ports(heads("udp 10.0.0.5:4000 > 10.0.0.9:53")), (4000, 53, 53));
         assert_eq!(ports(heads("icmp 10.0.0.5 > 10.0.0.9 id 7")), (7, 0, 0x0800));
         assert_eq!(ports(heads("icmp fd00::5 > fd00::9 echo-reply id 7")), (0, 7, 0x8100));
+        let own = ports(heads("icmp 10.0.0.5 > 10.0.0.9 type 13"));
+        let answer = ports(heads("icmp 10.0.0.5 > 10.0.0.9 type 14"));
+        assert_eq!((own.2, answer.2, (own.0, own.1)), (0x0d00, 0x0e00, (answer.1, answer.0)));
         assert_eq!(ports(heads("proto/47 10.0.0.5 > 10.0.0.9")), (0, 0, 0));
         let Key::V4(key) = heads("tcp 10.0.0.5:1 > 10.0.0.9:2").key(Zone(3)) else { panic!("IPv4") };
         assert_eq!((key.sport, key.dport, key.zone), (1_u16.to_be(), 2_u16.to_be(), Zone(3)));

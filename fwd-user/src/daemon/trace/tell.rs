@@ -1,13 +1,14 @@
 //! What became of a traced frame, in the operator's names.
 
 use fwd_common::{
-    addr::Address,
+    addr::{Address, V4, V6},
     counter::Count,
     drop::DropReason,
     flow::flag,
     id::{PortId, RuleId},
-    policy,
+    message, policy,
     port::{self, PortKind},
+    proto::IpProto,
     trace::Step,
     verdict::{Action, Dropped, Outcome, Verdict},
 };
@@ -225,8 +226,7 @@ impl Teller<'_> {
             let (to, proto) = (Party::Outside(heads.destination.into()), heads.proto);
             return Question { from: own, to, proto, service: heads.service };
         };
-        let is_icmp =
-            matches!(heads.proto, fwd_common::proto::IpProto::ICMP | fwd_common::proto::IpProto::ICMPV6);
+        let is_icmp = matches!(heads.proto, IpProto::ICMP | IpProto::ICMPV6);
         if told.flags & flag::ORIGINAL != 0 || !self.traced.is_known {
             let to = self.party(told.egress, told.destination.0);
             let service = if is_icmp { heads.service } else { told.destination.1 };
@@ -234,16 +234,13 @@ impl Teller<'_> {
         }
         // An answer: who it goes to has asked, for the L4 port from which it comes.
         let from = self.party(told.egress, told.destination.0);
-        let request = match heads.proto {
-            fwd_common::proto::IpProto::ICMP => {
-                u16::from_be_bytes([fwd_common::proto::icmp::ECHO_REQUEST, 0])
-            }
-            fwd_common::proto::IpProto::ICMPV6 => {
-                u16::from_be_bytes([fwd_common::proto::icmpv6::ECHO_REQUEST, 0])
-            }
+        let (sport, dport) = (heads.dport.to_be(), heads.sport.to_be());
+        let service = match heads.proto {
+            IpProto::ICMP => u16::from_be(message::service::<V4>(sport, dport)),
+            IpProto::ICMPV6 => u16::from_be(message::service::<V6>(sport, dport)),
             _ => heads.sport,
         };
-        Question { from, to: own, proto: heads.proto, service: request }
+        Question { from, to: own, proto: heads.proto, service }
     }
 
     fn party(&self, id: PortId, addr: std::net::IpAddr) -> Party {
