@@ -7,9 +7,9 @@ use std::time::Duration;
 use fwd_tests::frame::{Mac, NdOption, Packet};
 use fwd_tests::lab::{HOST_LAN_V4, HOST_LAN_V6, Hook, LAN, LAN_V4, LAN_V6, Lab, RED, eventually};
 use fwd_tests::netns::Netns;
-use fwd_tests::on_both_hooks;
-use fwd_tests::traffic::{BulkSource, http_get, http_whoami, ping};
+use fwd_tests::traffic::{BulkSource, DhcpServer, http_get, http_whoami, lease, ping};
 use fwd_tests::wire::{Link, Wire};
+use fwd_tests::{need, on_both_hooks, skip};
 use serde_json::Value;
 
 on_both_hooks!(
@@ -18,6 +18,7 @@ on_both_hooks!(
     a_broadcast_reaches_everyone_once_and_stays_in_the_network,
     unknown_unicast_is_flooded_and_known_unicast_is_not,
     an_address_that_two_machines_use_is_told_with_both,
+    a_vm_gets_its_address_from_the_lans_server,
 );
 
 /// What crosses is told from other traffic by these bytes.
@@ -179,4 +180,35 @@ fn an_address_that_two_machines_use_is_told_with_both(hook: Hook) {
     assert_eq!(lab.drops("arp_spoofed", |row| row["port"] == "lan3"), 2);
     ping(&lab.lan, HOST_LAN_V4).expect("the host has its address");
     assert!(lab.ok("metrics").contains("fwd_duplicate_addresses{network=\"lan\"} 4"));
+}
+
+fn a_vm_gets_its_address_from_the_lans_server(hook: Hook) {
+    need!(skip::dnsmasq());
+    let lab = Lab::empty(hook);
+    lab.network(&LAN, "");
+    let vm = Netns::new("vm");
+    lab.host.veth("vm", &vm, "eth0");
+    if hook == Hook::Xdp {
+        vm.receive_from_xdp("eth0");
+        vm.send_to_xdp("eth0");
+    }
+    lab.ok(&format!("port add vm --device vm --network lan --hook {}", hook.name()));
+    let _server = DhcpServer::start(&lab.lan, "eth0", &format!("{},{}", LAN.v4(100), LAN.v4(120)));
+    let leased = lease(&vm, "eth0").expect("the LAN's server is heard");
+    let addr = leased.get("ip").expect("an address").to_owned();
+    assert!(addr.starts_with(&LAN.v4(1)), "{leased:?}");
+    for (from, to) in
+        [(&vm, LAN_V4), (&vm, HOST_LAN_V4), (&lab.lan, addr.as_str()), (&lab.host, addr.as_str())]
+    {
+        ping(from, to).unwrap_or_else(|error| panic!("{} to {to}: {error:#}", from.name()));
+    }
+    assert!(eventually(|| lab.json("port show vm")["ips"][0] == addr.as_str()), "it is seen on the port");
+    // It reaches nobody under the address of the host.
+    vm.run(&format!("ip address add {HOST_LAN_V4}/32 dev eth0"));
+    assert!(vm.try_run(&format!("busybox ping -c 1 -W 1 -I {HOST_LAN_V4} {LAN_V4}")).is_err());
+    let lies = lab.drops("source_address_spoofed", |d| d["port"] == "vm")
+        + lab.drops("arp_spoofed", |d| d["port"] == "vm");
+    assert!(lies > 0, "{}", lab.ok("drop list"));
+    ping(&vm, LAN_V4).expect("its own goes on");
+    lab.ok("status --check");
 }

@@ -1,5 +1,6 @@
 //! The vm rung: real QEMU guests on taps, with drivers and offloads of their own.
 
+mod bridge;
 mod forward;
 mod kernel;
 mod libvirt;
@@ -57,4 +58,16 @@ impl Plan {
     fn mac(&self) -> Mac {
         Mac([0x52, 0x54, 0, 1, 0, self.number])
     }
+}
+
+/// What udhcpc calls.
+const LEASE_SCRIPT: &str = "mkdir -p /tmp; printf '%s\\n' '#!/bin/sh' '[ $1 = bound ] || exit 0' \
+    'ip addr add $ip/$mask dev $interface' '[ -z \"$router\" ] || ip route add default via $router' > /tmp/udhcpc; chmod +x /tmp/udhcpc";
+
+/// Has a guest get its address by DHCP.
+#[track_caller]
+fn ask_for_lease(guest: &mut Guest) {
+    guest.exec("ip link set eth0 up").expect("the agent answers");
+    guest.exec(LEASE_SCRIPT).expect("the guest has a shell");
+    guest.exec("busybox udhcpc -i eth0 -q -n -t 5 -T 2 -s /tmp/udhcpc").expect("a lease comes");
 }

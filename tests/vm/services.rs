@@ -7,11 +7,9 @@ use fwd_tests::link::VnetHeader;
 use fwd_tests::traffic::http_get;
 use fwd_tests::{need, skip};
 
-const MAC: Mac = Mac([0x52, 0x54, 0, 1, 0, 41]);
-/// What udhcpc calls.
-const SCRIPT: &str = "mkdir -p /tmp; printf '%s\\n' '#!/bin/sh' '[ $1 = bound ] || exit 0' \
-    'ip addr add $ip/$mask dev $interface' 'ip route add default via $router' > /tmp/udhcpc; chmod +x /tmp/udhcpc";
+use crate::ask_for_lease;
 
+const MAC: Mac = Mac([0x52, 0x54, 0, 1, 0, 41]);
 #[test]
 fn a_guest_gets_its_address_by_dhcp_and_is_reached_by_name() {
     need!(skip::bpf());
@@ -26,9 +24,7 @@ fn a_guest_gets_its_address_by_dhcp_and_is_reached_by_name() {
         let spec =
             Spec { name: "web1", tap: "web1", mac: MAC, offloads, addresses: &[], gateways: &[], tools: &[] };
         let mut guest = Guest::boot(&lab.host, &spec).unwrap_or_else(|error| panic!("{error:#}"));
-        guest.exec("ip link set eth0 up").expect("the agent answers");
-        guest.exec(SCRIPT).expect("the guest has a shell");
-        guest.exec("busybox udhcpc -i eth0 -q -n -t 5 -T 2 -s /tmp/udhcpc").expect("a lease comes");
+        ask_for_lease(&mut guest);
         let leases = lab.items("network leases served");
         assert_eq!(leases.len(), 1, "{leases:#?}");
         assert_eq!((&leases[0]["port"], &leases[0]["mac"]), (&"web1".into(), &MAC.to_string().into()));

@@ -1,6 +1,8 @@
-//! A guest's DHCP client: busybox' udhcpc, with a script that sets what it is told.
+//! A guest's DHCP client: busybox' udhcpc, with a script that sets what it is told. And a LAN's server, which is none of
+//! fwd's.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result};
 
@@ -40,4 +42,36 @@ pub fn lease(netns: &Netns, device: &str) -> Result<Leased> {
     let said = output(&mut client).context("no lease");
     std::fs::remove_file(&script)?;
     said.map(Leased)
+}
+
+/// A dnsmasq that gives out addresses on a device; it ends when it is dropped.
+#[derive(Debug)]
+pub struct DhcpServer(Child);
+
+impl DhcpServer {
+    /// `range` as `FIRST,LAST`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(netns: &Netns, device: &str, range: &str) -> Self {
+        let mut server = netns.command("dnsmasq");
+        server.args([
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--port=0",
+            "--bind-interfaces",
+            "--user=root",
+        ]);
+        server.args(["--leasefile-ro", "--dhcp-authoritative", "--no-ping", "--pid-file="]);
+        server.args([format!("--interface={device}"), format!("--dhcp-range={range},5m")]);
+        Self(server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("dnsmasq can be started"))
+    }
+}
+
+impl Drop for DhcpServer {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
 }

@@ -11,7 +11,7 @@ mod sctp;
 mod service;
 
 pub use bulk::{BulkSource, Transfer};
-pub use dhcp::{Leased, lease};
+pub use dhcp::{DhcpServer, Leased, lease};
 pub use dns::resolve;
 pub use ping::ping;
 pub use probe::{Probe, ProbeReport};
