@@ -105,6 +105,12 @@ impl Ip {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == MAPPED
     }
 
+    /// Whether this is a unique local address of IPv6 (RFC 4193, 3.1).
+    #[inline(always)]
+    pub const fn is_unique_local(self) -> bool {
+        self.0[0].to_ne_bytes()[0] & 0xfe == 0xfc
+    }
+
     #[inline(always)]
     pub const fn is_none(self) -> bool {
         self.0[0] | self.0[1] | self.0[2] | self.0[3] == 0

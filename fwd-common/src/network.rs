@@ -1,6 +1,9 @@
 //! A network's row, and its members. Indexed by [`NetworkId`](crate::id::NetworkId).
 
-use crate::id::{NetworkId, PortId};
+use crate::{
+    addr::Ip,
+    id::{NetworkId, PortId},
+};
 
 /// Most networks of one host.
 pub const MAX_NETWORKS: u32 = 1024;
@@ -29,6 +32,10 @@ pub mod flag {
     pub const EXEMPTIONS: u8 = 2;
     /// Its guests have endpoint-independent mappings.
     pub const ENDPOINT_INDEPENDENT: u8 = 4;
+    /// Its global addresses of IPv6 are routed, though its mode is NAT.
+    pub const ROUTED_GLOBAL: u8 = 8;
+    /// Likewise its unique local ones (RFC 4193).
+    pub const ROUTED_LOCAL: u8 = 16;
 }
 
 /// A network's row.
@@ -65,5 +72,34 @@ impl Network {
     #[inline(always)]
     pub const fn has(&self, bits: u8) -> bool {
         self.flags & bits != 0
+    }
+
+    /// Whether an address of the network is outside what it is inside, and reached there.
+    #[inline(always)]
+    pub const fn routes(&self, own: Ip) -> bool {
+        let of_family = if own.is_unique_local() { flag::ROUTED_LOCAL } else { flag::ROUTED_GLOBAL };
+        self.is(Mode::Routed) || (!own.is_v4() && self.has(of_family))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_routed_depends_on_mode_family_and_scope() {
+        let ip = |text: &str| Ip::from(text.parse::<core::net::IpAddr>().expect("an address"));
+        let own = ["10.0.0.1", "fd00::1", "fc00::1", "fe00::1", "2001:db8::1"].map(ip);
+        let routed = |mode, flags| {
+            let network = Network { mode: mode as u8, flags, ..Network::default() };
+            own.map(|own| network.routes(own))
+        };
+        assert_eq!(routed(Mode::Routed, 0), [true; 5]);
+        assert_eq!(routed(Mode::Nat, 0), [false; 5]);
+        assert_eq!(routed(Mode::Nat, flag::ROUTED_GLOBAL), [false, false, false, true, true]);
+        assert_eq!(
+            routed(Mode::Nat, flag::ROUTED_GLOBAL | flag::ROUTED_LOCAL),
+            [false, true, true, true, true]
+        );
     }
 }

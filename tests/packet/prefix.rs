@@ -18,7 +18,7 @@ const VMS: [&str; 2] = ["fd00:10::11", "fd00:10::12"];
 const OUT: [&str; 2] = ["2001:db8:6:0:cf51::11", "2001:db8:6:0:cf51::12"];
 const PROHIBITED: [(u8, u8); 2] = [(3, 13), (1, 1)];
 /// An edit that translates the flow otherwise: it ends, and its packet is the first one of another.
-const AS_NEW: [(&str, i64); 5] =
+pub(crate) const AS_NEW: [(&str, i64); 5] =
     [("rechecked", 1), ("cut route", 1), ("admitted", 1), ("event FlowEnd", 1), ("event FlowStart", 1)];
 
 fn translate(world: &mut World, nats: Value) {

@@ -2,11 +2,12 @@
 
 use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
-use fwd_tests::frame::{ACK, Packet, SYN};
+use fwd_tests::frame::{ACK, Packet, SYN, ip};
 use fwd_tests::{need, skip};
 use serde_json::json;
 
 use crate::answer::{EXCEEDED, about};
+use crate::prefix::AS_NEW;
 use crate::sent::{admitted, named, settled};
 use crate::world::{BLUE1, ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
 
@@ -161,5 +162,99 @@ fn vms_reach_a_forward_of_their_own_network_and_of_others() {
                 world.send("red1", &answer).forwards(port, &back, &[]);
             }
         }
+    });
+}
+
+/// The VM's addresses in a nat network: of IPv4, a global one, and a unique local one.
+const MIXED: [&str; 3] = ["10.30.0.31", "2001:db8:30::31", "fd00:30::31"];
+
+/// Makes network den a nat one with those, and says whether IPv6 is translated.
+fn mix_den(world: &mut World, nat66: serde_json::Value) {
+    world.edit(|document| {
+        let network = &mut document["networks"][3];
+        (network["mode"], network["isolate_ports"]) = (json!("nat"), json!(false));
+        (network["uplink"], network["nat66"]) = (json!("eth0"), nat66.clone());
+        network["subnets"] = json!(["10.30.0.0/24", "2001:db8:30::/64", "fd00:30::/64"]);
+        let ports = document["ports"].as_array_mut().expect("a list");
+        let den1 = ports.iter_mut().find(|port| port["name"] == "den1").expect("it is there");
+        den1["ips"] = json!(MIXED);
+    });
+}
+
+/// A datagram of the VM's, and what leaves for the router.
+fn asked(world: &World, own: &str, seen_as: &str) -> (Packet, Packet) {
+    // The last two addresses may be seen as one.
+    let l4_port = if own == MIXED[1] { 4000 } else { 4001 };
+    let far = if own.contains(':') { FAMILIES[1].2 } else { FAMILIES[0].2 };
+    let query = Packet::udp((own, l4_port), (far, 53)).payload("odd").macs(DEN1, world.gateway("den"));
+    let out = query.clone().macs(ETH0, ROUTER).from_ip(ip(seen_as)).hops(63);
+    (query, out)
+}
+
+#[test]
+fn a_nat_network_routes_global_addresses_of_ipv6_unless_told_otherwise() {
+    need!(skip::bpf());
+    const HOST: [&str; 3] = ["203.0.113.10", "2001:db8:113::10", "2001:db8:113::10"];
+    // Which of the VM's addresses outside sees.
+    for (nat66, is_own) in [
+        (json!(null), [false, true, false]),
+        (json!(true), [false, false, false]),
+        (json!(false), [false, true, true]),
+    ] {
+        on_both_hooks(|world| {
+            mix_den(world, nat66.clone());
+            for (n, own) in MIXED.into_iter().enumerate() {
+                let (family, far) = if n == 0 { ('4', FAMILIES[0].2) } else { ('6', FAMILIES[1].2) };
+                let (query, out) = asked(world, own, if is_own[n] { own } else { HOST[n] });
+                world.send("den1", &query).forwards("eth0", &out, &named(&admitted("den1", family)));
+                // Who asks from outside reaches what is routed, and nothing else.
+                let unasked = Packet::udp((far, 5000), (own, 5001)).macs(ROUTER, ETH0);
+                let came = unasked.clone().macs(world.gateway("den"), DEN1).hops(63);
+                let sent = world.send("eth0", &unasked);
+                if is_own[n] {
+                    sent.forwards("den1", &came, &named(&admitted("den1", family)));
+                } else {
+                    sent.passes();
+                }
+            }
+        });
+    }
+    // With a translation of IPv6 of its own it translates.
+    on_both_hooks(|world| {
+        mix_den(world, json!(null));
+        world.edit(|document| {
+            document["nats"] = json!([{"name": "out", "network": "den", "address": "2001:db8:113::10"}]);
+        });
+        let (query, out) = asked(world, MIXED[1], HOST[1]);
+        world.send("den1", &query).forwards("eth0", &out, &named(&admitted("den1", '6')));
+    });
+}
+
+#[test]
+fn an_edit_of_what_a_nat_network_routes_binds_the_flows_that_run() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        mix_den(world, json!(null));
+        let (query, routed) = asked(world, MIXED[1], MIXED[1]);
+        let unasked = Packet::udp((FAMILIES[1].2, 5000), (MIXED[1], 5001)).macs(ROUTER, ETH0);
+        let came = unasked.clone().macs(world.gateway("den"), DEN1).hops(63);
+        world.send("den1", &query).forwards("eth0", &routed, &named(&admitted("den1", '6')));
+        world.send("eth0", &unasked).forwards("den1", &came, &named(&admitted("den1", '6')));
+        // Still routed: it goes on.
+        mix_den(world, json!(false));
+        world.send("den1", &query).forwards("eth0", &routed, &[("rechecked", 1)]);
+        mix_den(world, json!(true));
+        let (_, translated) = asked(world, MIXED[1], "2001:db8:113::10");
+        world.send("den1", &query).forwards("eth0", &translated, &AS_NEW);
+        let ended = [
+            ("rechecked", 1),
+            ("cut route", 1),
+            ("event FlowEnd", 1),
+            ("den1 holds flows", -1),
+            ("den1 holds half_open", -1),
+            ("table6 flows", -1),
+            ("table6 half_open", -1),
+        ];
+        world.send("eth0", &unasked).passes_counting(&ended);
     });
 }

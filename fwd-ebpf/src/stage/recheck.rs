@@ -9,8 +9,7 @@ use fwd_common::{
     event::End,
     flow::{FlowEntry, FlowKey, Pair, flag},
     id::{PortId, RuleId},
-    message,
-    network::{self, Mode},
+    message, network,
     port::{self, Port, PortKind},
     settings,
     verdict::{Outcome, Payload},
@@ -134,11 +133,12 @@ fn service<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> u16 {
     if key.proto == A::ICMP { message::service::<A>(key.sport, key.dport) } else { entry.dport }
 }
 
-/// Whether one end is in a routed network.
+/// Whether the address of one end is routed.
 #[inline(always)]
-fn joins(from: &Port, to: &Port) -> bool {
-    let is_routed = |port: &Port| maps::network(port.network).is_ok_and(|network| network.is(Mode::Routed));
-    is_routed(to) || (from.is(PortKind::Vm) && is_routed(from))
+fn joins<A: Family>((from, source): (&Port, A), (to, destination): (&Port, A)) -> bool {
+    let is_routed =
+        |port: &Port, own: A| maps::network(port.network).is_ok_and(|network| network.routes(own.ip()));
+    is_routed(to, destination) || (from.is(PortKind::Vm) && is_routed(from, source))
 }
 
 /// Looks the next hop up again; whether the flow still goes out by the same port under the same address.
@@ -160,7 +160,7 @@ fn reroute<F: Frame, A: Family>(
         } else {
             entry.forward.0 != 0 || from.network == to.network
         };
-        return neighbor.port == entry.egress && (is_published || joins(from, to));
+        return neighbor.port == entry.egress && (is_published || joins((from, key.src), (to, entry.dst)));
     }
     if !entry.has(flag::ROUTED) {
         let seen = fdb::seen(to.network, entry.out_dst);
@@ -171,7 +171,7 @@ fn reroute<F: Frame, A: Family>(
     }
     let Ok(network) = maps::network(from.network) else { return false };
     let is_translated = entry.has(flag::SOURCE_TRANSLATED | flag::PREFIX);
-    let is_due = !network.is(Mode::Routed) && !nat::is_exempt(from.network, network, key.dst);
+    let is_due = !network.routes(key.src.ip()) && !nat::is_exempt(from.network, network, key.dst);
     if is_translated != is_due && !is_kept_from_forward(entry) {
         return false;
     }

@@ -79,11 +79,11 @@ pub fn find<F: Frame, A: Family>(
     if !is_private
         && let Some(other) = maps::network_of(key.dst.ip())
         && other != id
-        && (network.is(Mode::Routed) || maps::network(other)?.is(Mode::Routed))
+        && (network.routes(key.src.ip()) || maps::network(other)?.routes(key.dst.ip()))
     {
         return inside(other, to);
     }
-    if network.is(Mode::Routed) || nat::is_exempt(id, network, key.dst) {
+    if network.routes(key.src.ip()) || nat::is_exempt(id, network, key.dst) {
         return outside(frame, network.fib_ifindex, to);
     }
     // An echo reply answers nothing here: its request would be a flow.
@@ -122,7 +122,7 @@ pub fn inward<A: Family>(to: &mut FlowEntry<A>) -> Outcome<Verdict> {
         return prefix::inward(outside, to);
     }
     let Some(id) = maps::network_of(to.dst.ip()) else { return Outcome::ok(Verdict::HOST) };
-    if !maps::network(id)?.is(Mode::Routed) {
+    if !maps::network(id)?.routes(to.dst.ip()) {
         return Outcome::ok(Verdict::HOST);
     }
     if maps::network_of(to.src.ip()).is_some() {

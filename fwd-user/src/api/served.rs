@@ -103,7 +103,7 @@ pub(super) fn dhcp<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>,
 }
 
 /// `dns`: a boolean, or `on` and `off`.
-pub(super) fn dns<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+pub(super) fn switch<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
     Ok(match Option::<Switch>::deserialize(from)? {
         None => None,
         Some(Switch::Bool(is_on)) => Some(is_on),

@@ -102,7 +102,7 @@ pub struct Network {
     #[serde(default, deserialize_with = "served::dhcp")]
     pub dhcp: Option<String>,
     /// Left out: on where this host is the gateway.
-    #[serde(default, deserialize_with = "served::dns")]
+    #[serde(default, deserialize_with = "served::switch")]
     pub dns: Option<bool>,
     #[serde(default = "default_mtu")]
     pub mtu: u16,
@@ -112,6 +112,10 @@ pub struct Network {
     pub private: bool,
     #[serde(default)]
     pub isolate_ports: bool,
+    /// Whether IPv6 of a `nat` network is translated; left out: of its unique local addresses (RFC 4193), while global
+    /// ones are routed, both ways, unless the network has translations of IPv6 of its own, or repeats elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "served::switch")]
+    pub nat66: Option<bool>,
 }
 
 fn default_mtu() -> u16 {

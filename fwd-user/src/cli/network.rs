@@ -85,6 +85,9 @@ pub struct Add {
     /// No frames between its ports
     #[arg(long)]
     isolate_ports: bool,
+    /// Whether IPv6 of a nat network is translated [default: unique local addresses are, global ones are routed]
+    #[arg(long, value_name = "on|off", value_parser = value::switch)]
+    nat66: Option<bool>,
     /// Its addresses may repeat elsewhere on this host
     #[arg(long)]
     private: bool,
@@ -122,6 +125,9 @@ pub struct Set {
     /// Whether frames between its ports are refused
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     isolate_ports: Option<bool>,
+    /// Whether IPv6 of a nat network is translated
+    #[arg(long, value_name = "on|off", value_parser = value::switch)]
+    nat66: Option<bool>,
     /// What passes where no rule applies
     #[arg(long, value_enum)]
     default_policy: Option<DefaultPolicy>,
@@ -162,6 +168,7 @@ impl Add {
             default_policy: self.default_policy,
             private: self.private,
             isolate_ports: self.isolate_ports,
+            nat66: self.nat66,
         };
         NETWORK.add(session, Added { object: &network, may_exist: self.may_exist }, &self.write).await
     }
@@ -177,6 +184,7 @@ impl Set {
             .field("dns", self.dns)
             .field("mtu", self.mtu)
             .field("isolate_ports", self.isolate_ports)
+            .field("nat66", self.nat66)
             .field("default_policy", self.default_policy);
         NETWORK.set(session, &self.name, patch, &self.write).await
     }

@@ -28,6 +28,8 @@ pub(super) struct Nats<'a> {
     networks: BTreeMap<(NetworkId, bool), Source>,
     /// By port and family.
     pairs: BTreeMap<(PortId, bool), OneToOne<'a>>,
+    /// Networks of ports that have an address of IPv6 outside.
+    paired: BTreeSet<NetworkId>,
     exemptions: BTreeMap<(ExemptionKey, u32), u32>,
     exempting: BTreeSet<NetworkId>,
     prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
@@ -46,6 +48,7 @@ impl<'a> Nats<'a> {
         let mut nats = Self {
             networks: BTreeMap::new(),
             pairs: BTreeMap::new(),
+            paired: BTreeSet::new(),
             exemptions: BTreeMap::new(),
             exempting: BTreeSet::new(),
             prefixes: BTreeMap::new(),
@@ -70,6 +73,7 @@ impl<'a> Nats<'a> {
         {
             let one = OneToOne { id, addr: pair.addr, port: &vm.port.name };
             self.pairs.insert((vm.id, pair.addr.is_ipv4()), one);
+            self.paired.extend(pair.addr.is_ipv6().then_some(vm.network_id));
         }
         if let (Some(network), Some(pair)) = (network, nat.prefixes()) {
             self.exchange(network, &pair);
@@ -126,6 +130,11 @@ impl<'a> Nats<'a> {
 
     pub fn has_mappings(&self) -> bool {
         !self.mapping.is_empty()
+    }
+
+    /// Whether flows of IPv6 of a network, or of a port of it, are to have an address that was named.
+    pub fn has_ipv6(&self, network: NetworkId) -> bool {
+        self.networks.contains_key(&(network, false)) || self.paired.contains(&network)
     }
 
     /// Rows of destinations that are not translated, and of prefixes that are.

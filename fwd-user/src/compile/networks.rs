@@ -62,6 +62,7 @@ pub(super) fn compile(
         if nats.is_endpoint_independent(id) {
             flags |= network::flag::ENDPOINT_INDEPENDENT;
         }
+        flags |= routed(network, nats.has_ipv6(id));
         let row = Network {
             mode: mode(network.mode) as u8,
             flags,
@@ -73,6 +74,16 @@ pub(super) fn compile(
         (id, row)
     };
     world.networks().map(row).collect()
+}
+
+/// Which addresses of IPv6 a network routes though its mode is NAT.
+fn routed(network: &spec::Network, is_translated: bool) -> u8 {
+    let may_route = network.mode == Mode::Nat && !network.is_apart();
+    match network.nat66 {
+        Some(false) if may_route => network::flag::ROUTED_GLOBAL | network::flag::ROUTED_LOCAL,
+        None if may_route && !is_translated => network::flag::ROUTED_GLOBAL,
+        _ => 0,
+    }
 }
 
 const fn mode(mode: Mode) -> network::Mode {

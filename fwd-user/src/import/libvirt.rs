@@ -71,6 +71,7 @@ impl Imported {
             default_policy: Default::default(),
             private: false,
             isolate_ports: false,
+            nat66: None,
         };
         self.translation(xml, &network.name);
         if is_served {

@@ -53,6 +53,22 @@ fn check_mode(report: &mut Reporter<'_>, network: &Network) {
             "Leave --private out, or use mode nat.",
         );
     }
+    if network.nat66.is_some() && network.mode != Mode::Nat {
+        report.add(
+            "nat66",
+            Code::BadNetwork,
+            "only a nat network translates",
+            "Leave --nat66 out, or use mode nat.",
+        );
+    }
+    if network.nat66 == Some(false) && network.private {
+        report.add(
+            "nat66",
+            Code::BadNetwork,
+            "addresses that are routed cannot repeat elsewhere",
+            "Leave --private or --nat66 off out.",
+        );
+    }
     if network.has_gateway() && network.subnets.is_empty() {
         report.add(
             "subnets",

@@ -134,6 +134,8 @@ fn a_networks_parts_fit_its_mode() {
             {"name": "d", "mode": "isolated", "uplink": "eth0", "gateways": ["10.1.0.1"]},
             {"name": "e", "mode": "host", "subnets": ["10.3.0.0/24"], "mtu": 100},
             {"name": "f", "mode": "nat", "subnets": ["10.4.0.0/24"], "uplink": "eth7"},
+            {"name": "g", "mode": "host", "subnets": ["10.5.0.0/24"], "nat66": true},
+            {"name": "h", "mode": "nat", "subnets": ["10.6.0.0/24"], "nat66": false, "private": true},
         ])),
         [
             "/networks/0/private Network a: addresses that are routed cannot repeat elsewhere.",
@@ -144,6 +146,8 @@ fn a_networks_parts_fit_its_mode() {
             "/networks/3/uplink Network d: a network of this mode has no way outside.",
             "/networks/4/mtu Network e: an MTU of 100 is not possible.",
             "/networks/5/uplink Network f: there is no uplink eth7.",
+            "/networks/6/nat66 Network g: only a nat network translates.",
+            "/networks/7/nat66 Network h: addresses that are routed cannot repeat elsewhere.",
         ]
     );
 }
