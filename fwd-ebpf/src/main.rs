@@ -38,8 +38,8 @@ use aya_ebpf::{
 };
 use frame::{Incoming, Outgoing, Swept, Xdp};
 
-/// Every frame that comes in on a device of a port whose hook is XDP.
-#[xdp]
+/// Every frame that comes in on a device of a port whose hook is XDP, also where it is in several pieces.
+#[xdp(frags)]
 pub fn fwd_xdp(ctx: XdpContext) -> u32 {
     pipeline::run(Xdp::new(ctx.ctx)) as u32
 }

@@ -61,7 +61,15 @@ pub fn decide<F: Deliver>(frame: F, id: PortId) -> i32 {
         return code;
     }
     let Some(ingress) = Ingress::counted::<F>(id) else { return F::NEXT };
+    // Devices take frames in pieces or do not; TCX gets them whole.
+    let rest = frame.rest();
+    if rest != 0 {
+        let bytes = Count { packets: 0, bytes: rest };
+        ingress.count(|l| &mut l.received, bytes);
+        ingress.count(|l| &mut l.passed_up, bytes);
+    }
     let verdict = match code {
+        _ if rest != 0 => Outcome::ok(Verdict::PASS_UP),
         SPOOFED => Outcome::dropped(DropReason::SourceMacSpoofed),
         REFUSED => Outcome::dropped(DropReason::RewriteFailed),
         _ => match parse::ether_header(frame) {

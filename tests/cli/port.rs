@@ -281,3 +281,25 @@ fn a_port_may_follow_a_domain_of_libvirt() {
         "#]],
     );
 }
+
+#[test]
+fn a_device_that_is_too_narrow_for_its_network_is_named() {
+    check(
+        &[
+            "network add wide --mode nat --subnet 10.10.0.0/24 --uplink eth0 --mtu 9000 -q",
+            "port add web1 --device tap0 --network wide",
+            "network set wide --mtu 1500 -q",
+            "port list",
+        ],
+        expect![[r#"
+            $ fwd network add wide --mode nat --subnet 10.10.0.0/24 --uplink eth0 --mtu 9000 -q
+            $ fwd port add web1 --device tap0 --network wide
+            Added port web1 (revision 2).
+            ! web1: The interface tap0 carries 1500 bytes, and network wide promises 9000. Raise it: ip link set tap0 mtu 9000; or lower the network's: fwd network set wide --mtu 1500.
+            $ fwd network set wide --mtu 1500 -q
+            $ fwd port list
+            NAME  DEVICE  NETWORK  MAC  IPS  HOOK  STATE
+            web1  tap0    wide     -    -    tcx   ready
+        "#]],
+    );
+}

@@ -5,7 +5,7 @@ use fwd_tests::frame::{Extension, Fault, Fragment, NdOption, Packet, header_end}
 use fwd_tests::lab::Hook;
 use fwd_tests::{need, skip};
 
-use crate::world::{ETH0, RED1, RED2, ROUTER, on_both_hooks};
+use crate::world::{ETH0, LAN1, LAN2, RED1, RED2, ROUTER, on, on_both_hooks};
 
 /// The shortest frame that a test run takes: no XDP frame without an Ethernet header, no skb without the L3
 /// header that it announces.
@@ -28,6 +28,19 @@ fn samples() -> Vec<(Packet, Packet)> {
         samples.push((Packet::echo_request(vm, server, 1, 1), Packet::echo_request(server, address, 1, 1)));
     }
     samples
+}
+
+#[test]
+fn a_frame_in_several_pieces_is_left_to_tcx() {
+    need!(skip::bpf());
+    // A test run of TCX takes no frames that are larger than a page.
+    on(Hook::Xdp, |world| {
+        for (vm, vm2) in [("10.10.0.11", "10.10.0.12"), ("fd00:10::11", "fd00:10::12")] {
+            let jumbo = Packet::udp((vm, 1), (vm2, 2)).payload(vec![7; 8000]).macs(RED1, RED2);
+            world.send("red1", &jumbo).passes();
+        }
+        world.send("lan1", &Packet::other(0x88b5, &[7; 8000]).macs(LAN1, LAN2)).passes();
+    });
 }
 
 #[test]

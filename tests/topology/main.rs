@@ -18,6 +18,7 @@ mod forward;
 mod fragment;
 mod host;
 mod isolation;
+mod jumbo;
 mod liars;
 mod libvirt;
 mod mapping;

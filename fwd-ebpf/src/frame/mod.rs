@@ -83,8 +83,10 @@ pub trait Frame: Copy {
 
     fn data(self) -> *mut u8;
     fn data_end(self) -> *mut u8;
-    /// Bytes, all fragments of the buffer included.
+    /// Bytes, all fragments of the buffer included (XDP: those of the first one).
     fn len(self) -> u32;
+    /// Bytes of the others, where it is in several pieces, of which only the first is at hand (XDP).
+    fn rest(self) -> u64;
     /// Frames on the wire that this one stands for (GSO).
     fn segments(self) -> u64;
     /// Bytes of the largest of them, without its L2 to L4 headers; 0: not a GSO frame.

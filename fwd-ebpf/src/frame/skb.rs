@@ -165,6 +165,10 @@ impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
         unsafe { (*self.0).len }
     }
     #[inline(always)]
+    fn rest(self) -> u64 {
+        0
+    }
+    #[inline(always)]
     fn segments(self) -> u64 {
         // SAFETY: the context outlives the program's run.
         let (segments, size) = unsafe { ((*self.0).gso_segs, (*self.0).gso_size) };

@@ -2,7 +2,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_redirect_map};
+use aya_ebpf::{
+    bindings::xdp_md,
+    helpers::{bpf_redirect_map, bpf_xdp_get_buff_len},
+};
 use fwd_common::{
     drop::DropReason,
     id::PortId,
@@ -49,6 +52,11 @@ impl Frame for Xdp {
     #[inline(always)]
     fn len(self) -> u32 {
         (self.data_end() as usize - self.data() as usize) as u32
+    }
+    #[inline(always)]
+    fn rest(self) -> u64 {
+        // SAFETY: the context is this program's.
+        unsafe { bpf_xdp_get_buff_len(self.0) - self.len() as u64 }
     }
     #[inline(always)]
     fn segments(self) -> u64 {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     args::{Delete, Name, WriteArgs},
-    session::{Answered, Session},
+    session::{Answered, Done, Session},
     verbs::{Added, Patch, Verbs},
     view::{Column, column, wide},
 };
@@ -152,7 +152,16 @@ impl Add {
             trust: self.trust,
             take_over: self.take_over,
         };
-        PORT.add(session, Added { object: &port, may_exist: self.may_exist }, &self.write).await
+        PORT.add(session, Added { object: &port, may_exist: self.may_exist }, &self.write).await?;
+        if self.write.dry_run || session.quiet || session.format.is_machine() {
+            return Ok(Done::Done);
+        }
+        // What cannot work as it was asked for.
+        let port = session.client.get(&PORT.path(Some(&port.name)), &()).await?;
+        match (port["state"].as_str(), port["state_reason"].as_str(), port["name"].as_str()) {
+            (Some("degraded"), Some(reason), Some(name)) => session.tell(&format!("! {name}: {reason}\n")),
+            _ => Ok(Done::Done),
+        }
     }
 }
 

@@ -81,7 +81,7 @@ impl Verbs {
         session.written(&answer, "deleted")
     }
 
-    fn path(self, name: Option<&str>) -> String {
+    pub fn path(self, name: Option<&str>) -> String {
         match name {
             Some(name) => format!("/v1/{}/{}", self.noun.list(), crate::api::client::escape(name)),
             None => format!("/v1/{}", self.noun.list()),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{
-        spec::{Hook, Mode, Port, host_port_name},
+        spec::{Hook, Mode, Network, Port, host_port_name},
         status::ObjectState,
     },
     host::inventory::Device,
@@ -59,15 +59,25 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
             _ if vm.port.is_pattern() => of_pattern(world, vm.port),
             (Some(device), _) => {
                 let names = (vm.port.name.clone(), device.to_owned());
-                of_device(world, PortKind::Vm, names, world.device_of(vm), vm.port.hook)
+                let device = world.device_of(vm);
+                of_device(world, PortKind::Vm, names, device, vm.port.hook).in_network(vm.network, device)
             }
             (None, nic) => without_tap(&vm.port.name, nic.as_deref().unwrap_or_default()),
         };
         all.insert(vm.id, port);
     }
-    for (id, uplink, _) in world.uplinks() {
+    for (id, uplink, bridge) in world.uplinks() {
         let names = (uplink.device.clone(), uplink.device.clone());
-        all.insert(id, of_device(world, PortKind::Uplink, names, world.device(&uplink.device), uplink.hook));
+        let device = world.device(&uplink.device);
+        let port = of_device(world, PortKind::Uplink, names, device, uplink.hook);
+        // To a network that it routes for it tells its own.
+        all.insert(
+            id,
+            match bridge {
+                Some(network) => port.in_network(network, device),
+                None => port,
+            },
+        );
     }
     for (_, network) in world.networks() {
         let Some(id) = world.numbers.host_ports.get(&network.name) else { continue };
@@ -141,6 +151,31 @@ fn of_device(
         state_reason,
         programs: Programs { xdp: hook == Hook::Xdp, ingress: true, egress: kind == PortKind::Uplink },
     }
+}
+
+impl Attachment {
+    /// Degraded, where its device is too narrow for a network.
+    fn in_network(self, network: &Network, device: Option<&Device>) -> Self {
+        let narrow = device.and_then(|device| too_narrow(network, &self.device, device));
+        let Some(narrow) =
+            narrow.filter(|_| matches!(self.state, ObjectState::Ready | ObjectState::Degraded))
+        else {
+            return self;
+        };
+        let reason = self.state_reason.map_or_else(|| narrow.clone(), |why| format!("{why} {narrow}"));
+        Self { state: ObjectState::Degraded, state_reason: Some(reason), ..self }
+    }
+}
+
+/// That a device does not carry what its network promises, and what to do.
+pub fn too_narrow(network: &Network, name: &str, device: &Device) -> Option<String> {
+    let (Network { name: of, mtu: wanted, .. }, own) = (network, device.mtu);
+    (own < u32::from(*wanted)).then(|| {
+        format!(
+            "The interface {name} carries {own} bytes, and network {of} promises {wanted}. Raise it: ip link set \
+             {name} mtu {wanted}; or lower the network's: fwd network set {of} --mtu {own}."
+        )
+    })
 }
 
 /// What stands for the ports of the devices that match.

@@ -332,6 +332,29 @@ fn settings_reach_their_rows() {
 }
 
 #[test]
+fn a_device_that_is_too_narrow_for_its_network_is_named() {
+    let mut document = lab();
+    for network in [0, 1] {
+        document["networks"][network]["mtu"] = json!(9000);
+    }
+    let desired = desired(document);
+    let numbers = &desired.numbers;
+    let reason = |name: &str, network: &str| {
+        format!(
+            "The interface {name} carries 1500 bytes, and network {network} promises 9000. Raise it: ip link set {name} \
+             mtu 9000; or lower the network's: fwd network set {network} --mtu 1500."
+        )
+    };
+    let compiled = compiled(&desired, &host());
+    let of = |id| (compiled.ports[id].state, compiled.ports[id].state_reason.clone());
+    let narrow = |name, network| (ObjectState::Degraded, Some(reason(name, network)));
+    assert_eq!(of(&numbers.ports["web1"]), narrow("tap0", "vmnat"));
+    assert_eq!(of(&numbers.uplinks["eth1"]), narrow("eth1", "lan"));
+    // What it routes there for a network it answers with its own.
+    assert_eq!(of(&numbers.uplinks["eth0"]), (ObjectState::Ready, None));
+}
+
+#[test]
 fn all_of_ipv6_is_nothing_of_ipv4() {
     let mut document = lab();
     document["nats"] = json!([{"name": "site", "network": "vmnat", "exempt": "::/0"}]);

@@ -8,7 +8,7 @@ use crate::{
         spec::{Hook, Mode, Network},
         status::{DropRow, ObjectState},
     },
-    compile::{Attachment, device_name},
+    compile::{Attachment, device_name, too_narrow},
 };
 
 pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
@@ -41,6 +41,10 @@ fn attached(seen: &Seen<'_>, attachment: &Attachment) -> Option<Finding> {
         return Some(finding(Step::Link, check, &object, &error.message, error.hints.join(" ")));
     }
     let reason = attachment.state_reason.as_ref().filter(|_| attachment.state != ObjectState::Ready)?;
+    let reason = without_mtu(seen, attachment, reason);
+    if reason.is_empty() {
+        return None;
+    }
     let device = seen.inventory.devices.get(&attachment.device);
     let check = match (attachment.state, device) {
         (ObjectState::Conflict, _) => "enslaved",
@@ -96,17 +100,17 @@ fn carrier(seen: &Seen<'_>, device: &str, object: &str) -> Option<Finding> {
 }
 
 fn mtu(seen: &Seen<'_>, device: &str, (object, network): (&str, &Network)) -> Option<Finding> {
-    let own = seen.device(device)?.mtu;
-    let wanted = u32::from(network.mtu);
-    (own < wanted).then(|| {
-        finding(
-            Step::Link,
-            "mtu",
-            object,
-            format_args!("{device} carries {own} bytes, and network {} promises {wanted}.", network.name),
-            format!("Raise it: ip link set {device} mtu {wanted}; or lower the network's: fwd network set {} --mtu {own}.", network.name),
-        )
-    })
+    let reason = too_narrow(network, device, seen.device(device)?)?;
+    let (found, remedy) = sentences(&reason);
+    Some(finding(Step::Link, "mtu", object, found, remedy))
+}
+
+/// Why a port does not work as it should, but for what [`mtu`] says of it.
+fn without_mtu<'a>(seen: &Seen<'_>, attachment: &Attachment, reason: &'a str) -> &'a str {
+    let device = seen.device(&attachment.device);
+    let mut narrow =
+        seen.document().networks.iter().filter_map(|n| too_narrow(n, &attachment.device, device?));
+    narrow.find_map(|narrow| reason.strip_suffix(&narrow)).map_or(reason, str::trim_end)
 }
 
 fn lost_for_size(drop: &DropRow) -> Option<Finding> {

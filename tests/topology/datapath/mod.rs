@@ -18,7 +18,8 @@ const SIZES: Sizes = Sizes { flows: 1024 };
 /// A namespace with a veth and a tap, and a bpffs of its own.
 struct World {
     netns: Netns,
-    peer: Netns,
+    // The far end of veth0 lives in it.
+    _peer: Netns,
     // Unmounts its bpffs when dropped.
     folder: Instance,
 }
@@ -28,7 +29,7 @@ impl World {
         let (netns, peer) = (Netns::new("datapath"), Netns::new("peer"));
         netns.veth("veth0", &peer, "eth0");
         netns.tap("tap0", VnetHeader::Off);
-        Self { netns, peer, folder: Instance::new() }
+        Self { netns, _peer: peer, folder: Instance::new() }
     }
 
     fn bpffs(&self) -> PathBuf {
