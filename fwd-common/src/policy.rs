@@ -2,7 +2,8 @@
 //!
 //! Priorities and overlaps are resolved in user space. A port has one [`PolicyId`]; with the direction and
 //! the peer's identity it leads to a row (two look-ups at most: this peer, then any peer), and the row with
-//! protocol and L4 port to a verdict (one longest-prefix look-up). A row is immutable under its id. Which row
+//! protocol and L4 port to a verdict (one longest-prefix look-up; a second one, by the source L4 port, where a rule
+//! looks at that). A row is immutable under its id. Which row
 //! a policy has for a peer stands there twice, as all else that an edit changes: the epoch's parity says
 //! which one holds, so an edit writes only what it changes, and binds as a whole with one write.
 
@@ -72,7 +73,8 @@ impl RowCopies {
 }
 
 /// Key data of `ROWS`, compared bit by bit from the front: row, protocol, L4 port. ICMP has its type and
-/// code in place of the L4 port.
+/// code in place of the L4 port. The destination's, or the source's in a row to which a verdict leads by
+/// [`RowVerdict::BY_SOURCE`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowKey {
@@ -104,11 +106,11 @@ impl RowKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowVerdict {
-    /// 0: the network's default decided.
+    /// 0: the network's default decided. With [`RowVerdict::BY_SOURCE`] the id of a row.
     pub rule: RuleId,
     /// The staged rule that would decide if it were in force; 0: none.
     pub staged: RuleId,
-    /// [`RowVerdict::DENY`], [`RowVerdict::PERMIT`] or [`RowVerdict::REJECT`].
+    /// [`RowVerdict::DENY`], [`RowVerdict::PERMIT`], [`RowVerdict::REJECT`] or [`RowVerdict::BY_SOURCE`].
     pub action: u16,
     /// What the staged rule would do; 0 where there is none.
     pub staged_action: u16,
@@ -119,15 +121,56 @@ impl RowVerdict {
     pub const PERMIT: u16 = 1;
     /// Denied, and the sender is told so.
     pub const REJECT: u16 = 2;
+    /// The source L4 port decides, in another row.
+    pub const BY_SOURCE: u16 = 3;
 
     /// Of a rule, or of a default (0), without a staged one.
     pub const fn new(rule: RuleId, action: u16) -> Self {
         Self { rule, action, staged: RuleId(0), staged_action: 0 }
     }
 
+    /// That the source L4 port decides, in this row.
+    pub const fn by_source_in(row: RowId) -> Self {
+        Self::new(RuleId(row.0), Self::BY_SOURCE)
+    }
+
+    /// The row in which the source L4 port decides.
+    #[inline(always)]
+    pub const fn by_source(self) -> Option<RowId> {
+        if self.action == Self::BY_SOURCE { Some(RowId(self.rule.0)) } else { None }
+    }
+
     #[inline(always)]
     pub const fn permits(self) -> bool {
         self.action == Self::PERMIT
+    }
+}
+
+/// What rules compare of an L4 header: protocol, destination L4 port (of ICMP type and code), source L4 port, in network
+/// byte order. One word, so that it is one argument.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L4(u64);
+
+impl L4 {
+    #[inline(always)]
+    pub const fn new(proto: IpProto, service: u16, sport: u16) -> Self {
+        Self((proto.0 as u64) << 32 | (sport as u64) << 16 | service as u64)
+    }
+
+    #[inline(always)]
+    const fn proto(self) -> IpProto {
+        IpProto((self.0 >> 32) as u8)
+    }
+
+    #[inline(always)]
+    const fn service(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    const fn sport(self) -> u16 {
+        (self.0 >> 16) as u16
     }
 }
 
@@ -167,21 +210,23 @@ pub struct Staged {
     /// 0: no staged rule would decide.
     pub rule: RuleId,
     /// As [`RowVerdict::staged_action`].
-    pub action: u32,
+    pub action: u16,
+    /// Not 0: the decision, staged or not, looked at the source L4 port.
+    pub by_source: u16,
 }
 
 impl Staged {
     /// One end said this. As of rules in force, the receiver's counts, unless the sender's refuses.
     #[inline(always)]
     pub const fn note(&mut self, verdict: RowVerdict) {
-        let is_open = self.rule.0 == 0 || self.action == RowVerdict::PERMIT as u32;
+        let is_open = self.rule.0 == 0 || self.action == RowVerdict::PERMIT;
         if verdict.staged.0 != 0 && is_open {
-            *self = Self { rule: verdict.staged, action: verdict.staged_action as u32 };
+            (self.rule, self.action) = (verdict.staged, verdict.staged_action);
         }
     }
 }
 
-/// Asks one port's policy about a peer. `l4_port` in network byte order. What staged rules would do is noted.
+/// Asks one port's policy about a peer. What staged rules would do is noted.
 ///
 /// # Errors
 /// [`Denied`] names the rule; also where a row is missing, which cannot happen (fails closed).
@@ -189,7 +234,7 @@ impl Staged {
 pub fn decide<P: Policies>(
     policies: &P,
     asked: PolicyKey,
-    service: (IpProto, u16),
+    l4: L4,
     staged: &mut Staged,
 ) -> Result<RuleId, Denied> {
     const MISSING: Denied = Denied { reason: DropReason::PolicyRowMissing, rule: RuleId(0) };
@@ -200,7 +245,11 @@ pub fn decide<P: Policies>(
         Some(row) => row,
         None => policies.row(&PolicyKey { peer: Identity::ANY, ..asked }).ok_or(MISSING)?,
     };
-    let verdict = policies.verdict(&RowKey::new(row, service.0, service.1)).ok_or(MISSING)?;
+    let mut verdict = policies.verdict(&RowKey::new(row, l4.proto(), l4.service())).ok_or(MISSING)?;
+    if let Some(row) = verdict.by_source() {
+        staged.by_source = 1;
+        verdict = policies.verdict(&RowKey::new(row, l4.proto(), l4.sport())).ok_or(MISSING)?;
+    }
     staged.note(verdict);
     if verdict.permits() {
         return Ok(verdict.rule);
@@ -230,7 +279,7 @@ mod tests {
         }
     }
 
-    const HTTP: (IpProto, u16) = (IpProto::TCP, 80_u16.to_be());
+    const HTTP: L4 = L4::new(IpProto::TCP, 80_u16.to_be(), 4000_u16.to_be());
 
     #[test]
     fn this_peer_comes_before_any_peer() {
@@ -238,13 +287,38 @@ mod tests {
         let (policy, peer) = (PolicyId(1), Identity::vm(9));
         t.0.insert(PolicyKey::new(policy, Direction::Ingress, peer), RowId(1));
         t.0.insert(PolicyKey::new(policy, Direction::Ingress, Identity::ANY), RowId(2));
-        t.1.insert(RowKey::new(RowId(1), HTTP.0, HTTP.1), RowVerdict::new(RuleId(5), RowVerdict::PERMIT));
-        t.1.insert(RowKey::new(RowId(2), HTTP.0, HTTP.1), RowVerdict::new(RuleId(0), RowVerdict::DENY));
+        t.1.insert(
+            RowKey::new(RowId(1), HTTP.proto(), HTTP.service()),
+            RowVerdict::new(RuleId(5), RowVerdict::PERMIT),
+        );
+        t.1.insert(
+            RowKey::new(RowId(2), HTTP.proto(), HTTP.service()),
+            RowVerdict::new(RuleId(0), RowVerdict::DENY),
+        );
         let ask =
             |peer| decide(&t, PolicyKey::new(policy, Direction::Ingress, peer), HTTP, &mut Staged::default());
         assert_eq!(ask(peer), Ok(RuleId(5)));
         let other = ask(Identity::vm(8));
         assert_eq!(other, Err(Denied { reason: DropReason::PolicyDefaultDeny, rule: RuleId(0) }));
+    }
+
+    #[test]
+    fn the_source_l4_port_decides_where_a_row_says_so() {
+        let mut t = Tables::default();
+        let (policy, peer) = (PolicyId(1), Identity::vm(9));
+        t.0.insert(PolicyKey::new(policy, Direction::Ingress, peer), RowId(1));
+        let by_source = RowVerdict::by_source_in(RowId(2));
+        t.1.insert(RowKey::new(RowId(1), HTTP.proto(), HTTP.service()), by_source);
+        t.1.insert(
+            RowKey::new(RowId(2), HTTP.proto(), HTTP.sport()),
+            RowVerdict::new(RuleId(5), RowVerdict::PERMIT),
+        );
+        let mut staged = Staged::default();
+        let mut ask = |l4| decide(&t, PolicyKey::new(policy, Direction::Ingress, peer), l4, &mut staged);
+        assert_eq!(ask(HTTP), Ok(RuleId(5)));
+        let other = ask(L4::new(HTTP.proto(), HTTP.service(), 1));
+        assert_eq!(other.map_err(|d| d.reason), Err(DropReason::PolicyRowMissing));
+        assert_eq!(staged.by_source, 1);
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl IpProto {
         matches!(self.0, 6 | 132)
     }
 
+    #[inline(always)]
+    pub const fn has_l4_ports(self) -> bool {
+        matches!(self, Self::TCP | Self::UDP | Self::SCTP)
+    }
+
     /// An IPv6 extension header (RFC 8200, 4; RFC 4302; RFC 7045 for mobility, HIP, shim6, experiments).
     #[inline(always)]
     pub const fn is_ipv6_extension(self) -> bool {

@@ -237,7 +237,7 @@ pub fn first<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
     };
     if verdict.action == Action::Next {
         let rule = policy::check(frame, ingress, packet, to);
-        if !policy::is_counted::<F, A>() {
+        if !policy::is_of_one_packet::<F, A>() {
             refusal::remember(ingress, &ether, packet, Some(to), rule);
         }
         to.rule = rule?;

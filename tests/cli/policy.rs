@@ -133,9 +133,9 @@ fn a_rule_is_staged_and_enforced() {
             packets: 0
             last_hit: ~
             $ fwd policy list -o wide
-            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  LOG  LAST_HIT  EXPIRES  REASON
-            policy-1  deny    -     host  tcp/22    1000      yes      yes    0      0        yes  -         -        -
-            no-mail   deny    -     -     tcp/25    1000      yes      no     0      0        no   -         -        -
+            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  LOG  LAST_HIT  EXPIRES  REASON
+            policy-1  deny    -     host  tcp/22    1000      yes      yes    0      0        -                yes  -         -        -
+            no-mail   deny    -     -     tcp/25    1000      yes      no     0      0        -                no   -         -        -
             $ fwd policy enforce policy-1
             Changed policy policy-1 (revision 3).
             $ fwd policy set no-mail --stage on --log on
@@ -297,4 +297,67 @@ fn a_lifetime_that_is_none_is_refused() {
         [exit code 6]
     "#]]
     .assert_eq(&instance.transcript(&lines));
+}
+
+#[test]
+fn rules_name_source_l4_ports_of_protocols_that_have_any() {
+    check(
+        &[
+            "policy add time --allow --service udp/123 --source-l4-port 123 --source-l4-port 1024-65535",
+            "policy show time -o yaml",
+            "policy set time --source-l4-port 123-123",
+            "policy list -o wide",
+            "policy set time --service any --source-l4-port any",
+            "policy add bad --deny --source-l4-port 53",
+            "policy add bad --deny --service icmp --service udp --source-l4-port 53",
+            "policy add bad --deny --service tcp --source-l4-port 0-70000",
+        ],
+        expect![[r#"
+            $ fwd policy add time --allow --service udp/123 --source-l4-port 123 --source-l4-port 1024-65535
+            Added policy time (revision 1).
+            $ fwd policy show time -o yaml
+            api: fwd/v1
+            kind: policy
+            name: time
+            action: allow
+            from: []
+            to: []
+            services:
+              - udp/123
+            source_l4_ports:
+              - "123"
+              - 1024-65535
+            priority: 1000
+            stage: false
+            log: false
+            enabled: true
+            expires: ~
+            reason: ""
+            flows: 0
+            packets: 0
+            last_hit: ~
+            $ fwd policy set time --source-l4-port 123-123
+            Changed policy time (revision 2).
+            $ fwd policy list -o wide
+            NAME  ACTION  FROM  TO  SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  LOG  LAST_HIT  EXPIRES  REASON
+            time  allow   -     -   udp/123   1000      yes      no     0      0        123              no   -         -        -
+            $ fwd policy set time --service any --source-l4-port any
+            Changed policy time (revision 3).
+            $ fwd policy add bad --deny --source-l4-port 53
+            error: Policy bad: it has source L4 ports, and is about every protocol.
+              Give services of TCP, UDP or SCTP, as --service udp or tcp/1-1023.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd policy add bad --deny --service icmp --service udp --source-l4-port 53
+            error: Policy bad: it has source L4 ports, and `icmp` has none.
+              Give services of TCP, UDP or SCTP, as --service udp or tcp/1-1023.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd policy add bad --deny --service tcp --source-l4-port 0-70000
+            error: Policy bad: `0` is not an L4 port.
+              L4 ports are numbers from 1 to 65535, or ranges such as 5000-5003.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+        "#]],
+    );
 }

@@ -150,13 +150,52 @@ fn what_is_no_test_is_told_with_its_place() {
         [exit code 6]
         $ fwd policy test DIR/no.txt
         error: DIR/no.txt:1:1: `web1 may reach db1` is no test.
-          Write FROM -> TO SERVICE allow|deny|reject, as web1 -> db1 tcp/5432 allow.
+          Write FROM -> TO SERVICE [source L4PORT] allow|deny|reject, as web1 -> db1 tcp/5432 allow.
           (FWD-E603; fwd explain FWD-E603)
         [exit code 6]
         $ fwd policy test DIR/tests.yaml -f DIR/broken.yaml
         error: DIR/broken.yaml:2:45: Port web1: there is no network none.
           Add it first: fwd network add none --mode nat --subnet CIDR.
           (FWD-E604; fwd explain FWD-E604)
+        [exit code 6]
+    "#]]
+    .assert_eq(&transcript);
+}
+
+#[test]
+fn a_test_is_about_one_source_l4_port_or_about_all_that_rules_tell_apart() {
+    let instance = Instance::up();
+    let sources = "- {name: time, action: allow, from: outside, to: \"port:web1\", services: udp/123, source_l4_ports: [\"123\", 1024-65535]}\n";
+    instance.file("segments.yaml", &format!("{SEGMENTS}{sources}"));
+    let tests = "outside -> web1 udp/123 source 123 allow\noutside -> web1 udp/123 source 1023 deny\n\
+                 outside -> web1 udp/123 allow\noutside -> web1 udp/124 deny\n\
+                 198.51.100.7 -> web1 tcp/443 source 7 allow\n";
+    instance.file("tests.txt", tests);
+    instance.file("icmp.txt", "outside -> web1 icmp/echo-request source 7 deny\n");
+    let transcript = instance.transcript(&[
+        "config apply -f DIR/segments.yaml -q",
+        "policy test DIR/tests.txt",
+        "policy test DIR/icmp.txt",
+    ]);
+    expect![[r#"
+        $ fwd config apply -f DIR/segments.yaml -q
+        $ fwd policy test DIR/tests.txt
+        LINE  TEST                                   JUDGED    WANTED  VERDICT  RULE         PASSED
+        1     outside -> web1 udp/123 source 123     document  allow   allow    time         yes
+        1     outside -> web1 udp/123 source 123     datapath  allow   allow    time         yes
+        2     outside -> web1 udp/123 source 1023    document  deny    deny     -            yes
+        2     outside -> web1 udp/123 source 1023    datapath  deny    deny     -            yes
+        3     outside -> web1 udp/123                document  allow   deny     -            no
+        3     outside -> web1 udp/123                datapath  allow   deny     -            no
+        4     outside -> web1 udp/124                document  deny    deny     -            yes
+        4     outside -> web1 udp/124                datapath  deny    deny     -            yes
+        5     198.51.100.7 -> web1 tcp/443 source 7  document  allow   allow    from-office  yes
+        5     198.51.100.7 -> web1 tcp/443 source 7  datapath  allow   allow    from-office  yes
+        [exit code 21]
+        $ fwd policy test DIR/icmp.txt
+        error: DIR/icmp.txt:1:1: Policy test: icmp/echo-request comes from no L4 port.
+          Leave `source` out.
+          (FWD-E603; fwd explain FWD-E603)
         [exit code 6]
     "#]]
     .assert_eq(&transcript);

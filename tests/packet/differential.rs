@@ -106,14 +106,19 @@ type Frame = (Way, L4, usize);
 
 fn rule() -> impl Strategy<Value = Rule> {
     let ends = || subsequence(ENDS.to_vec(), 0..4);
-    let services = subsequence(SERVICES.to_vec(), 0..4);
+    let all = subsequence(SERVICES.to_vec(), 0..4).prop_map(|services| (services, vec![]));
+    let l4 = subsequence(SERVICES[1..9].to_vec(), 1..4);
+    // Half of the frames come from L4 ports of the second.
+    let ranges = vec![(FIRST, FIRST + 9), (FIRST + 5, FIRST + 60), (FIRST + 40, u16::MAX), (1, FIRST + 70)];
+    let services = prop_oneof![2 => all, 1 => (l4, subsequence(ranges, 1..3))];
     let priority = select(vec![10, 1000, 2000]);
     (any::<bool>(), ends(), ends(), services, priority, proptest::bool::weighted(0.8)).prop_map(
-        |(allows, from, to, services, priority, is_enabled)| Rule {
+        |(allows, from, to, (services, sources), priority, is_enabled)| Rule {
             allows,
             from,
             to,
             services,
+            sources,
             priority,
             is_enabled,
         },
@@ -179,7 +184,7 @@ fn made((way, l4, family): Frame, number: u16, world: &World) -> (&'static str, 
         (_, L4::Echo) => ([1, 58][family], None, Some(([8, 128][family], 0))),
         (_, L4::Message(kind)) => ([1, 58][family], None, Some((MESSAGES[kind][family], code(number)))),
     };
-    (device, packet, Seen { from, to, proto, l4_port, message })
+    (device, packet, Seen { from, to, proto, l4_port, source: number, message })
 }
 
 fn packet(l4: L4, number: u16, (from, to): (&str, &str)) -> Packet {

@@ -255,3 +255,89 @@ fn a_message_comes_back_only_as_the_answer_to_one_that_a_rule_let_pass() {
         }
     });
 }
+
+#[test]
+fn a_rule_on_source_l4_ports_is_about_what_comes_from_them_alone() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        world.edit(|document| {
+            document["networks"][0]["default_policy"] = json!("closed");
+            document["policies"] = json!([
+                {"name": "time", "action": "allow", "from": "port:red1", "to": "port:red2",
+                 "services": ["udp/123", "tcp/100-200"], "source_l4_ports": ["123", "1024-2047"]},
+                {"name": "web", "action": "allow", "from": "port:red1", "to": "port:red2", "services": "tcp/80"},
+            ]);
+        });
+        let default = ("-", Direction::Egress);
+        for (family, red1, red2) in VMS {
+            let udp = |from, to| Packet::udp((red1, from), (red2, to)).macs(RED1, RED2);
+            let tcp = |from, to| Packet::tcp((red1, from), (red2, to)).macs(RED1, RED2);
+            // What is refused is refused again without a decision, and yet what comes from another L4 port is not.
+            for sent in [udp(2048, 123), udp(122, 123), tcp(40_000, 150), udp(123, 124)] {
+                world.send("red1", &sent).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+                world.send("red1", &sent).drops_by(DropReason::PolicyDefaultDeny, default, &[]);
+            }
+            for (sent, rule) in [
+                (udp(123, 123), "time"),
+                (udp(2047, 123), "time"),
+                (tcp(1024, 150), "time"),
+                (tcp(40_000, 80), "web"),
+            ] {
+                let mut moved = admitted("red1", family);
+                moved.push((format!("rule {rule} flows"), 1));
+                world.send("red1", &sent).forwards("red2", &sent, &named(&moved));
+            }
+            // Decided anew as it came: from the L4 port that it had.
+            world.rule("other", "deny port:red1 port:red2 tcp/25");
+            let sent = udp(123, 123);
+            world.send("red1", &sent).forwards("red2", &sent, &[("rechecked", 1)]);
+            world.remove("policies", "other");
+        }
+    });
+}
+
+#[test]
+fn a_forward_and_nat_are_decided_by_the_source_l4_port_that_the_client_has() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let rule = |name: &str, from: &str, to: &str| {
+            json!({"name": name, "action": "deny", "from": from, "to": to, "services": "udp",
+                   "source_l4_ports": "1-1023"})
+        };
+        world.edit(|document| {
+            document["policies"] =
+                json!([rule("in", "outside", "port:red1"), rule("out", "port:red1", "outside")])
+        });
+        let query =
+            |from: u16| Packet::udp(("198.51.100.7", from), ("203.0.113.10", 5353)).macs(ROUTER, ETH0);
+        let refused = ("in", Direction::Ingress);
+        world.send("eth0", &query(1023)).drops_by(DropReason::PolicyDenied, refused, &[]);
+        let good = query(1024);
+        let to_vm = good.clone().macs(world.gateway("red"), RED1).to_end(("10.10.0.11", 53)).hops(63);
+        let mut moved = admitted("red1", '4');
+        moved.push(("forward dns flows".to_owned(), 1));
+        world.send("eth0", &good).forwards("red1", &to_vm, &named(&moved));
+        let gateway = world.gateway("red");
+        let asked = |from: u16| Packet::udp(("10.10.0.11", from), ("198.51.100.7", 53)).macs(RED1, gateway);
+        world.send("red1", &asked(53)).drops_by(DropReason::PolicyDenied, ("out", Direction::Egress), &[]);
+        let left = asked(4000).macs(ETH0, ROUTER).from_ip(ip("203.0.113.10")).hops(63);
+        world.send("red1", &asked(4000)).forwards("eth0", &left, &named(&admitted("red1", '4')));
+    });
+}
+
+#[test]
+fn a_staged_rule_on_source_l4_ports_counts_what_comes_from_them() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let (_, red1, red2) = VMS[0];
+        world.edit(|document| {
+            document["policies"] = json!([{"name": "low", "action": "deny", "from": "port:red1", "to": "port:red2",
+                "services": "udp", "source_l4_ports": ["1-1023"], "stage": true}]);
+        });
+        let sent = |from| Packet::udp((red1, from), (red2, 53)).macs(RED1, RED2);
+        let mut moved = admitted("red1", '4');
+        world.send("red1", &sent(1024)).forwards("red2", &sent(1024), &named(&moved));
+        moved.push(("rule low flows".to_owned(), 1));
+        world.send("red1", &sent(1023)).forwards("red2", &sent(1023), &named(&moved));
+    });
+}

@@ -39,6 +39,8 @@ pub struct Rule {
     pub from: Vec<End>,
     pub to: Vec<End>,
     pub services: Vec<Service>,
+    /// First and last source L4 port of each range; none: any.
+    pub sources: Vec<(u16, u16)>,
     pub priority: u16,
     pub is_enabled: bool,
 }
@@ -59,6 +61,8 @@ pub struct Seen {
     pub proto: u8,
     /// Destination L4 port, host byte order; nothing for ICMP.
     pub l4_port: Option<u16>,
+    /// Source L4 port, host byte order; of ICMP it means nothing.
+    pub source: u16,
     /// Type and code of ICMP.
     pub message: Option<(u8, u8)>,
 }
@@ -123,7 +127,10 @@ impl Written<'_> {
     fn speaks(&self, rule: &Rule, seen: &Seen) -> bool {
         let one = |ends: &[End], party| ends.is_empty() || ends.iter().any(|end| end.names(party));
         let serves = rule.services.is_empty() || rule.services.iter().any(|service| service.is(seen));
-        one(&rule.from, &seen.from) && one(&rule.to, &seen.to) && serves
+        let sources = &rule.sources;
+        let comes_so =
+            sources.is_empty() || sources.iter().any(|(low, high)| (low..=high).contains(&&seen.source));
+        one(&rule.from, &seen.from) && one(&rule.to, &seen.to) && serves && comes_so
     }
 }
 
@@ -195,6 +202,7 @@ impl Rule {
             "name": name, "action": if self.allows { "allow" } else { "deny" },
             "from": words(&self.from), "to": words(&self.to),
             "services": self.services.iter().map(Service::to_string).collect::<Vec<_>>(),
+            "source_l4_ports": self.sources.iter().map(|(low, high)| format!("{low}-{high}")).collect::<Vec<_>>(),
             "priority": self.priority, "enabled": self.is_enabled,
         })
     }

@@ -7,6 +7,7 @@ use fwd_common::{
     fdb::{FdbEntry, FdbKey, flag},
     flow::{FlowEntry, Tick},
     id::{NetworkId, PortId},
+    policy::L4,
     port::{NO_MAC_LIMIT, PortKind},
     verdict::{Outcome, Payload, Verdict},
 };
@@ -47,7 +48,8 @@ pub fn find<F: Deliver, A: Family>(
         Target::Host => return Outcome::ok(Verdict::HOST),
         Target::Unknown => {
             // Nobody known has it: the sender's rules alone say whether it may be flooded.
-            policy::ask_sender(ingress.port, key.dst.ip(), (key.proto, packet.service))?;
+            let l4 = L4::new(key.proto, packet.service, key.sport);
+            policy::ask_sender(ingress.port, key.dst.ip(), l4)?;
             return frame.flood(ingress);
         }
     };

@@ -9,6 +9,7 @@ use fwd_common::{
     drop::DropReason,
     id::{NetworkId, PortId},
     network::{MAX_MEMBERS, Mode},
+    policy::L4,
     port::{self, PortKind},
     proto::{IpProto, icmp},
     verdict::{Outcome, Verdict},
@@ -74,12 +75,12 @@ fn check<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) -> O
 #[inline(always)]
 fn ask<F: Deliver, A: Family>(ingress: &Ingress, packet: &parse::Packet<A>, is_open: bool) -> Outcome<()> {
     let key = &packet.key;
-    let service = (key.proto, packet.service);
+    let l4 = L4::new(key.proto, packet.service, key.sport);
     if let Some(owner) = maps::neighbor(ingress.port.network, key.dst.ip()) {
         let to = maps::port(owner.port).ok_or(DropReason::PortDown)?;
-        policy::ask::<F, A>((ingress.port, to), (key.src.ip(), key.dst.ip()), service)?;
+        policy::ask::<F, A>((ingress.port, to), (key.src.ip(), key.dst.ip()), l4)?;
     } else if !is_open && !is_dhcp_request(packet) {
-        policy::ask_sender(ingress.port, key.dst.ip(), service)?;
+        policy::ask_sender(ingress.port, key.dst.ip(), l4)?;
     }
     Outcome::ok(())
 }

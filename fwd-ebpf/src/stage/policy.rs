@@ -6,9 +6,8 @@ use fwd_common::{
     drop::DropReason,
     flow::FlowEntry,
     id::{ClassId, Identity, RuleId},
-    policy::{self, Denied, Direction, PolicyKey, Staged},
+    policy::{self, Denied, Direction, L4, PolicyKey, Staged},
     port::{self, Port, PortKind},
-    proto::IpProto,
     verdict::{Dropped, Outcome},
 };
 
@@ -34,7 +33,8 @@ pub fn check<F: Frame, A: Family>(
     let key = &packet.key;
     // A forward changes the L4 port before rules see it; of ICMP they see type and code.
     let service = if key.proto == A::ICMP { packet.service } else { to.dport };
-    let asked = ask::<F, A>((ingress.port, egress), (key.src.ip(), to.dst.ip()), (key.proto, service));
+    let l4 = L4::new(key.proto, service, key.sport);
+    let asked = ask::<F, A>((ingress.port, egress), (key.src.ip(), to.dst.ip()), l4);
     // What XDP rejects is decided again by TCX.
     if asked.is_drop() && (F::HOOK == Hook::Skb || asked.drop().reason != DropReason::PolicyRejected) {
         report::would_pass(staged::<F, A>()?.rule, report::size_of_frame(frame));
@@ -50,40 +50,37 @@ pub fn staged<F: Frame, A: Family>() -> Result<&'static mut Staged, DropReason> 
     Ok(unsafe { &mut (*pair).staged })
 }
 
-/// Whether a staged rule counts each packet that the decision made last refuses.
+/// Whether the decision made last is of this packet alone: a staged rule counts each that it refuses, or it looked at the
+/// source L4 port.
 #[inline(always)]
-pub fn is_counted<F: Frame, A: Family>() -> bool {
-    staged::<F, A>().is_ok_and(|staged| staged.rule != RuleId(0))
+pub fn is_of_one_packet<F: Frame, A: Family>() -> bool {
+    staged::<F, A>().is_ok_and(|staged| staged.rule != RuleId(0) || staged.by_source != 0)
 }
 
-/// Asks both ends of a flow; `service` in network byte order.
+/// Asks both ends of a flow.
 ///
 /// # Errors
 /// As for [`check`].
 #[inline(never)]
-pub fn ask<F: Frame, A: Family>(
-    (from, to): (&Port, &Port),
-    (src, dst): (Ip, Ip),
-    service: (IpProto, u16),
-) -> Outcome<RuleId> {
+pub fn ask<F: Frame, A: Family>((from, to): (&Port, &Port), (src, dst): (Ip, Ip), l4: L4) -> Outcome<RuleId> {
     let staged = staged::<F, A>()?;
     *staged = Staged::default();
-    ask_both((from, to), (src, dst), service, staged)
+    ask_both((from, to), (src, dst), l4, staged)
 }
 
 #[inline(always)]
 fn ask_both(
     (from, to): (&Port, &Port),
     (src, dst): (Ip, Ip),
-    service: (IpProto, u16),
+    l4: L4,
     staged: &mut Staged,
 ) -> Outcome<RuleId> {
     if from.flags & to.flags & port::flag::ISOLATED != 0 {
         return Outcome::dropped(DropReason::ModeForbids);
     }
     let epoch = maps::settings()?.epoch;
-    let sent = one_end(epoch, (from, Direction::Egress), (to, dst), service, staged)?;
-    let received = one_end(epoch, (to, Direction::Ingress), (from, src), service, staged)?;
+    let sent = one_end(epoch, (from, Direction::Egress), (to, dst), l4, staged)?;
+    let received = one_end(epoch, (to, Direction::Ingress), (from, src), l4, staged)?;
     Outcome::ok(if received == RuleId(0) { sent } else { received })
 }
 
@@ -92,10 +89,10 @@ fn ask_both(
 /// # Errors
 /// As for [`check`].
 #[inline(always)]
-pub fn ask_sender(from: &Port, dst: Ip, service: (IpProto, u16)) -> Outcome<RuleId> {
+pub fn ask_sender(from: &Port, dst: Ip, l4: L4) -> Outcome<RuleId> {
     let epoch = maps::settings()?.epoch;
     let peer = Identity::outside(class(epoch, dst));
-    decide(epoch, (from, Direction::Egress), peer, service, &mut Staged::default())
+    decide(epoch, (from, Direction::Egress), peer, l4, &mut Staged::default())
 }
 
 #[inline(always)]
@@ -103,7 +100,7 @@ fn one_end(
     epoch: u32,
     (asked, direction): (&Port, Direction),
     (peer, peer_addr): (&Port, Ip),
-    service: (IpProto, u16),
+    l4: L4,
     staged: &mut Staged,
 ) -> Outcome<RuleId> {
     if !asked.is(PortKind::Vm) || asked.view(epoch).policy == Default::default() {
@@ -116,7 +113,7 @@ fn one_end(
     } else {
         Identity::outside(class(epoch, peer_addr))
     };
-    decide(epoch, (asked, direction), identity, service, staged)
+    decide(epoch, (asked, direction), identity, l4, staged)
 }
 
 #[inline(always)]
@@ -124,11 +121,11 @@ fn decide(
     epoch: u32,
     (asked, direction): (&Port, Direction),
     peer: Identity,
-    service: (IpProto, u16),
+    l4: L4,
     staged: &mut Staged,
 ) -> Outcome<RuleId> {
     let key = PolicyKey::new(asked.view(epoch).policy, direction, peer);
-    match policy::decide(&PolicyMaps { epoch }, key, service, staged) {
+    match policy::decide(&PolicyMaps { epoch }, key, l4, staged) {
         Ok(rule) => Outcome::ok(rule),
         Err(Denied { reason, rule }) => Outcome::dropped(Dropped { reason, rule, direction }),
     }

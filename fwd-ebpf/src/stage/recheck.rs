@@ -10,6 +10,7 @@ use fwd_common::{
     flow::{FlowEntry, FlowKey, Pair, flag},
     id::{PortId, RuleId},
     message, network,
+    policy::L4,
     port::{self, Port, PortKind},
     settings,
     verdict::{Outcome, Payload},
@@ -71,8 +72,8 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
         table::end_flow(key, End::CutByRoute, RuleId(0));
         return Outcome::dropped(led.drop());
     }
-    let asked =
-        policy::ask::<F, A>((from, to), (key.src.ip(), entry.dst.ip()), (key.proto, service(key, entry)));
+    let l4 = L4::new(key.proto, service(key, entry), key.sport);
+    let asked = policy::ask::<F, A>((from, to), (key.src.ip(), entry.dst.ip()), l4);
     if !asked.is_drop() {
         entry.rule = asked.value();
         entry.flags &= !flag::KEPT_FROM_RULE;

@@ -16,6 +16,9 @@ pub struct PolicyTest {
     pub to: String,
     /// As in rules; of a range every L4 port is asked.
     pub service: String,
+    /// The L4 port from which it comes; left out: whatever it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_l4_port: Option<u16>,
     /// `deny` is met by `reject` too.
     pub verdict: Action,
 }
@@ -58,7 +61,8 @@ pub struct PolicyTestRow {
 impl PolicyTest {
     /// As it is written, but for the verdict.
     pub fn question(&self) -> String {
-        format!("{} -> {} {}", self.from, self.to, self.service)
+        let source = self.source_l4_port.map_or_else(String::new, |l4_port| format!(" source {l4_port}"));
+        format!("{} -> {} {}{source}", self.from, self.to, self.service)
     }
 
     /// Whether a verdict is what the test wants.
@@ -86,8 +90,12 @@ pub fn parse(text: &str) -> (Vec<PolicyTest>, Vec<(usize, String)>) {
 }
 
 fn test(line: usize, text: &str) -> Option<PolicyTest> {
-    let [from, "->", to, service, verdict] = text.split_whitespace().collect::<Vec<_>>()[..] else {
-        return None;
+    let (from, to, service, source_l4_port, verdict) = match text.split_whitespace().collect::<Vec<_>>()[..] {
+        [from, "->", to, service, verdict] => (from, to, service, None, verdict),
+        [from, "->", to, service, "source", l4_port, verdict] => {
+            (from, to, service, Some(l4_port.parse().ok().filter(|l4_port| *l4_port > 0)?), verdict)
+        }
+        _ => return None,
     };
     let verdict = match verdict {
         "allow" => Action::Allow,
@@ -96,7 +104,7 @@ fn test(line: usize, text: &str) -> Option<PolicyTest> {
         _ => return None,
     };
     let [from, to, service] = [from, to, service].map(str::to_owned);
-    Some(PolicyTest { line, from, to, service, verdict })
+    Some(PolicyTest { line, from, to, service, source_l4_port, verdict })
 }
 
 #[cfg(test)]
@@ -106,17 +114,18 @@ mod tests {
     #[test]
     fn lines_and_yaml_lists_are_read_and_the_rest_is_told() {
         let text = "# the web\nweb1 -> db1 tcp/5432 allow\n\ntests:\n  - \"outside -> web1 tcp/22 deny\" # ssh\n\
-                    web1 -> db1 tcp/5432\nweb1 to db1 tcp/1 allow\na -> b any maybe\n";
+                    web1 -> db1 udp/1-9 source 53 allow\nweb1 -> db1 udp/1 source 0 allow\nweb1 -> db1 tcp/5432\nweb1 to db1 tcp/1 allow\na -> b any maybe\n";
         let (tests, wrong) = parse(text);
         let read: Vec<_> = tests.iter().map(|t| (t.line, t.question(), t.verdict)).collect();
         assert_eq!(
             read,
             [
                 (2, "web1 -> db1 tcp/5432".to_owned(), Action::Allow),
-                (5, "outside -> web1 tcp/22".to_owned(), Action::Deny)
+                (5, "outside -> web1 tcp/22".to_owned(), Action::Deny),
+                (6, "web1 -> db1 udp/1-9 source 53".to_owned(), Action::Allow),
             ]
         );
-        assert_eq!(wrong.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [6, 7, 8]);
+        assert_eq!(wrong.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [7, 8, 9, 10]);
     }
 
     #[test]
@@ -126,6 +135,7 @@ mod tests {
             from: String::new(),
             to: String::new(),
             service: String::new(),
+            source_l4_port: None,
             verdict,
         };
         assert!(test(Action::Deny).is_met_by(Action::Reject));

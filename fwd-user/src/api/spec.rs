@@ -313,6 +313,9 @@ pub struct Policy {
     /// Empty: any.
     #[serde(default, deserialize_with = "one_or_many")]
     pub services: Vec<String>,
+    /// L4 ports from which it comes, of TCP, UDP and SCTP: `53`, `1024-65535`; empty, or `any`: any.
+    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    pub source_l4_ports: Vec<String>,
     #[serde(default = "default_priority")]
     pub priority: u16,
     /// It decides nothing: what it would do is counted.

@@ -28,6 +28,7 @@ const COLUMNS: &[Column] = &[
     column("STAGE", "/stage"),
     column("FLOWS", "/flows"),
     column("PACKETS", "/packets"),
+    wide("SOURCE_L4_PORTS", "/source_l4_ports"),
     wide("LOG", "/log"),
     wide("LAST_HIT", "/last_hit"),
     wide("EXPIRES", "/expires"),
@@ -119,6 +120,9 @@ struct Ends {
     /// repeatable
     #[arg(long = "service", value_name = "SERVICE")]
     services: Option<Vec<String>>,
+    /// L4 ports from which it comes, of TCP, UDP and SCTP: 53, 1024-65535, any; repeatable
+    #[arg(long = "source-l4-port", value_name = "P[-Q]")]
+    source_l4_ports: Option<Vec<String>>,
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +197,7 @@ impl Add {
             from,
             to,
             services,
+            source_l4_ports: self.ends.source_l4_ports.clone().unwrap_or_default(),
             priority: self.priority,
             stage: self.stage,
             log: self.log,
@@ -228,6 +233,7 @@ impl Set {
             .field("from", self.ends.from)
             .field("to", self.ends.to)
             .field("services", self.ends.services)
+            .field("source_l4_ports", self.ends.source_l4_ports)
             .field("priority", self.priority)
             .field("stage", self.stage)
             .field("log", self.log)

@@ -28,6 +28,7 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Args)]
 #[command(
     after_help = "Each line of FILE is a test, or an item of a YAML list: web1 -> db1 tcp/5432 allow\n\
+                        With the L4 port from which it comes: ntp -> web1 udp/123 source 123 allow; else whatever that is.\n\
                         Ends are a port, host, outside, or an address outside. Rules are judged, not routes."
 )]
 pub struct Test {
@@ -70,7 +71,10 @@ fn unread(name: &str, wrong: &[(usize, String)]) -> ApiError {
         kind: code.kind(),
         object: "policy test".to_owned(),
         message: format!("{name}:{line}:1: `{text}` is no test."),
-        hints: vec!["Write FROM -> TO SERVICE allow|deny|reject, as web1 -> db1 tcp/5432 allow.".to_owned()],
+        hints: vec![
+            "Write FROM -> TO SERVICE [source L4PORT] allow|deny|reject, as web1 -> db1 tcp/5432 allow."
+                .to_owned(),
+        ],
     };
     ApiError::from_problems(wrong.iter().map(problem).collect())
 }

@@ -1,12 +1,13 @@
 //! What compiled rules say of a packet: both ends are asked, as the programs do it.
 
+use std::collections::BTreeSet;
+
 use fwd_common::{
     addr::Ip,
     drop::DropReason,
-    id::{Identity, PortId, RuleId},
-    policy::{Denied, Direction, PolicyKey, Staged, decide},
+    id::{Identity, PortId, RowId, RuleId},
+    policy::{Denied, Direction, L4, PolicyKey, RowKey, Staged, decide},
     port::{PortKind, flag},
-    proto::IpProto,
 };
 
 use super::Tables;
@@ -39,12 +40,11 @@ impl Party {
 }
 
 impl Tables {
-    /// The rule that permits a packet (0: the default); L4 port in host byte order, ICMP's type and code in
-    /// its place.
+    /// The rule that permits a packet (0: the default).
     ///
     /// # Errors
     /// Why not, and by which rule.
-    pub fn judge(&self, from: Party, to: Party, (proto, l4_port): (IpProto, u16)) -> Result<RuleId, Denied> {
+    pub fn judge(&self, from: Party, to: Party, l4: L4) -> Result<RuleId, Denied> {
         let is_isolated = |party| match party {
             Party::Vm(port) => self.ports.get(&port).is_some_and(|row| row.has(flag::ISOLATED)),
             Party::Host(_) | Party::Outside(_) => false,
@@ -52,21 +52,31 @@ impl Tables {
         if is_isolated(from) && is_isolated(to) {
             return Err(Denied { reason: DropReason::ModeForbids, rule: RuleId(0) });
         }
-        let service = (proto, l4_port.to_be());
-        let sent = self.one_end((from, Direction::Egress), to, service)?;
-        let received = self.one_end((to, Direction::Ingress), from, service)?;
+        let sent = self.one_end((from, Direction::Egress), to, l4)?;
+        let received = self.one_end((to, Direction::Ingress), from, l4)?;
         Ok(if received == RuleId(0) { sent } else { received })
     }
 
-    fn one_end(
-        &self,
-        (asked, direction): (Party, Direction),
-        peer: Party,
-        service: (IpProto, u16),
-    ) -> Result<RuleId, Denied> {
+    /// Source L4 ports (host byte order), one for each that rules may tell apart: of all others the same is said as of
+    /// one of these.
+    pub fn sources(&self) -> BTreeSet<u16> {
+        /// Where clients' ones are, if rules look at none.
+        const USUAL: u16 = 49_152;
+        let by_source: BTreeSet<RowId> =
+            self.rows.values().filter_map(|verdict| verdict.by_source()).collect();
+        let prefixes = self.rows.keys().filter(|(key, _)| by_source.contains(&key.row));
+        let edges = prefixes.flat_map(|(key, bits)| {
+            let low = u16::from_be_bytes(key.l4_port);
+            let covered = 1 << (RowKey::l4(16) - bits.clamp(&RowKey::PROTO, &RowKey::l4(16)));
+            [Some(low.max(1)), u16::try_from(u32::from(low) + covered).ok()]
+        });
+        edges.flatten().chain([if by_source.is_empty() { USUAL } else { 1 }]).collect()
+    }
+
+    fn one_end(&self, (asked, direction): (Party, Direction), peer: Party, l4: L4) -> Result<RuleId, Denied> {
         let Party::Vm(port) = asked else { return Ok(RuleId(0)) };
         let policy = self.views.get(&port).copied().unwrap_or_default().policy;
         let key = PolicyKey::new(policy, direction, peer.identity(self));
-        decide(self, key, service, &mut Staged::default())
+        decide(self, key, l4, &mut Staged::default())
     }
 }

@@ -1,9 +1,12 @@
 //! Policy tests, judged by compiled rows: those of a document, and those that the loaded programs read. The
 //! decision is the programs' own code; no packet is sent, since a program that runs admits flows and counts.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-use fwd_common::{drop::DropReason, id::RuleId, proto::IpProto};
+use fwd_common::{drop::DropReason, id::RuleId, policy::L4, proto::IpProto};
 
 use super::writer::Writer;
 use crate::{
@@ -23,6 +26,8 @@ use crate::{
 struct Bench<'a> {
     judged: Judged,
     tables: &'a Tables,
+    /// What is asked where a test does not say from which L4 port it comes.
+    sources: BTreeSet<u16>,
 }
 
 /// A test with its texts understood.
@@ -39,17 +44,21 @@ impl Writer {
         let (services, world) = (&self.tools.services, &self.world);
         let Some(document) = asked.document else {
             let loaded = self.tools.ground.tables()?;
-            let benches = [
-                Bench { judged: Judged::Document, tables: &world.compiled.tables },
-                Bench { judged: Judged::Datapath, tables: &loaded },
-            ];
+            let benches =
+                [Bench::new(Judged::Document, &world.compiled.tables), Bench::new(Judged::Datapath, &loaded)];
             return judge(understand(asked.tests, &world.desired, services)?, &world.desired, &benches);
         };
         let candidate = accept(&world.accepted, Edit::Replace(document), None, services)?.desired;
         let candidate = with_patterns(&candidate, &world.inventory, &world.compiled.tables);
         let compiled = compile(&candidate, &world.inventory, &world.compiled.tables);
-        let benches = [Bench { judged: Judged::Candidate, tables: &compiled.tables }];
+        let benches = [Bench::new(Judged::Candidate, &compiled.tables)];
         judge(understand(asked.tests, &candidate, services)?, &candidate, &benches)
+    }
+}
+
+impl<'a> Bench<'a> {
+    fn new(judged: Judged, tables: &'a Tables) -> Self {
+        Self { judged, tables, sources: tables.sources() }
     }
 }
 
@@ -77,7 +86,8 @@ fn understand(
     let mut questions = Vec::new();
     for test in tests {
         let parties = |text: &str| parties(text, desired);
-        match (parties(&test.from), parties(&test.to), services(&test.service, names)) {
+        let services = services(&test.service, names).and_then(|found| from_l4_port(&test, found));
+        match (parties(&test.from), parties(&test.to), services) {
             (Ok(from), Ok(to), Ok(services)) => questions.push(Question { test, from, to, services }),
             (from, to, services) => {
                 let told = [from.err(), to.err(), services.err()];
@@ -134,11 +144,20 @@ fn services(text: &str, names: &ServiceNames) -> Result<Vec<Match>, Wrong> {
     Ok(found.into_iter().flat_map(Service::matches).collect())
 }
 
+/// Only protocols with L4 ports come from one.
+fn from_l4_port(test: &PolicyTest, services: Vec<Match>) -> Result<Vec<Match>, Wrong> {
+    let has_l4_ports = |one: &Match| one.proto.is_some_and(IpProto::has_l4_ports);
+    match test.source_l4_port.is_none() || services.iter().all(has_l4_ports) {
+        true => Ok(services),
+        false => Err((format!("{} comes from no L4 port", test.service), "Leave `source` out.")),
+    }
+}
+
 impl Question {
     /// Asks everything that the test stands for; told is the first answer that is not as wanted, else the
     /// first.
     fn ask(&self, bench: &Bench<'_>, names: &Names) -> PolicyTestRow {
-        let answers = self.answers(bench.tables);
+        let answers = self.answers(bench);
         let is_other = |(verdict, _): &(Action, RuleId)| !self.test.is_met_by(*verdict);
         let mut first = None;
         let mut other = None;
@@ -161,12 +180,30 @@ impl Question {
         }
     }
 
-    fn answers<'a>(&'a self, tables: &'a Tables) -> impl Iterator<Item = (Action, RuleId)> + 'a {
+    fn answers<'a>(&'a self, bench: &'a Bench<'_>) -> impl Iterator<Item = (Action, RuleId)> + 'a {
         let pairs = self.from.iter().flat_map(|from| self.to.iter().map(move |to| (*from, *to)));
         pairs.flat_map(move |(from, to)| {
-            self.services.iter().flat_map(packets).map(move |packet| answer(tables, from, to, packet))
+            let packets = self.services.iter().flat_map(packets);
+            packets.flat_map(move |packet| {
+                let l4s = self.sources(packet.0, bench).map(move |source| l4(packet, source));
+                l4s.map(move |l4| answer(bench.tables, from, to, l4))
+            })
         })
     }
+
+    /// The source L4 ports that are asked about.
+    fn sources<'a>(&self, proto: IpProto, bench: &'a Bench<'_>) -> impl Iterator<Item = u16> + 'a {
+        let one = match proto.has_l4_ports() {
+            true => self.test.source_l4_port,
+            false => Some(0),
+        };
+        let all = if one.is_none() { Some(&bench.sources) } else { None };
+        one.into_iter().chain(all.into_iter().flatten().copied())
+    }
+}
+
+fn l4((proto, l4_port): (IpProto, u16), source: u16) -> L4 {
+    L4::new(proto, l4_port.to_be(), source.to_be())
 }
 
 /// Every packet of a service; of a whole protocol its first and its last.
@@ -177,8 +214,8 @@ fn packets(service: &Match) -> impl Iterator<Item = (IpProto, u16)> + use<> {
     (service.low..=service.high).step_by(step).map(move |l4_port| (proto, l4_port))
 }
 
-fn answer(tables: &Tables, from: Party, to: Party, packet: (IpProto, u16)) -> (Action, RuleId) {
-    match tables.judge(from, to, packet) {
+fn answer(tables: &Tables, from: Party, to: Party, l4: L4) -> (Action, RuleId) {
+    match tables.judge(from, to, l4) {
         Ok(rule) => (Action::Allow, rule),
         Err(denied) if denied.reason == DropReason::PolicyRejected => (Action::Reject, denied.rule),
         Err(denied) => (Action::Deny, denied.rule),

@@ -2,7 +2,7 @@
 
 use fwd_common::{
     id::{ClassId, Identity, PortId},
-    policy::{Denied, Direction, PolicyKey, Staged, decide},
+    policy::{Denied, Direction, L4, PolicyKey, Staged, decide},
     proto::IpProto,
 };
 
@@ -85,10 +85,13 @@ fn all_denied(seen: &Seen<'_>, port: PortId, (proto, l4_port): (IpProto, u16)) -
     let policy = tables.views.get(&port)?.policy;
     let mut classes: Vec<ClassId> = tables.classes.values().copied().collect();
     classes.push(ClassId::default());
+    let sources = tables.sources();
+    let clients = classes.iter().rev().flat_map(|class| sources.iter().map(move |source| (class, source)));
     let mut first = None;
-    for class in classes.into_iter().rev() {
-        let asked = PolicyKey::new(policy, Direction::Ingress, Identity::outside(class));
-        match decide(tables, asked, (proto, l4_port.to_be()), &mut Staged::default()) {
+    for (class, source) in clients {
+        let asked = PolicyKey::new(policy, Direction::Ingress, Identity::outside(*class));
+        let l4 = L4::new(proto, l4_port.to_be(), source.to_be());
+        match decide(tables, asked, l4, &mut Staged::default()) {
             Ok(_) => return None,
             Err(denied) => first = first.or(Some(denied)),
         }

@@ -252,6 +252,7 @@ impl<A: Address> Flow<'_, A> {
                 true => message::service::<A>(key.sport, key.dport),
                 false => entry.dport,
             },
+            sport: key.sport,
             forward: entry.forward,
             flags: entry.flags,
             kept_from: reply.map_or(RuleId(0), |reply| RuleId(reply.slot)),

@@ -6,7 +6,7 @@ use fwd_common::{
     drop::DropReason,
     flow::flag,
     id::{ForwardId, PortId, RuleId},
-    policy::Denied,
+    policy::{Denied, L4},
     proto::IpProto,
 };
 
@@ -27,8 +27,9 @@ pub struct LiveFlow {
     pub came: (Ip, Ip, u16),
     pub left: (Ip, u16),
     pub proto: IpProto,
-    /// What rules compare, as its first packet had it, in network byte order.
+    /// What rules compare, as its first packet had it, in network byte order: also the source L4 port.
     pub service: u16,
+    pub sport: u16,
     pub forward: ForwardId,
     pub flags: u16,
     /// With [`flag::KEPT_FROM_RULE`]: the rule from which an edit keeps it.
@@ -84,5 +85,5 @@ fn judge(tables: &Tables, flow: &LiveFlow) -> Result<RuleId, Denied> {
         }
     }
     let parties = (Party::behind(tables, from, src), Party::behind(tables, to, dst));
-    tables.judge(parties.0, parties.1, (flow.proto, u16::from_be(flow.service)))
+    tables.judge(parties.0, parties.1, L4::new(flow.proto, flow.service, flow.sport))
 }

@@ -9,7 +9,7 @@ use crate::api::{
     error::{ApiError, Code, Problem},
     object::{Noun, Object},
     spec::Policy,
-    text::{Service, ServiceNames},
+    text::{Service, ServiceNames, parse_l4_range, show_l4_range},
 };
 
 use super::{Change, Desired, Edit, Numbers, edit, naming, problem::Reporter, validate};
@@ -68,7 +68,7 @@ pub fn edited_rules<'a>(before: &Numbers, after: &'a Desired, names: &BTreeSet<&
     edited
 }
 
-/// One spelling of its end; numbers for the names of services, which the host could change later. What is not understood stays, for
+/// One spelling of its end and of its source L4 ports; numbers for the names of services, which the host could change later. What is not understood stays, for
 /// validation to find.
 pub(super) fn normalize(
     index: usize,
@@ -88,6 +88,14 @@ pub(super) fn normalize(
         }
     }
     policy.services = texts;
+    if policy.source_l4_ports.iter().any(|text| text == "any") {
+        policy.source_l4_ports.clear();
+    }
+    for text in &mut policy.source_l4_ports {
+        if let Ok(range) = parse_l4_range(text) {
+            *text = show_l4_range(range);
+        }
+    }
 }
 
 #[cfg(test)]

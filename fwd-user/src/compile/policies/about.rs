@@ -23,6 +23,8 @@ pub struct Question {
     pub proto: IpProto,
     /// The L4 port; of ICMP type and code, the type first.
     pub service: u16,
+    /// The source L4 port.
+    pub sport: u16,
 }
 
 /// A rule that applies.
@@ -59,7 +61,9 @@ pub fn about(
             one.proto.is_none_or(|proto| proto == question.proto)
                 && (one.low..=one.high).contains(&question.service)
         });
-        serves && is_meant(&rule.from, &from) && is_meant(&rule.to, &to)
+        let comes_so = rule.sources.is_empty()
+            || rule.sources.iter().any(|range| (range.low..=range.high).contains(&question.sport));
+        serves && comes_so && is_meant(&rule.from, &from) && is_meant(&rule.to, &to)
     });
     applies.map(|rule| Applied { rule: rule.verdict.rule, is_staged: rule.is_staged }).collect()
 }

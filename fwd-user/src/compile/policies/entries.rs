@@ -136,13 +136,20 @@ impl Compiler {
         let (ranks, has_implicit, is_open) = &source;
         let rules = ranks.iter().map(|rank| self.policies.rules.rule(*rank));
         let mut list: Vec<Entry<'_>> = rules
-            .map(|rule| Entry { verdict: rule.verdict, matches: &rule.matches, is_staged: rule.is_staged })
+            .map(|rule| Entry {
+                verdict: rule.verdict,
+                matches: &rule.matches,
+                sources: &rule.sources,
+                is_staged: rule.is_staged,
+            })
             .collect();
         if *has_implicit {
-            list.push(Entry { verdict: by_default(true), matches: &self.implicit, is_staged: false });
+            let verdict = by_default(true);
+            list.push(Entry { verdict, matches: &self.implicit, sources: &[], is_staged: false });
         }
-        let content = rows::compile(&list, by_default(*is_open));
-        let id = self.policies.lists.id(&content);
+        let lists = &mut self.policies.lists;
+        let content = rows::compile(&list, by_default(*is_open), &mut |by_source| lists.id(by_source));
+        let id = lists.id(&content);
         self.known.insert(source, id);
         id
     }

@@ -129,7 +129,7 @@ fn a_rule_with_one_end_binds_vms_at_the_other() {
     let tables = tables(&desired, &Tables::default());
     let host = Peer::Host("10.1.0.1".parse().expect("an address"));
     let ask = |peer: &Peer, l4_port| {
-        compiled_decision(&tables, &desired, ("a", Direction::Egress, peer), (IpProto::TCP, l4_port))
+        compiled_decision(&tables, &desired, ("a", Direction::Egress, peer), (IpProto::TCP, l4_port, 40_000))
     };
     assert_eq!(ask(&host, 22), (desired.numbers.rules["r"], false, RuleId(0)));
     assert_eq!(ask(&host, 23), (RuleId(0), true, RuleId(0)));

@@ -15,7 +15,7 @@ pub(super) struct Lists {
     pub rows: OrdMap<(RowKey, u32), RowVerdict>,
     /// By a hash of the list.
     known: OrdSet<(u64, RowId)>,
-    /// How many entries of policies name it.
+    /// How many entries of policies, and rows of other lists, name it.
     users: OrdMap<RowId, u32>,
     /// Those that may have none since the last [`Self::settle`].
     idle: Vec<RowId>,
@@ -37,10 +37,12 @@ impl Lists {
         lists
     }
 
+    /// A list that nobody names yet; it names those in which the source L4 port decides.
     fn know(&mut self, id: RowId, content: &Content) {
         self.known.insert((hash(content), id));
-        self.users.insert(id, 0);
+        self.users.entry(id).or_default();
         self.idle.push(id);
+        named_by(content).for_each(|row| self.hold(row));
     }
 
     /// The id of a list; ids count from 1. It stays if it is held before the next [`Self::settle`].
@@ -74,7 +76,8 @@ impl Lists {
 
     /// Forgets what no entry names.
     pub fn settle(&mut self) {
-        for id in std::mem::take(&mut self.idle) {
+        // Of a list that goes, those that it named may be idle now.
+        while let Some(id) = self.idle.pop() {
             if self.users.get(&id) != Some(&0) {
                 continue;
             }
@@ -84,6 +87,7 @@ impl Lists {
             }
             self.known.remove(&(hash(&content), id));
             self.users.remove(&id);
+            named_by(&content).for_each(|row| self.release(row));
         }
     }
 
@@ -104,6 +108,11 @@ impl Lists {
         let next = next.or_else(|| (1..=u32::MAX).find(|id| !self.users.contains_key(&RowId(*id))));
         RowId(next.expect("tables hold fewer lists than there are ids"))
     }
+}
+
+/// The lists that a list names, each as often as it does.
+fn named_by(content: &Content) -> impl Iterator<Item = RowId> {
+    content.values().filter_map(|verdict| verdict.by_source())
 }
 
 /// FNV-1a over words instead of bytes: lists that differ may be alike, and are compared then.

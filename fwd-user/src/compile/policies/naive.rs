@@ -38,6 +38,8 @@ struct Written<'a> {
     from: Vec<End>,
     to: Vec<End>,
     services: Vec<Service>,
+    /// First and last of each range.
+    sources: Vec<(u16, u16)>,
 }
 
 impl<'a> Naive<'a> {
@@ -49,6 +51,7 @@ impl<'a> Naive<'a> {
             from: ends(&rule.from),
             to: ends(&rule.to),
             services: rule.services.iter().map(|text| text.parse().expect("a service")).collect(),
+            sources: rule.source_l4_ports.iter().map(|text| range(text)).collect(),
         };
         let enabled = desired.document.policies.iter().filter(|rule| rule.enabled);
         Self { desired, rules: enabled.map(written).collect() }
@@ -103,7 +106,7 @@ impl<'a> Naive<'a> {
         }
     }
 
-    fn serves(rule: &Written<'_>, proto: IpProto, l4_port: u16) -> bool {
+    fn serves(rule: &Written<'_>, (proto, l4_port, source): (IpProto, u16, u16)) -> bool {
         let kind = l4_port >> 8;
         let one = |service: &Service| match *service {
             Service::Any => true,
@@ -116,7 +119,9 @@ impl<'a> Naive<'a> {
                     && code.is_none_or(|code| code == (l4_port & 0xff) as u8)
             }),
         };
-        rule.services.is_empty() || rule.services.iter().any(one)
+        let comes_so = |(low, high): &(u16, u16)| (*low..=*high).contains(&source);
+        (rule.services.is_empty() || rule.services.iter().any(one))
+            && (rule.sources.is_empty() || rule.sources.iter().any(comes_so))
     }
 
     /// The rule that decides (0: none), whether the packet passes, and the staged rule that would decide (0:
@@ -126,11 +131,10 @@ impl<'a> Naive<'a> {
         subject: &str,
         direction: Direction,
         peer: &Peer,
-        packet: (IpProto, u16),
+        packet: (IpProto, u16, u16),
     ) -> (RuleId, bool, RuleId) {
-        let applies = |rule: &&Written<'_>| {
-            self.applies(rule, subject, direction, peer) && Self::serves(rule, packet.0, packet.1)
-        };
+        let applies =
+            |rule: &&Written<'_>| self.applies(rule, subject, direction, peer) && Self::serves(rule, packet);
         let all: Vec<_> = self.rules.iter().filter(applies).collect();
         let staged = Self::best(all.iter().copied()).filter(|rule| rule.rule.stage);
         let in_force = Self::best(all.iter().copied().filter(|rule| !rule.rule.stage));
@@ -168,7 +172,7 @@ impl<'a> Naive<'a> {
         subject: &str,
         direction: Direction,
         peer: &Peer,
-        (proto, l4_port): (IpProto, u16),
+        (proto, l4_port, _): (IpProto, u16, u16),
     ) -> bool {
         let network: &Network = self.desired.document.find(&self.port(subject).network).expect("a network");
         let is_served_by_gateway = network.name != "lan"
@@ -177,4 +181,9 @@ impl<'a> Naive<'a> {
             && matches!((proto.0, l4_port), (17, 67 | 547 | 53) | (6, 53));
         network.default_policy == DefaultPolicy::Open || is_served_by_gateway
     }
+}
+
+fn range(text: &str) -> (u16, u16) {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    (low.parse().expect("an L4 port"), high.parse().expect("an L4 port"))
 }

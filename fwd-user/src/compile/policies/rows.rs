@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fwd_common::{
     forward::range_prefixes,
     id::{RowId, RuleId},
+    nat::L4Range,
     policy::{RowKey, RowVerdict},
     proto::IpProto,
 };
@@ -19,6 +20,8 @@ pub(super) type Content = BTreeMap<(RowKey, u32), RowVerdict>;
 pub(super) struct Entry<'a> {
     pub verdict: RowVerdict,
     pub matches: &'a [Match],
+    /// Source L4 ports; empty: every.
+    pub sources: &'a [L4Range],
     /// It decides nothing; what it would do is noted beside what decides.
     pub is_staged: bool,
 }
@@ -47,15 +50,20 @@ fn beside(verdict: RowVerdict, staged: Option<RowVerdict>) -> RowVerdict {
     staged.map_or(verdict, noted)
 }
 
-/// The rows of a list, in which the first entry that matches wins, then the default.
-pub(super) fn compile(list: &[Entry<'_>], default: RowVerdict) -> Content {
+/// Gives a row's content an id.
+pub(super) type Numbered<'a> = &'a mut dyn FnMut(&Content) -> RowId;
+
+/// The rows of a list, in which the first entry that matches wins, then the default. Where an entry that could decide
+/// is about source L4 ports, they decide in a row of their own: of all entries up to the one that decides whatever they
+/// are.
+pub(super) fn compile(list: &[Entry<'_>], default: RowVerdict, numbered: Numbered<'_>) -> Content {
     let all = || list.iter().flat_map(|entry| entry.matches);
     let is_general = |entry: &&Entry<'_>| entry.matches.iter().any(|m| m.proto.is_none());
     let general = first(list.iter().filter(is_general), default);
     let mut content = Content::from([((RowKey::new(RowId(0), IpProto(0), 0), RowKey::ANY), general)]);
     let protos: BTreeSet<IpProto> = all().filter_map(|m| m.proto).collect();
     for proto in protos {
-        let segments = segments(list, default, proto);
+        let segments = segments(list, default, proto, numbered);
         let common = commonest(&segments, general);
         if common != general {
             content.insert((RowKey::new(RowId(0), proto, 0), RowKey::PROTO), common);
@@ -79,7 +87,7 @@ struct Segment {
 }
 
 /// All L4 ports of a protocol, in order: at each place the first of the entries that are open there.
-fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto) -> Vec<Segment> {
+fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto, numbered: Numbered<'_>) -> Vec<Segment> {
     let mut opens: BTreeMap<u32, Vec<usize>> = BTreeMap::from([(0, Vec::new())]);
     let mut closes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (rank, entry) in list.iter().enumerate() {
@@ -103,7 +111,11 @@ fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto) -> Vec<Segm
                 open.remove(rank);
             }
         }
-        let verdict = first(open.keys().map(|rank| &list[*rank]), default);
+        let deciding = up_to_the_last(open.keys().map(|rank| &list[*rank]));
+        let verdict = match deciding.iter().any(|entry| !entry.sources.is_empty()) {
+            true => RowVerdict::by_source_in(numbered(&by_source(&deciding, default, proto))),
+            false => first(deciding.into_iter(), default),
+        };
         let low = *at as u16;
         match segments.last_mut() {
             Some(last) if last.verdict == verdict => {}
@@ -115,6 +127,35 @@ fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto) -> Vec<Segm
         }
     }
     segments
+}
+
+/// Entries that match a destination, up to the first that decides whatever the source.
+fn up_to_the_last<'a>(matching: impl Iterator<Item = &'a Entry<'a>>) -> Vec<&'a Entry<'a>> {
+    let mut deciding = Vec::new();
+    for entry in matching {
+        deciding.push(entry);
+        if !entry.is_staged && entry.sources.is_empty() {
+            break;
+        }
+    }
+    deciding
+}
+
+/// A row of entries that match a destination, by source L4 port.
+fn by_source(deciding: &[&Entry<'_>], default: RowVerdict, proto: IpProto) -> Content {
+    const EVERY: L4Range = L4Range { low: 0, high: u16::MAX };
+    let match_of = |range: &L4Range| Match { proto: Some(proto), low: range.low, high: range.high };
+    let matches: Vec<Vec<Match>> = deciding
+        .iter()
+        .map(|entry| {
+            let ranges = if entry.sources.is_empty() { &[EVERY][..] } else { entry.sources };
+            ranges.iter().map(match_of).collect()
+        })
+        .collect();
+    let entries = deciding.iter().zip(&matches);
+    let list: Vec<Entry<'_>> =
+        entries.map(|(entry, matches)| Entry { matches, sources: &[], ..**entry }).collect();
+    compile(&list, default, &mut |_| unreachable!("no entry is about sources"))
 }
 
 /// The verdict whose segments would take the most rows: it becomes the protocol's. Of equals the general one.
@@ -133,11 +174,34 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(rule: u32, action: u16, matches: &[Match]) -> Entry<'_> {
-        Entry { verdict: RowVerdict::new(RuleId(rule), action), matches, is_staged: false }
+        Entry { verdict: RowVerdict::new(RuleId(rule), action), matches, sources: &[], is_staged: false }
     }
 
     fn tcp(low: u16, high: u16) -> Match {
         Match { proto: Some(IpProto::TCP), low, high }
+    }
+
+    /// Of entries that are about no source.
+    fn compile(list: &[Entry<'_>], default: RowVerdict) -> Content {
+        super::compile(list, default, &mut |_| unreachable!("no entry is about sources"))
+    }
+
+    #[test]
+    fn sources_decide_where_a_rule_is_about_them_and_nowhere_else() {
+        let (dns, all) = ([tcp(53, 53)], [tcp(0, u16::MAX)]);
+        let sources = [L4Range { low: 1024, high: u16::MAX }];
+        let mut rows = Vec::new();
+        let mut numbered = |content: &Content| {
+            rows.push(content.clone());
+            RowId(rows.len() as u32 + 6)
+        };
+        let list = [Entry { sources: &sources, ..entry(1, 1, &dns) }, entry(2, 0, &all), entry(3, 1, &dns)];
+        let content = super::compile(&list, by_default(true), &mut numbered);
+        let of = |content: &Content, l4_port| lookup(content, IpProto::TCP, l4_port);
+        assert_eq!(of(&content, 53).by_source(), Some(RowId(7)));
+        assert_eq!((of(&content, 54).rule, lookup(&content, IpProto::UDP, 53).rule), (RuleId(2), RuleId(0)));
+        assert_eq!(rows.len(), 1);
+        assert_eq!([1023, 1024, u16::MAX].map(|source| of(&rows[0], source).rule.0), [2, 1, 1]);
     }
 
     #[test]

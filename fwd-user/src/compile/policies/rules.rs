@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use fwd_common::{
     id::RuleId,
+    nat::L4Range,
     policy::{Direction, RowVerdict},
+    proto::IpProto,
 };
 use imbl::{OrdMap, OrdSet};
 
 use crate::{
     api::{
         spec::{Action, Policy},
-        text::{End, Match, Service},
+        text::{End, Match, Service, parse_l4_range},
     },
     state::Desired,
 };
@@ -56,6 +58,8 @@ pub(super) struct Rule {
     pub from: Side,
     pub to: Side,
     pub matches: Box<[Match]>,
+    /// Source L4 ports; empty: every.
+    pub sources: Box<[L4Range]>,
     pub is_staged: bool,
     is_logged: bool,
 }
@@ -230,11 +234,17 @@ fn rule(id: RuleId, policy: &Policy, from: Side, to: Side) -> Rule {
     if policy.services.is_empty() {
         services.push(Service::Any);
     }
+    let sources: Box<[L4Range]> =
+        policy.source_l4_ports.iter().filter_map(|text| parse_l4_range(text).ok()).collect();
+    // Validation has refused other protocols than those that have L4 ports.
+    let is_about = |one: &Match| sources.is_empty() || one.proto.is_some_and(IpProto::has_l4_ports);
+    let matches = services.into_iter().flat_map(Service::matches).filter(is_about).collect();
     Rule {
         verdict: RowVerdict::new(id, row_action(policy.action)),
         from,
         to,
-        matches: services.into_iter().flat_map(Service::matches).collect(),
+        matches,
+        sources,
         is_staged: policy.stage,
         is_logged: policy.log,
     }

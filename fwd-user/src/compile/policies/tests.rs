@@ -7,7 +7,7 @@ use std::{
 
 use fwd_common::{
     id::{Identity, RowId, RuleId},
-    policy::{Direction, PolicyKey, RowKey, Staged, decide},
+    policy::{Direction, L4, PolicyKey, RowKey, RowVerdict, Staged, decide},
     proto::IpProto,
 };
 use imbl::OrdMap;
@@ -126,13 +126,20 @@ fn ports() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Services, and the source L4 ports of some of those that have any.
+fn services() -> impl Strategy<Value = (Vec<&'static str>, Vec<&'static str>)> {
+    let any = subsequence(SERVICES.to_vec(), 0..4).prop_map(|services| (services, vec![]));
+    let l4 = subsequence(vec!["tcp/80-90", "tcp/1-65535", "udp/53", "udp", "tcp"], 1..4);
+    let sources = subsequence(vec!["53", "1024-65535", "4000", "1-4000"], 1..3);
+    prop_oneof![2 => any, 1 => (l4, sources)]
+}
+
 fn rule() -> impl Strategy<Value = Value> {
     let ends = || subsequence(ENDS.to_vec(), 0..4);
-    let services = subsequence(SERVICES.to_vec(), 0..4);
-    let rule = (any::<bool>(), ends(), ends(), services, select(vec![10, 1000, 2000]), 0..8);
-    rule.prop_map(|(allow, from, to, services, priority, dice)| {
+    let rule = (any::<bool>(), ends(), ends(), services(), select(vec![10, 1000, 2000]), 0..8);
+    rule.prop_map(|(allow, from, to, (services, sources), priority, dice)| {
         let action = if allow { "allow" } else { "deny" };
-        json!({"action": action, "from": from, "to": to, "services": services, "priority": priority,
+        json!({"source_l4_ports": sources, "action": action, "from": from, "to": to, "services": services, "priority": priority,
                "enabled": dice != 0i32, "stage": dice > 5, "log": dice == 1})
     })
 }
@@ -162,13 +169,23 @@ pub(super) fn edited(current: &Desired, edits: Vec<(usize, Option<Value>)>) -> D
     accepted(current, document)
 }
 
+/// What stands under a row's id, and under the ids that it names.
+type Stands = (rows::Content, Vec<rows::Content>);
+
 /// Tables without the ids of rows, which depend on what was there before: what stands under them instead.
-fn without_row_ids(tables: &Tables) -> (Tables, BTreeMap<PolicyKey, rows::Content>) {
-    let list = |id: RowId| {
+fn without_row_ids(tables: &Tables) -> (Tables, BTreeMap<PolicyKey, Stands>) {
+    let list = |id: RowId| -> rows::Content {
         let own = tables.rows.iter().filter(|((key, _), _)| key.row == id);
         own.map(|((key, bits), verdict)| ((RowKey { row: RowId(0), ..*key }, *bits), *verdict)).collect()
     };
-    let lists = tables.policies.iter().map(|(key, row)| (*key, list(*row))).collect();
+    let stands = |id: RowId| {
+        let mut content = list(id);
+        let by_source: Vec<RowId> = content.values().filter_map(|verdict| verdict.by_source()).collect();
+        let named = content.values_mut().filter(|verdict| verdict.by_source().is_some());
+        named.for_each(|verdict| *verdict = RowVerdict::by_source_in(RowId(0)));
+        (content, by_source.into_iter().map(list).collect())
+    };
+    let lists = tables.policies.iter().map(|(key, row)| (*key, stands(*row))).collect();
     (Tables { policies: OrdMap::new(), rows: OrdMap::new(), ..tables.clone() }, lists)
 }
 
@@ -216,7 +233,7 @@ pub(super) fn compiled_decision(
     tables: &Tables,
     desired: &Desired,
     (subject, direction, peer): (&str, Direction, &Peer),
-    (proto, l4_port): (IpProto, u16),
+    (proto, l4_port, source): (IpProto, u16, u16),
 ) -> (RuleId, bool, RuleId) {
     let view = |name: &str| tables.views[&desired.numbers.ports[name]];
     let class = |addr: &IpAddr| tables.class_of((*addr).into());
@@ -227,7 +244,7 @@ pub(super) fn compiled_decision(
     };
     let key = PolicyKey::new(view(subject).policy, direction, identity);
     let mut staged = Staged::default();
-    match decide(tables, key, (proto, l4_port.to_be()), &mut staged) {
+    match decide(tables, key, L4::new(proto, l4_port.to_be(), source.to_be()), &mut staged) {
         Ok(rule) => (rule, true, staged.rule),
         Err(denied) => (denied.rule, false, staged.rule),
     }
@@ -239,25 +256,29 @@ fn all_peers() -> Vec<Peer> {
     vms.chain(addresses().map(Peer::Outside)).chain(addresses().map(Peer::Host)).collect()
 }
 
-const PACKETS: [(IpProto, u16); 18] = [
-    (IpProto::TCP, 80),
-    (IpProto::TCP, 85),
-    (IpProto::TCP, 443),
-    (IpProto::TCP, 53),
-    (IpProto::TCP, 0),
-    (IpProto::TCP, u16::MAX),
-    (IpProto::UDP, 53),
-    (IpProto::UDP, 67),
-    (IpProto::UDP, 60),
-    (IpProto::UDP, 547),
-    (IpProto::ICMP, 0x0800),
-    (IpProto::ICMP, 0x0300),
-    (IpProto::ICMP, 0x0304),
-    (IpProto::ICMP, 0x0d01),
-    (IpProto::ICMPV6, 0x0304),
-    (IpProto::ICMPV6, 0x8000),
-    (IpProto(47), 0),
-    (IpProto(132), 9),
+/// Protocol, destination and source L4 port.
+const PACKETS: [(IpProto, u16, u16); 21] = [
+    (IpProto::TCP, 80, 40_000),
+    (IpProto::TCP, 85, 40_000),
+    (IpProto::TCP, 443, 40_000),
+    (IpProto::TCP, 53, 40_000),
+    (IpProto::TCP, 0, 40_000),
+    (IpProto::TCP, u16::MAX, 40_000),
+    (IpProto::UDP, 53, 40_000),
+    (IpProto::UDP, 67, 40_000),
+    (IpProto::UDP, 60, 40_000),
+    (IpProto::UDP, 547, 40_000),
+    (IpProto::ICMP, 0x0800, 40_000),
+    (IpProto::ICMP, 0x0300, 40_000),
+    (IpProto::ICMP, 0x0304, 40_000),
+    (IpProto::ICMP, 0x0d01, 40_000),
+    (IpProto::ICMPV6, 0x0304, 40_000),
+    (IpProto::ICMPV6, 0x8000, 40_000),
+    (IpProto(47), 0, 40_000),
+    (IpProto(132), 9, 40_000),
+    (IpProto::TCP, 80, 53),
+    (IpProto::TCP, 85, 4000),
+    (IpProto::UDP, 53, 53),
 ];
 
 fn check(desired: &Desired, tables: &Tables) -> Result<(), TestCaseError> {
@@ -327,7 +348,8 @@ proptest! {
             let followed = follow(&next, &rules, &compiled);
             if let Some(followed) = &followed {
                 prop_assert_eq!(without_row_ids(&followed.tables), without_row_ids(&whole.tables));
-                let ids: BTreeSet<RowId> = followed.tables.policies.values().copied().collect();
+                let by_source = followed.tables.rows.values().filter_map(|verdict| verdict.by_source());
+                let ids: BTreeSet<RowId> = followed.tables.policies.values().copied().chain(by_source).collect();
                 let rows: BTreeSet<RowId> = followed.tables.rows.keys().map(|(key, _)| key.row).collect();
                 prop_assert_eq!(ids, rows);
             }

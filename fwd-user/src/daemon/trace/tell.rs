@@ -224,13 +224,13 @@ impl Teller<'_> {
         let own = self.party(self.place.id, heads.source);
         let Some(told) = told.filter(|told| told.egress != PortId(0)) else {
             let (to, proto) = (Party::Outside(heads.destination.into()), heads.proto);
-            return Question { from: own, to, proto, service: heads.service };
+            return Question { from: own, to, proto, service: heads.service, sport: heads.sport };
         };
         let is_icmp = matches!(heads.proto, IpProto::ICMP | IpProto::ICMPV6);
         if told.flags & flag::ORIGINAL != 0 || !self.traced.is_known {
             let to = self.party(told.egress, told.destination.0);
             let service = if is_icmp { heads.service } else { told.destination.1 };
-            return Question { from: own, to, proto: heads.proto, service };
+            return Question { from: own, to, proto: heads.proto, service, sport: heads.sport };
         }
         // An answer: who it goes to has asked, for the L4 port from which it comes.
         let from = self.party(told.egress, told.destination.0);
@@ -240,7 +240,7 @@ impl Teller<'_> {
             IpProto::ICMPV6 => u16::from_be(message::service::<V6>(sport, dport)),
             _ => heads.sport,
         };
-        Question { from, to: own, proto: heads.proto, service }
+        Question { from, to: own, proto: heads.proto, service, sport: told.destination.1 }
     }
 
     fn party(&self, id: PortId, addr: std::net::IpAddr) -> Party {

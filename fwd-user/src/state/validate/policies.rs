@@ -1,10 +1,12 @@
-//! Rules: ends that exist, services that mean something.
+//! Rules: ends that exist, services that mean something, source L4 ports only of protocols that have any.
+
+use fwd_common::proto::IpProto;
 
 use crate::api::{
     error::{Code, Problem},
     object::Noun,
     spec::{Document, Policy},
-    text::{End, Moment, Service},
+    text::{End, Match, Moment, Service, parse_l4_range},
 };
 
 use super::{Known, Reporter};
@@ -34,6 +36,32 @@ pub(super) fn check_one(policy: &Policy, index: usize, exists: &Exists<'_>, out:
     for (n, text) in policy.services.iter().enumerate() {
         if let Err(error) = text.parse::<Service>() {
             report.text(&format!("services/{n}"), Code::BadValue, error);
+        }
+    }
+    check_sources(&mut report, policy);
+}
+
+/// Source L4 ports are of protocols that have any.
+fn check_sources(report: &mut Reporter<'_>, policy: &Policy) {
+    const HINT: &str = "Give services of TCP, UDP or SCTP, as --service udp or tcp/1-1023.";
+    for (n, text) in policy.source_l4_ports.iter().enumerate() {
+        if let Err(error) = parse_l4_range(text) {
+            report.text(&format!("source_l4_ports/{n}"), Code::BadValue, error);
+        }
+    }
+    if policy.source_l4_ports.is_empty() {
+        return;
+    }
+    if policy.services.is_empty() {
+        let clause = "it has source L4 ports, and is about every protocol";
+        report.add("source_l4_ports", Code::BadValue, clause, HINT);
+    }
+    for (n, text) in policy.services.iter().enumerate() {
+        let Ok(service) = text.parse::<Service>() else { continue };
+        let has_l4_ports = |one: &Match| one.proto.is_some_and(IpProto::has_l4_ports);
+        if !service.matches().iter().all(has_l4_ports) {
+            let clause = format_args!("it has source L4 ports, and `{service}` has none");
+            report.add(&format!("services/{n}"), Code::BadValue, clause, HINT);
         }
     }
 }
