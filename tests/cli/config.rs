@@ -317,3 +317,48 @@ fn a_document_is_checked_without_a_daemon() {
     "#]]
     .assert_eq(&transcript);
 }
+
+#[test]
+fn what_the_maps_have_no_room_for_is_refused_with_the_rows_that_it_needs() {
+    let instance = Instance::up();
+    let lan = "api: fwd/v1\nnetworks: [{name: lan, mode: isolated}]\nports: [{name: web1, device: tap0, network: lan, allow_addresses: ";
+    let many: Vec<String> =
+        (0..=65_536u32).map(|n| format!("10.{}.{}.{}/32", n >> 16, n >> 8 & 255, n & 255)).collect();
+    instance.file("many.yaml", &format!("{lan}[{}]}}]\n", many.join(", ")));
+    instance.file("few.yaml", &format!("{lan}[{}]}}]\n", many[..1000].join(", ")));
+    let transcript = instance.transcript(&[
+        "config apply -f DIR/many.yaml",
+        "config apply -f DIR/many.yaml --dry-run",
+        "config apply -f DIR/few.yaml --dry-run",
+        "config apply -f DIR/few.yaml",
+        "config history -o name",
+    ]);
+    expect![[r#"
+        $ fwd config apply -f DIR/many.yaml
+        error: Map ALLOWED_SOURCES: 65537 rows are needed, and it holds 65536. Nothing was changed.
+          Delete some of what is no longer needed.
+          (FWD-E701; fwd explain FWD-E701)
+        [exit code 7]
+        $ fwd config apply -f DIR/many.yaml --dry-run
+        error: Map ALLOWED_SOURCES: 65537 rows are needed, and it holds 65536. Nothing was changed.
+          Delete some of what is no longer needed.
+          (FWD-E701; fwd explain FWD-E701)
+        [exit code 7]
+        $ fwd config apply -f DIR/few.yaml --dry-run
+        + network/lan
+        + port/web1
+        Live flows decided anew: web1
+        MAP              PUTS  DELETES  BEFORE  ENTRIES  CAPACITY  MEMORY
+        ALLOWED_SOURCES  1000  0        0       1000     65536     90 KiB
+        DEVICES          1     0        -       -        4096      -
+        MEMBERS          1     0        0       1        16384     -
+        NETWORKS         1     0        0       1        1024      -
+        PORTS            2     0        0       1        4096      -
+        PORT_OF_DEVICE   1     0        -       -        65536     -
+        $ fwd config apply -f DIR/few.yaml
+        Applied network lan, port web1 (revision 1).
+        $ fwd config history -o name
+        1
+    "#]]
+    .assert_eq(&transcript);
+}

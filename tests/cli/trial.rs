@@ -145,8 +145,8 @@ fn rollback_goes_to_the_confirmed_revision_the_one_before_or_any() {
         $ fwd config rollback --dry-run
         + network/good
         - network/bad
-        MAP       PUTS  DELETES  ENTRIES  CAPACITY
-        NETWORKS  1     1        1        -
+        MAP       PUTS  DELETES  BEFORE  ENTRIES  CAPACITY  MEMORY
+        NETWORKS  1     1        1       1        1024      -
         $ fwd config rollback
         Rolled back network good, network bad (revision 3).
         $ fwd config confirm

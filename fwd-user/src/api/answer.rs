@@ -87,9 +87,13 @@ pub struct MapWrites {
     pub map: String,
     pub puts: u64,
     pub deletes: u64,
-    /// Rows afterwards, and the most there may be; null where that is not counted.
+    /// Rows now, afterwards, and the most there may be; null where that is not counted.
+    pub before: Option<u64>,
     pub entries: Option<u64>,
     pub capacity: Option<u64>,
+    /// Bytes that these rows take now and afterwards, about; null where the map took what it takes when it was made.
+    pub memory_before: Option<u64>,
+    pub memory: Option<u64>,
 }
 
 /// An accepted edit.

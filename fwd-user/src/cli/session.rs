@@ -133,10 +133,14 @@ fn plan_text(plan: &PlanSummary) -> String {
     if plan.map_writes.is_empty() {
         return out + "No map is written.\n";
     }
-    let head = ["MAP", "PUTS", "DELETES", "ENTRIES", "CAPACITY"].map(str::to_owned).to_vec();
+    let head =
+        ["MAP", "PUTS", "DELETES", "BEFORE", "ENTRIES", "CAPACITY", "MEMORY"].map(str::to_owned).to_vec();
     let count = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
     let rows = plan.map_writes.iter().map(|m| {
-        vec![m.map.clone(), m.puts.to_string(), m.deletes.to_string(), count(m.entries), count(m.capacity)]
+        let writes = [m.map.clone(), m.puts.to_string(), m.deletes.to_string()];
+        let rows = [m.before, m.entries, m.capacity].map(count);
+        let memory = m.memory.map_or_else(|| "-".to_owned(), |bytes| format!("{} KiB", bytes.div_ceil(1024)));
+        writes.into_iter().chain(rows).chain([memory]).collect()
     });
     out + &view::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }

@@ -42,7 +42,7 @@ pub use networks::gateway_mac;
 pub use pattern::with_patterns;
 pub use policies::{Applied, Policies, Question, about, implicit_services};
 use settings::Asked;
-pub use tables::Tables;
+pub use tables::{Tables, row_bytes};
 pub use tap::{device_name, given_mac};
 use world::World;
 

@@ -10,7 +10,7 @@ use fwd_common::{
     nat::ExemptionKey,
     neighbor::{Neighbor, NetworkAddress, SourceKey},
     network::{MemberKey, Network},
-    policy::{ClassKey, PolicyKey, RowKey, RowVerdict},
+    policy::{ClassKey, PolicyKey, RowCopies, RowKey, RowVerdict},
     port::{Port, View},
     prefix::{Prefix, PrefixKey},
     settings::Settings,
@@ -52,6 +52,26 @@ pub struct Tables {
     pub rows: OrdMap<(RowKey, u32), RowVerdict>,
     /// Static ones only.
     pub fdb: BTreeMap<FdbKey, FdbEntry>,
+}
+
+/// Memory that the kernel takes for a row of a map, about; none where it took it for all rows when the map was made.
+pub fn row_bytes(map: &str) -> Option<u64> {
+    // What `struct lpm_trie_node` and `struct htab_elem` take beside key and value. As many nodes again lead to those
+    // with rows, at most; they have no value.
+    let trie = |key: usize, value: usize| 2 * (24 + key) + value;
+    let hash = |key: usize, value: usize| 48 + key.next_multiple_of(8) + value.next_multiple_of(8);
+    let bytes = match map {
+        map::ALLOWED_SOURCES => trie(size_of::<SourceKey>(), size_of::<u32>()),
+        map::FORWARDS => trie(size_of::<ForwardKey>(), size_of::<Forward>()),
+        map::FORWARD_CLIENTS => trie(size_of::<ClientKey>(), size_of::<u32>()),
+        map::NAT_EXEMPTIONS => trie(size_of::<ExemptionKey>(), size_of::<u32>()),
+        map::NAT_PREFIXES => trie(size_of::<PrefixKey>(), size_of::<Prefix>()),
+        map::IDENTITIES => trie(size_of::<ClassKey>(), size_of::<ClassId>()),
+        map::ROWS => trie(size_of::<RowKey>(), size_of::<RowVerdict>()),
+        map::POLICIES => hash(size_of::<PolicyKey>(), size_of::<RowCopies>()),
+        _ => return None,
+    };
+    Some(bytes as u64)
 }
 
 impl Tables {

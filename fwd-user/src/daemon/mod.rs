@@ -18,6 +18,7 @@ mod options;
 mod place;
 mod policy_test;
 mod rollback;
+mod room;
 mod serve;
 mod served;
 mod services;

@@ -67,10 +67,9 @@ impl Writer {
     ) -> Result<Placed, ApiError> {
         let networks: Vec<_> =
             desired.document.networks.iter().filter(|n| n.has_host_port()).map(|n| n.name.as_str()).collect();
-        let ground = &mut self.tools.ground;
         let previous = &self.world.compiled;
         let mut inventory = match look {
-            Look::Again => Arc::new(ground.inventory(&networks)?),
+            Look::Again => Arc::new(self.tools.ground.inventory(&networks)?),
             Look::AsKnown | Look::AtRules(_) => Arc::clone(&self.world.inventory),
         };
         let mut live = with_patterns(desired, &inventory, &previous.tables);
@@ -79,6 +78,8 @@ impl Writer {
             Look::Again | Look::AsKnown => None,
         }
         .unwrap_or_else(|| compile(&live, &inventory, &previous.tables));
+        self.check_room(&compiled.tables)?;
+        let ground = &mut self.tools.ground;
         let wanted = wanted::of(&live, &inventory, &compiled, &self.tools.instance);
         if look == Look::Again || self.wanted != wanted {
             ground.prepare(&wanted)?;

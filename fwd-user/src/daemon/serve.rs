@@ -17,7 +17,7 @@ use super::{
     DatapathKind, LogLevel, Metrics, Options,
     audit::Audit,
     expiry,
-    failure::of_read,
+    failure::{of_datapath, of_read},
     ground::{Ground, KernelGround, MemoryGround},
     handle::{Fixed, Handle},
     lock::Lock,
@@ -34,7 +34,7 @@ use crate::{
         server,
         settings::Settings,
     },
-    datapath::{Sweeper, Tracer},
+    datapath::{self, Sweeper, Tracer},
     host::News,
     observe::{EventRing, FLOW_LOG, FlowLog, MemoryMaps, Observer, PinnedMaps, follow_log, open_events},
     state::Edit,
@@ -119,7 +119,9 @@ impl Engine {
         let (ground, observer, kernel, tracer): (Box<dyn Ground>, _, _, _) = match options.datapath {
             DatapathKind::Memory => {
                 let ground = MemoryGround::open(options.inventory.as_deref())?;
-                (Box::new(ground), Observer::new(Box::new(MemoryMaps::default()), None), None, None)
+                let capacities = datapath::capacities().map_err(|e| of_datapath(&e))?;
+                let maps = MemoryMaps { capacities, ..MemoryMaps::default() };
+                (Box::new(ground), Observer::new(Box::new(maps), None), None, None)
             }
             DatapathKind::Kernel => {
                 let (ground, news) = KernelGround::open(options, flows)?;

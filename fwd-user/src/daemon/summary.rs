@@ -15,6 +15,7 @@ use crate::{
         answer::{Altered, FieldChange, MapWrites, ObjectDiff, PlanSummary, Revision},
         request::Author,
     },
+    compile::row_bytes,
     observe::Names,
     plan::{MapOp, Row, RowKeyOf},
     state::Change,
@@ -23,6 +24,7 @@ use crate::{
 
 /// How full maps are: rows that user space has written, and the most there may be.
 pub struct Room {
+    pub before: Vec<(&'static str, u64)>,
     pub entries: Vec<(&'static str, u64)>,
     pub capacities: Vec<(&'static str, u32)>,
 }
@@ -108,9 +110,19 @@ pub fn plan(changes: &[Change], ops: &[MapOp], ports: &Names, room: &Room) -> Pl
 }
 
 fn map_writes(map: &str, room: &Room) -> MapWrites {
-    let entries = room.entries.iter().find(|(name, _)| *name == map).map(|(_, n)| *n);
+    let of = |rows: &[(&str, u64)]| rows.iter().find(|(name, _)| *name == map).map(|(_, n)| *n);
+    let (before, entries) = (of(&room.before), of(&room.entries));
+    let memory = |rows: Option<u64>| Some(row_bytes(map)? * rows?);
     let capacity = room.capacities.iter().find(|(name, _)| *name == map).map(|(_, n)| u64::from(*n));
-    MapWrites { map: map.to_owned(), entries, capacity, ..MapWrites::default() }
+    MapWrites {
+        map: map.to_owned(),
+        before,
+        entries,
+        capacity,
+        memory_before: memory(before),
+        memory: memory(entries),
+        ..MapWrites::default()
+    }
 }
 
 /// The map that a step writes, and whether it deletes there; none of a step about flows.

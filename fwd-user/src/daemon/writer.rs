@@ -284,8 +284,10 @@ impl Writer {
         let tables = &self.world.compiled.tables;
         let live = with_patterns(&bundle.desired, &self.world.inventory, tables);
         let compiled = compile(&live, &self.world.inventory, tables);
+        self.check_room(&compiled.tables)?;
         let capacities = self.tools.observer.view(|view| view.maps.capacities().to_vec());
         let room = summary::Room {
+            before: tables.rows_by_map(),
             entries: compiled.tables.rows_by_map(),
             capacities: capacities.map_err(|e| of_read(&e))?,
         };

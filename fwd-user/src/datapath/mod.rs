@@ -30,7 +30,7 @@ pub use foreign::{foreign, is_own_filter};
 pub use kernel::{Kernel, Options};
 pub use log::LogLevel;
 pub use memory::Memory;
-pub use object::OBJECT;
+pub use object::{OBJECT, capacities};
 pub use pins::Pins;
 pub use sizes::Sizes;
 pub use sweep::{Sweeper, Swept};

@@ -28,6 +28,16 @@ const PROGRAMS: [&str; 4] = [program::XDP, program::INGRESS, program::EGRESS, pr
 /// Lines of the verifier's log that are shown: the end says why.
 const LOG_LINES: usize = 12;
 
+/// The most rows of each map, of which flow tables have as many as is asked for.
+///
+/// # Errors
+/// The object cannot be read.
+pub fn capacities() -> Result<Vec<(&'static str, u32)>> {
+    let parsed = aya_obj::Object::parse(OBJECT).map_err(|e| Error::Object(e.to_string()))?;
+    let of = |doc: &map::MapDoc| Some((doc.name, parsed.maps.get(doc.name)?.max_entries()));
+    Ok(map::ALL.iter().filter_map(of).collect())
+}
+
 /// Makes sure that all maps and programs of the object are pinned, and returns the sizes that hold: those of
 /// flow tables that were there are kept, so that their flows are.
 ///

@@ -5,9 +5,11 @@ mod diff;
 mod existing;
 mod merge;
 mod op;
+mod room;
 #[cfg(test)]
 mod tests;
 
 pub use diff::diff;
 pub use existing::{cut, keep};
 pub use op::{Admitted, MapOp, Row, RowKeyOf};
+pub use room::{Shortage, shortages};
