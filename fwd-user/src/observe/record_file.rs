@@ -66,7 +66,7 @@ impl RecordFile {
         let is_over = self.len + lines.len() as u64 > self.keep.bytes / u64::from(PARTS);
         let is_old = now.duration_since(self.begun).is_ok_and(|age| age > self.keep.age / PARTS);
         if self.len > 0 && (is_over || is_old) {
-            self.close_part(now)?;
+            self.close_part(now, lines.len() as u64)?;
         }
         if let Err(error) = self.file.write_all(lines) {
             self.file.set_len(self.len)?;
@@ -102,7 +102,7 @@ impl RecordFile {
         Ok(())
     }
 
-    fn close_part(&mut self, now: SystemTime) -> io::Result<()> {
+    fn close_part(&mut self, now: SystemTime, coming: u64) -> io::Result<()> {
         self.file.sync_data()?;
         let next = self.closed()?.last().map_or(1, |(number, _)| number + 1);
         fs::rename(&self.path, self.part(next))?;
@@ -111,12 +111,14 @@ impl RecordFile {
             File::open(folder)?.sync_all()?;
         }
         (self.len, self.begun) = (0, now);
-        self.forget(now)
+        self.forget(now, coming)
     }
 
-    /// Deletes closed parts that are too old, or for which there is no room.
-    fn forget(&self, now: SystemTime) -> io::Result<()> {
-        let mut room = self.keep.bytes - self.keep.bytes / u64::from(PARTS);
+    /// Deletes closed parts that are too old, or for which there is no room beside the part that begins: its share,
+    /// or the lines that are coming where they are more.
+    fn forget(&self, now: SystemTime, coming: u64) -> io::Result<()> {
+        let share = self.keep.bytes / u64::from(PARTS);
+        let mut room = self.keep.bytes.saturating_sub(coming.max(share));
         for (_, path) in self.closed()?.into_iter().rev() {
             let metadata = fs::metadata(&path)?;
             let is_old = now.duration_since(metadata.modified()?).is_ok_and(|age| age > self.keep.age);
@@ -196,6 +198,21 @@ mod tests {
             "{seen:?}"
         );
         assert_eq!(names(folder.path())[0], "log");
+    }
+
+    #[test]
+    fn lines_of_more_than_a_parts_share_get_their_room_too() {
+        let folder = tempfile::tempdir().expect("temporary folders can be made");
+        let mut file = RecordFile::open(&folder.path().join("log"), KEEP).expect("it can be made");
+        for _ in 0..9 {
+            let lines: Vec<u8> = (0..6).flat_map(line).collect();
+            file.append(&lines, SystemTime::now()).expect("there is room");
+            let sizes = names(folder.path())
+                .into_iter()
+                .map(|name| fs::metadata(folder.path().join(name)).expect("it is there").len());
+            let total: u64 = sizes.sum();
+            assert!(lines.len() as u64 > KEEP.bytes / u64::from(PARTS) && total <= KEEP.bytes, "{total}");
+        }
     }
 
     #[test]
