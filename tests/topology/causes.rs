@@ -184,6 +184,12 @@ fn by_the_way() -> Vec<Cause> {
         ),
         sent("red1", "proto/47 10.10.0.11 > 203.0.113.2", "protocol_unsupported"),
         sent("den1", "udp 10.30.0.31:1 > 203.0.113.2:2", "mode_forbids"),
+        planted(
+            "forward add few --listen tcp:203.0.113.10:2222 --to red1:22 --from 198.51.100.0/24",
+            "outside",
+            "tcp 203.0.113.2:5000 > 203.0.113.10:2222",
+            "forward_client_denied",
+        ),
     ]
 }
 
