@@ -80,7 +80,7 @@ impl Budget {
     pub const COUNT: u32 = 2;
 }
 
-/// One record of `EVENTS`. Addresses and L4 ports as the packet came in, in network byte order.
+/// What every record of `EVENTS` begins with. Addresses and L4 ports as the packet came in, in network byte order.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event {
@@ -106,7 +106,21 @@ pub struct Event {
     pub ether_type: u16,
     /// A flow's.
     pub zone: Zone,
-    pub _pad: [u8; 4],
+    /// A drop's: how much of the frame follows.
+    pub head_len: u8,
+    pub _pad: [u8; 3],
+}
+
+/// Bytes of a dropped frame that are told: headers as far as the L4 ports, of both families.
+pub const HEAD: usize = 64;
+
+/// The record of a drop: an [`Event`] with the frame's first bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropEvent {
+    pub event: Event,
+    /// [`Event::head_len`] bytes, as they were when the frame was dropped.
+    pub head: [u8; HEAD],
 }
 
 /// The record of a flow that starts or ends: an [`Event`] with what the flow's two entries hold.

@@ -55,6 +55,7 @@ const _: () = {
     size::<counter::Totals>(56);
     size::<counter::TableUse>(16);
     size::<event::Event>(72);
+    size::<event::DropEvent>(136);
     size::<event::FlowEvent>(168);
     size::<settings::Settings>(72);
     size::<sweep::Command>(72);

@@ -58,6 +58,7 @@ mod user {
         counter::Totals,
         counter::TableUse,
         event::Event,
+        event::DropEvent,
         event::FlowEvent,
         addr::Mac,
         V4,

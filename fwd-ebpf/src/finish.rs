@@ -161,7 +161,8 @@ fn count<F: Deliver>(frame: F, port: PortId, drop: u64) -> bool {
 #[inline(never)]
 fn event<F: Deliver>(frame: F, port: PortId, drop: u64, is_read: bool) {
     let len = report::size_of_frame(frame).bytes;
-    report::tell_drop(port, Outcome::<Verdict>::from_word(drop).drop(), len, || told(frame, is_read));
+    let (drop, told) = (Outcome::<Verdict>::from_word(drop).drop(), told(frame, is_read));
+    report::tell_drop(port, drop, len, told, |head| frame.head(head));
 }
 
 /// What can be read of a frame that is dropped.

@@ -61,7 +61,7 @@ fn tell<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>, reply: Option<&FlowEn
     (told.event.kind, told.event.reason) = (what as u8, (what >> 8) as u8);
     (told.event.proto, told.event.direction) = (key.proto, 0);
     (told.event.frame_src, told.event.ether_type) = (Mac::NONE, 0);
-    (told.event.zone, told.event._pad) = (key.zone, [0; 4]);
+    (told.event.zone, told.event.head_len, told.event._pad) = (key.zone, 0, [0; 3]);
     told.out = Count { packets: entry.packets, bytes: entry.bytes };
     (told.left_src, told.left_dst) = (entry.src.ip(), entry.dst.ip());
     (told.left_sport, told.left_dport) = (entry.sport, entry.dport);

@@ -10,7 +10,7 @@ use fwd_common::{
     addr::{Ip, Mac},
     counter::{Count, DropCount, DropKey, FlowCounter, HookLedger, Totals},
     drop::DropReason,
-    event::{Budget, Event, EventKind},
+    event::{Budget, DropEvent, Event, EventKind, HEAD},
     flow::{FlowEntry, FlowKey, Tick},
     id::{ForwardId, PortId, RuleId, Zone},
     port::{self, Port, PortKind},
@@ -185,11 +185,22 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count) -> bool {
     may_tell(Budget::Drops)
 }
 
-/// Tells a drop that [`dropped`] said may be told.
+/// Tells a drop that [`dropped`] said may be told, with what `head` copies of the frame.
 #[inline(always)]
-pub fn tell_drop(ingress: PortId, dropped: Dropped, len: u64, told: impl FnOnce() -> Told) {
-    let told = told();
-    send(|| Event {
+pub fn tell_drop(
+    ingress: PortId,
+    dropped: Dropped,
+    len: u64,
+    told: Told,
+    head: impl FnOnce(*mut [u8; HEAD]) -> usize,
+) {
+    let Some(mut record) = maps::EVENTS.reserve::<DropEvent>(0) else {
+        return add(FlowCounter::EventsLost, 1);
+    };
+    let row = record.as_mut_ptr();
+    // SAFETY: a field of the reserved record.
+    let head_len = head(unsafe { &raw mut (*row).head }) as u8;
+    let event = Event {
         // SAFETY: reads a clock.
         at_ns: unsafe { bpf_ktime_get_ns() },
         src: told.src,
@@ -206,8 +217,12 @@ pub fn tell_drop(ingress: PortId, dropped: Dropped, len: u64, told: impl FnOnce(
         frame_src: told.frame_src,
         ether_type: told.ether_type,
         zone: Zone::OUTSIDE,
-        _pad: [0; 4],
-    });
+        head_len,
+        _pad: [0; 3],
+    };
+    // SAFETY: as above. Of the head the rest is what an earlier record had there, and nobody reads it.
+    unsafe { (&raw mut (*row).event).write(event) };
+    record.submit(0);
 }
 
 /// What an event tells of a packet.
@@ -225,8 +240,15 @@ pub struct Told {
 /// Sends an event, if this CPU has not sent too many in this tick and the ring has room.
 #[inline(always)]
 pub fn event(event: impl FnOnce() -> Event) {
-    if may_tell(Budget::Drops) {
-        send(event);
+    if !may_tell(Budget::Drops) {
+        return;
+    }
+    match maps::EVENTS.reserve::<Event>(0) {
+        Some(mut record) => {
+            record.write(event());
+            record.submit(0);
+        }
+        None => add(FlowCounter::EventsLost, 1),
     }
 }
 
@@ -244,17 +266,6 @@ pub fn may_tell(budget: Budget) -> bool {
         add(FlowCounter::EventsLost, 1);
     }
     may
-}
-
-#[inline(always)]
-fn send(event: impl FnOnce() -> Event) {
-    match maps::EVENTS.reserve::<Event>(0) {
-        Some(mut record) => {
-            record.write(event());
-            record.submit(0);
-        }
-        None => add(FlowCounter::EventsLost, 1),
-    }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use fwd_tests::lab::{Hook, Lab, OUTSIDE_V4, RED, eventually};
+use fwd_tests::lab::{Hook, Lab, OUTSIDE_V4, RED, eventually, number};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{ask_udp, http_get, http_whoami, udp_whoami};
 use serde_json::{Value, json};
@@ -64,10 +64,20 @@ fn each_end_is_logged_with_its_reason(hook: Hook) {
     assert!(end["started"].as_str() <= end["ended"].as_str(), "{end}");
 
     ask(&lab, 4001);
-    lab.ok("policy add no-dns --deny --from port:red1 --to outside --service udp/53 --wait");
+    let deny = "policy add no-dns --deny --from port:red1 --to outside --service udp/53 --wait";
+    let cut_by = number(&lab.json(deny), "revision");
     let end = wait_for(&lab, &json!("policy"), &source(4001));
     assert_eq!((&end["verdict"], &end["cut_by"]), (&json!("drop"), &json!("no-dns")), "{end}");
     lab.ok("policy delete no-dns");
+    let cut = lab.items(&format!("flow list --cut-by {cut_by} --port red1"));
+    assert_eq!(cut.len(), 1, "{cut:?}");
+    assert_eq!((&cut[0]["source"], &cut[0]["cut_by"]), (&json!(source(4001)), &json!("no-dns")), "{cut:?}");
+    assert_eq!(lab.items(&format!("flow list --cut-by {cut_by} --proto tcp")).len(), 0);
+    let text = lab.ok("flow watch --since 5m --until 0s --verdict drop -o json");
+    let ends: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("an object a line")).collect();
+    assert_eq!(ends.iter().map(|end| &end["name"]).collect::<Vec<_>>(), [&cut[0]["name"]], "{text}");
+    lab.fwd("flow list --cut-by 4000").fails(3);
 
     lab.ok("config set udp_timeout 1s");
     ask(&lab, 4002);

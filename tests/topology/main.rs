@@ -36,3 +36,4 @@ mod storm;
 mod trace;
 mod trial;
 mod verbs;
+mod watch;

@@ -104,6 +104,28 @@ pub trait Frame: Copy {
     fn fix_checksum(self, fix: ChecksumFix) -> Result<(), Refused>;
     /// The context that helpers take.
     fn context(self) -> *mut c_void;
+    /// Copies the first `len` bytes; 0: they were copied.
+    ///
+    /// # Safety
+    /// `to` has room for them.
+    unsafe fn copy(self, to: *mut u8, len: usize) -> i64;
+
+    /// Copies the frame's first bytes, as far as there are some; how many.
+    #[inline(always)]
+    fn head<const N: usize>(self, to: *mut [u8; N]) -> usize {
+        // Verifier: the length needs both bounds, each of its own comparison (see `Skb::load`); and one byte is no
+        // head, since the kernel learns no lower bound from an inequality to 0 (6.1).
+        let len = opaque((self.len() as usize).min(N));
+        if len > N {
+            return 0;
+        }
+        let len = opaque(len);
+        if len < 2 {
+            return 0;
+        }
+        // SAFETY: `to` has `N` bytes.
+        if unsafe { self.copy(to.cast(), len) } == 0 { len } else { 0 }
+    }
 
     /// The `N` bytes from `offset` on.
     #[inline(always)]

@@ -243,6 +243,11 @@ impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
     fn context(self) -> *mut c_void {
         self.0.cast()
     }
+    #[inline(always)]
+    unsafe fn copy(self, to: *mut u8, len: usize) -> i64 {
+        // SAFETY: the context outlives the program's run, and `to` has room.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), 0, to.cast(), len as u32) }
+    }
 }
 
 impl<const PROGRAM: u32> Deliver for Skb<PROGRAM>

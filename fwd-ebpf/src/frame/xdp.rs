@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::xdp_md,
-    helpers::{bpf_redirect_map, bpf_xdp_get_buff_len},
+    helpers::{bpf_redirect_map, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
 };
 use fwd_common::{
     drop::DropReason,
@@ -99,6 +99,11 @@ impl Frame for Xdp {
     #[inline(always)]
     fn context(self) -> *mut c_void {
         self.0.cast()
+    }
+    #[inline(always)]
+    unsafe fn copy(self, to: *mut u8, len: usize) -> i64 {
+        // SAFETY: the context outlives the program's run, and `to` has room.
+        unsafe { bpf_xdp_load_bytes(self.0, 0, to.cast(), len as u32) }
     }
 }
 

@@ -1,5 +1,11 @@
 //! What the datapath tells at once, as `drop watch`, `flow watch` and the flow log have it: one object an event.
 
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -28,6 +34,8 @@ pub struct DropEvent {
     pub destination: Option<String>,
     /// Bytes of the frame.
     pub bytes: u32,
+    /// The first of them, two hexadecimal digits each.
+    pub head: String,
 }
 
 /// A flow that began or ended, in the words of `flow list`.
@@ -72,7 +80,7 @@ pub enum FlowEventName {
     FlowEnd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum FlowVerdict {
     Forward,
@@ -102,33 +110,47 @@ pub enum CloseReason {
 }
 
 impl DropEvent {
-    /// Whether a query asks for it; since when is for who reads the stream.
-    pub fn is_wanted(&self, query: &DropQuery) -> bool {
+    /// Whether a query asks for it; `members` are the ports of its group. Times and `limit` are for who reads
+    /// the stream.
+    pub fn is_wanted(&self, query: &DropQuery, members: Option<&BTreeSet<String>>) -> bool {
         let is = |asked: &Option<String>, is: &Option<String>| asked.is_none() || asked == is;
         is(&query.port, &self.port)
             && is(&query.rule, &self.rule)
+            && has_member(members, [&self.port])
             && query.reason.as_ref().is_none_or(|reason| *reason == self.reason)
+            && query.direction.is_none_or(|direction| direction == self.direction)
+            && query.proto.as_ref().is_none_or(|proto| *proto == self.protocol)
+            && has_peer(query.peer, [Some(&self.source), self.destination.as_ref()])
     }
 }
 
 impl FlowEvent {
-    /// Whether a query asks for it; `limit` and `cut_by` are for who reads the stream.
-    pub fn is_wanted(&self, query: &FlowQuery) -> bool {
-        let within = |text: &str| {
-            let addr =
-                text.parse().ok().or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|a| a.ip()));
-            query.peer.is_none_or(|peer| addr.is_some_and(|addr: std::net::IpAddr| peer.contains(&addr)))
-        };
-        let ends = [Some(&self.source), Some(&self.destination), self.translated.as_ref()];
+    /// Whether a query asks for it; `members` are the ports of its group. Times, `limit` and `cut_by` are for
+    /// who reads the stream.
+    pub fn is_wanted(&self, query: &FlowQuery, members: Option<&BTreeSet<String>>) -> bool {
         let ports = [&self.port, &self.peer_port];
         query.name.as_ref().is_none_or(|name| *name == self.name)
             && query.port.as_ref().is_none_or(|name| ports.iter().any(|port| port.as_ref() == Some(name)))
+            && has_member(members, ports)
             && query
                 .rule
                 .as_ref()
                 .is_none_or(|rule| [&self.rule, &self.cut_by].iter().any(|one| one.as_ref() == Some(rule)))
             && query.proto.as_ref().is_none_or(|proto| *proto == self.protocol)
             && query.state.is_none_or(|state| state == self.state)
-            && ends.into_iter().flatten().any(|end| within(end))
+            && query.verdict.is_none_or(|verdict| verdict == self.verdict)
+            && has_peer(query.peer, [Some(&self.source), Some(&self.destination), self.translated.as_ref()])
     }
+}
+
+fn has_member<const N: usize>(members: Option<&BTreeSet<String>>, ports: [&Option<String>; N]) -> bool {
+    members.is_none_or(|members| ports.into_iter().flatten().any(|port| members.contains(port)))
+}
+
+/// Whether one of the ends (`addr:l4port`, or an address) lies there.
+fn has_peer<const N: usize>(peer: Option<IpNet>, ends: [Option<&String>; N]) -> bool {
+    let addr = |end: &String| end.parse().or_else(|_| end.parse::<SocketAddr>().map(|end| end.ip())).ok();
+    peer.is_none_or(|peer| {
+        ends.into_iter().flatten().filter_map(addr).any(|addr: IpAddr| peer.contains(&addr))
+    })
 }

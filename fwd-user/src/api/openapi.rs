@@ -134,9 +134,19 @@ fn reads() -> [Read; 17] {
         ("/v1/doctor", "What is not as it should be, and how to mend it", vec![], One("Doctor")),
         ("/v1/bench", "What live traffic costs, looked at for a while", bench, One("Bench")),
         ("/v1/version", "The daemon's version", vec![], Shape::Fields),
-        ("/v1/flows", "Live conversations", flows(), List("FlowRow")),
+        (
+            "/v1/flows",
+            "Live conversations; with cut_by the ends of those that an edit cut",
+            flows(),
+            List("FlowRow"),
+        ),
         ("/v1/flows/count", "How many there are", flows(), One("FlowCount")),
-        ("/v1/flows/watch", "Starts and ends of flows from now on", flows(), Lines("FlowEvent")),
+        (
+            "/v1/flows/watch",
+            "Starts and ends of flows, kept ones first where asked for",
+            flows(),
+            Lines("FlowEvent"),
+        ),
         (
             "/v1/networks/{name}/leases",
             "What a network's DHCP has given out",
@@ -146,7 +156,7 @@ fn reads() -> [Read; 17] {
         ("/v1/nat/table", "Live translations", flows(), List("FlowRow")),
         ("/v1/drops", "What was dropped, counted", drops(), List("DropRow")),
         ("/v1/drops/reasons", "The table of reasons", vec![], List("DropReasonRow")),
-        ("/v1/drops/watch", "Drops from now on", drops(), Lines("DropEvent")),
+        ("/v1/drops/watch", "Drops, kept ones first where asked for", drops(), Lines("DropEvent")),
         ("/v1/trace", "What would become of a packet; nothing is changed", trace, One("Trace")),
         ("/metrics", "What Prometheus scrapes", vec![], Text),
     ]

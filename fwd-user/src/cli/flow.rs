@@ -5,11 +5,13 @@ use ipnet::IpNet;
 
 use super::{
     session::{Answered, Done, Session},
+    value,
     view::{self, Column, Format, column, wide},
-    watch,
+    watch::{self, Event},
 };
 use crate::api::{
     error::{ApiError, Code},
+    event::FlowVerdict,
     query::FlowQuery,
     status::FlowState,
 };
@@ -35,25 +37,55 @@ const COLUMNS: &[Column] = &[
     wide("BYTES-IN", "/bytes/in"),
     wide("AGE", "/age_secs"),
 ];
-const EVENT: &[&str] = &[
-    "/time",
-    "/event",
-    "/port",
-    "/protocol",
-    "/source",
-    "/destination",
-    "/translated",
-    "/rule",
-    "/close_reason",
-    "/packets/out",
-    "/packets/in",
+/// Of flows that an edit cut.
+const CUT: &[Column] = &[
+    column("NAME", "/name"),
+    column("NETWORK", "/network"),
+    column("PORT", "/port"),
+    column("PROTO", "/protocol"),
+    column("SOURCE", "/source"),
+    column("DESTINATION", "/destination"),
+    column("TRANSLATED", "/translated"),
+    column("RULE", "/rule"),
+    column("CUT-BY", "/cut_by"),
+    column("ENDED", "/ended"),
+    wide("CLOSE-REASON", "/close_reason"),
+    wide("FORWARD", "/forward"),
+    wide("PACKETS-OUT", "/packets/out"),
+    wide("PACKETS-IN", "/packets/in"),
+    wide("BYTES-OUT", "/bytes/out"),
+    wide("BYTES-IN", "/bytes/in"),
 ];
+const EVENT: Event = Event {
+    name: "/name",
+    columns: &[
+        column("TIME", "/time"),
+        column("EVENT", "/event"),
+        column("PORT", "/port"),
+        column("PROTO", "/protocol"),
+        column("SOURCE", "/source"),
+        column("DESTINATION", "/destination"),
+        column("TRANSLATED", "/translated"),
+        column("RULE", "/rule"),
+        column("CLOSE-REASON", "/close_reason"),
+        column("PACKETS-OUT", "/packets/out"),
+        column("PACKETS-IN", "/packets/in"),
+        wide("NAME", "/name"),
+        wide("NETWORK", "/network"),
+        wide("PEER-PORT", "/peer_port"),
+        wide("FORWARD", "/forward"),
+        wide("VERDICT", "/verdict"),
+        wide("CUT-BY", "/cut_by"),
+        wide("BYTES-OUT", "/bytes/out"),
+        wide("BYTES-IN", "/bytes/in"),
+    ],
+};
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// List the flows
     List(List),
-    /// Tell of flows as they start and end
+    /// Tell of flows as they start and end, and with --since of those before
     Watch(Watch),
     /// Show one flow
     Show(One),
@@ -69,6 +101,9 @@ pub struct List {
     filter: Filter,
     #[command(flatten)]
     state: InState,
+    /// List the flows that this revision's edit has cut, as they ended: of the last 16384 starts and ends
+    #[arg(long, value_name = "REVISION")]
+    cut_by: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +112,15 @@ pub struct Watch {
     filter: Filter,
     #[command(flatten)]
     state: InState,
+    /// Of flows that were permitted to their end, or that policy cut
+    #[arg(long, value_enum)]
+    verdict: Option<FlowVerdict>,
+    /// First those since so long ago that are kept (the last 16384), as 90s, 5m, 2h
+    #[arg(long, value_name = "TIME", value_parser = value::seconds)]
+    since: Option<u64>,
+    /// Only kept ones, until so long ago, and end
+    #[arg(long, value_name = "TIME", value_parser = value::seconds)]
+    until: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -131,6 +175,9 @@ pub struct Filter {
     /// With this port at either end
     #[arg(long)]
     port: Option<String>,
+    /// With a port of this group at either end
+    #[arg(long)]
+    group: Option<String>,
     /// With an address in here at either end
     #[arg(long, value_name = "CIDR", value_parser = super::value::cidr)]
     peer: Option<IpNet>,
@@ -149,12 +196,19 @@ impl Verb {
     pub async fn run(self, session: &Session) -> Answered {
         match self {
             Self::List(list) => {
-                let answer = session.client.get(FLOWS, &list.filter.query(list.state)).await?;
-                session.print(&view::list(&answer, COLUMNS, session.format))
+                let query = FlowQuery { cut_by: list.cut_by, ..list.filter.query(list.state) };
+                let answer = session.client.get(FLOWS, &query).await?;
+                let columns = if list.cut_by.is_some() { CUT } else { COLUMNS };
+                session.print(&view::list(&answer, columns, session.format))
             }
             Self::Watch(watch) => {
-                let query = watch.filter.query(watch.state);
-                watch::run(session, "/v1/flows/watch", &query, EVENT).await
+                let query = FlowQuery {
+                    verdict: watch.verdict,
+                    since_secs: watch.since,
+                    until_secs: watch.until,
+                    ..watch.filter.query(watch.state)
+                };
+                watch::run(session, "/v1/flows/watch", &query, &EVENT).await
             }
             Self::Show(one) => one.run(session).await,
             Self::Delete(delete) => delete.run(session).await,
@@ -169,10 +223,10 @@ impl Verb {
 
 impl One {
     async fn run(self, session: &Session) -> Answered {
-        let query = FlowQuery { name: self.name, ..self.filter.query(self.state) };
-        let name = match &query.name {
-            Some(name) => name.clone(),
-            None => only_one(session, query).await?,
+        let asked = self.filter.query(self.state);
+        let name = match self.name {
+            Some(name) if asked == FlowQuery::default() => name,
+            name => only_one(session, FlowQuery { name, ..asked }).await?,
         };
         let path = format!("{FLOWS}/{}", crate::api::client::escape(&name));
         let answer = session.client.get(&path, &()).await?;
@@ -225,6 +279,7 @@ impl Filter {
     fn query(self, state: InState) -> FlowQuery {
         FlowQuery {
             port: self.port,
+            group: self.group,
             peer: self.peer,
             proto: self.proto,
             rule: self.rule,

@@ -161,7 +161,8 @@ fn flatten(prefix: &str, object: &Map<String, Value>, out: &mut Vec<[String; 2]>
     }
 }
 
-fn csv(rows: &[Vec<String>]) -> String {
+/// Rows, comma separated.
+pub fn csv(rows: &[Vec<String>]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.write_record(row).expect("writing to memory succeeds");

@@ -49,7 +49,7 @@ pub fn of_host(error: &host::Error) -> ApiError {
 pub fn of_query(error: &observe::QueryError) -> ApiError {
     use observe::QueryError as E;
     match error {
-        E::Flow(_) | E::Port(_) | E::Rule(_) | E::Reason(_) | E::Revision(_) => {
+        E::Flow(_) | E::Port(_) | E::Rule(_) | E::Group(_) | E::Reason(_) | E::Revision(_) => {
             ApiError::new(Code::NoSuchObject, format!("{}.", capitalized(&error.to_string())))
         }
         E::Protocol(_) => ApiError::new(Code::BadValue, format!("{}.", capitalized(&error.to_string()))),

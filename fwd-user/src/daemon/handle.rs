@@ -10,7 +10,7 @@ use std::{
 
 use fwd_common::{id::RuleId, settings, sweep::Command};
 use serde_json::Value;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Options,
@@ -41,7 +41,7 @@ use crate::{
     },
     datapath::Tracer,
     observe::{
-        Observer, QueryError, View,
+        Observer, QueryError, View, Watched,
         bench::Sample,
         devices::{self, DeviceCounters},
         drops,
@@ -106,6 +106,15 @@ impl Handle {
         }
         let observer = Arc::clone(&self.observer);
         aside(move || observer.rules()).await?.map_err(|e| of_read(&e))
+    }
+
+    /// Whether the datapath tells starts and ends of flows.
+    fn check_flows_are_told(&self) -> Answer<()> {
+        if self.world().compiled.tables.settings.flags & settings::flag::FLOW_EVENTS == 0 {
+            let message = "Starts and ends of flows are not told: setting flow_log is off.";
+            return Err(ApiError::new(Code::FlowsUntold, message));
+        }
+        Ok(())
     }
 
     async fn devices(&self) -> HashMap<u32, DeviceCounters> {
@@ -324,18 +333,19 @@ impl Service for Handle {
         aside(move || observer.scrape(&facts, format)).await?.map_err(|e| of_read(&e))
     }
 
-    fn watch_drops(&self, query: &DropQuery) -> Answer<broadcast::Receiver<Arc<DropEvent>>> {
-        drops::check(&self.observer.names(), query).map_err(|e| of_query(&e))?;
-        Ok(self.observer.events.watch_drops())
+    fn cut_flows(&self, revision: u64, query: &FlowQuery) -> Answer<Vec<FlowEvent>> {
+        self.check_flows_are_told()?;
+        self.observer.cut_flows(revision, query).map_err(|e| of_query(&e))
     }
 
-    fn watch_flows(&self, query: &FlowQuery) -> Answer<broadcast::Receiver<Arc<FlowEvent>>> {
-        flows::check(&self.observer.names(), query).map_err(|e| of_query(&e))?;
-        if self.world().compiled.tables.settings.flags & settings::flag::FLOW_EVENTS == 0 {
-            let message = "Starts and ends of flows are not told: setting flow_log is off.";
-            return Err(ApiError::new(Code::FlowsUntold, message));
-        }
-        Ok(self.observer.events.watch_flows())
+    fn watch_drops(&self, query: &DropQuery) -> Answer<Watched<DropEvent>> {
+        self.observer.watch_drops(query).map_err(|e| of_query(&e))
+    }
+
+    fn watch_flows(&self, query: &FlowQuery) -> Answer<Watched<FlowEvent>> {
+        let watched = self.observer.watch_flows(query).map_err(|e| of_query(&e))?;
+        self.check_flows_are_told()?;
+        Ok(watched)
     }
 
     fn missed(&self, events: u64) {

@@ -1,5 +1,7 @@
 //! Drops as people know them: by reason, port, direction and rule, with the moment of the last one.
 
+use std::collections::BTreeSet;
+
 use fwd_common::{
     counter::{DropCount, DropKey},
     drop::DropReason,
@@ -8,17 +10,25 @@ use fwd_common::{
 };
 
 use crate::api::{
+    event::DropEvent,
     query::DropQuery,
     status::{Direction, DropReasonRow, DropRow},
 };
 
-use super::{Maps, Moment, Names, QueryError, ReadError, View, names::rule_of_drop};
+use super::{
+    Maps, Moment, Names, QueryError, ReadError, View,
+    events::{self, Wanted},
+    names::rule_of_drop,
+    view::{parse_protocol, protocol},
+};
 
 /// A query with its names resolved.
 struct Filter {
     port: Option<PortId>,
+    group: Option<BTreeSet<PortId>>,
     reason: Option<u8>,
     rule: Option<RuleId>,
+    direction: Option<Direction>,
     /// Nanoseconds since boot.
     since_ns: u64,
 }
@@ -27,14 +37,13 @@ impl Filter {
     fn new(names: &Names, now: Moment, query: &DropQuery) -> Result<Self, QueryError> {
         let port = |name: &String| names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
         let rule = |name: &String| names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
-        let reason = |name: &String| {
-            let found = DropReason::ALL.iter().find(|r| r.name() == name);
-            found.map(|r| *r as u8).ok_or_else(|| QueryError::Reason(name.clone()))
-        };
+        let group = |name: &String| names.group(name).ok_or_else(|| QueryError::Group(name.clone()));
         Ok(Self {
             port: query.port.as_ref().map(port).transpose()?,
-            reason: query.reason.as_ref().map(reason).transpose()?,
+            group: query.group.as_ref().map(group).transpose()?,
+            reason: query.reason.as_ref().map(reason_number).transpose()?,
             rule: query.rule.as_ref().map(rule).transpose()?,
+            direction: query.direction,
             since_ns: query
                 .since_secs
                 .map_or(0, |secs| now.boot_ns.saturating_sub(secs.saturating_mul(1_000_000_000))),
@@ -43,18 +52,34 @@ impl Filter {
 
     fn matches(&self, key: &DropKey, drop: &DropCount) -> bool {
         self.port.is_none_or(|p| p == key.port)
+            && self.group.as_ref().is_none_or(|ports| ports.contains(&key.port))
             && self.reason.is_none_or(|r| r == key.reason)
+            && self.direction.is_none_or(|d| d == direction(key.direction))
             && self.rule.is_none_or(|r| rule_of_drop(key.reason, key.rule) == Some(r))
             && drop.last_seen_ns >= self.since_ns
     }
 }
 
-/// Whether what a query names exists.
+fn reason_number(name: &String) -> Result<u8, QueryError> {
+    let found = DropReason::ALL.iter().find(|r| r.name() == name);
+    found.map(|r| *r as u8).ok_or_else(|| QueryError::Reason(name.clone()))
+}
+
+/// What is wanted of a stream of drops. Names may be those of what was deleted: of that drops are kept.
 ///
 /// # Errors
-/// [`QueryError`]: what does not.
-pub fn check(names: &Names, query: &DropQuery) -> Result<(), QueryError> {
-    Filter::new(names, Moment::now(), query).map(drop)
+/// [`QueryError`]: what does not exist.
+pub fn wanted(names: &Names, query: &DropQuery) -> Result<Wanted<DropEvent>, QueryError> {
+    query.reason.as_ref().map(reason_number).transpose()?;
+    events::check_names(names, query.port.as_deref(), query.rule.as_deref())?;
+    let proto = query.proto.as_deref().map(|name| match parse_protocol(name) {
+        Some(proto) => Ok(protocol(proto)),
+        None if events::is_ether_type(name) => Ok(name.to_owned()),
+        None => Err(QueryError::Protocol(name.to_owned())),
+    });
+    let members = events::members(names, query.group.as_deref())?;
+    let query = DropQuery { proto: proto.transpose()?, ..query.clone() };
+    Ok(Box::new(move |event| event.is_wanted(&query, members.as_ref())))
 }
 
 /// Matching rows, the most packets first.
@@ -66,6 +91,7 @@ pub fn list(view: &View<'_>, query: &DropQuery) -> Result<Vec<DropRow>, QueryErr
     let mut drops = view.maps.drops()?;
     drops.retain(|(key, drop)| filter.matches(key, drop));
     drops.sort_by_key(|(key, drop)| (std::cmp::Reverse(drop.count.packets), *key));
+    drops.truncate(query.limit.unwrap_or(usize::MAX));
     Ok(drops.iter().map(|(key, drop)| row(view, key, drop)).collect())
 }
 
@@ -159,6 +185,9 @@ mod tests {
         let none = DropQuery::default();
         assert_eq!(count(DropQuery { port: Some("db1".to_owned()), ..none.clone() }), 1);
         assert_eq!(count(DropQuery { rule: Some("no-ssh".to_owned()), ..none.clone() }), 1);
+        assert_eq!(count(DropQuery { group: Some("db".to_owned()), ..none.clone() }), 1);
+        assert_eq!(count(DropQuery { direction: Some(Direction::Ingress), ..none.clone() }), 0);
+        assert_eq!(count(DropQuery { limit: Some(1), ..none.clone() }), 1);
         assert_eq!(count(DropQuery { reason: Some("runt_frame".to_owned()), ..none.clone() }), 1);
         assert_eq!(count(DropQuery { since_secs: Some(61), ..none.clone() }), 2);
         assert_eq!(count(DropQuery { since_secs: Some(59), ..none.clone() }), 0);

@@ -3,7 +3,7 @@
 //! Listing walks the tables in batches and looks up the partner of each flow that matches, so memory is that
 //! of one batch, whatever the tables hold. Flows that expired but were not reclaimed yet are not told.
 
-use std::{net::IpAddr, ops::ControlFlow};
+use std::{collections::BTreeSet, net::IpAddr, ops::ControlFlow};
 
 use fwd_common::{
     addr::{Address, V4, V6},
@@ -15,6 +15,7 @@ use fwd_common::{
 };
 
 use crate::api::{
+    event::FlowEvent,
     query::FlowQuery,
     status::{FlowCount, FlowRow, FlowState, Ways},
 };
@@ -22,6 +23,7 @@ use crate::api::{
 use super::{
     Family, FlowName, Names, QueryError, View,
     clock::ticks_to_secs,
+    events::{self, Wanted},
     impact::LiveFlow,
     view::{parse_protocol, protocol, state},
 };
@@ -31,6 +33,7 @@ use super::{
 struct Filter {
     name: Option<FlowName>,
     port: Option<PortId>,
+    group: Option<BTreeSet<PortId>>,
     peer: Option<ipnet::IpNet>,
     proto: Option<IpProto>,
     rule: Option<RuleId>,
@@ -46,12 +49,17 @@ pub enum Which {
     Translated,
 }
 
-/// Whether what a query names exists.
+/// What is wanted of a stream of starts and ends. Names may be those of what was deleted.
 ///
 /// # Errors
-/// [`QueryError`]: what does not.
-pub fn check(names: &Names, query: &FlowQuery) -> Result<(), QueryError> {
-    Filter::new(names, Which::All, query).map(drop)
+/// [`QueryError`]: what does not exist.
+pub fn wanted(names: &Names, query: &FlowQuery) -> Result<Wanted<FlowEvent>, QueryError> {
+    let named = FlowQuery { port: None, rule: None, ..query.clone() };
+    let Filter { proto, .. } = Filter::new(names, Which::All, &named)?;
+    events::check_names(names, query.port.as_deref(), query.rule.as_deref())?;
+    let members = events::members(names, query.group.as_deref())?;
+    let query = FlowQuery { proto: proto.map(protocol), ..query.clone() };
+    Ok(Box::new(move |event| event.is_wanted(&query, members.as_ref())))
 }
 
 /// Gives each matching flow's row to `take`, in no order, until it breaks or the query's limit is reached.
@@ -209,10 +217,12 @@ impl Filter {
         let port = |name: &String| names.port_id(name).ok_or_else(|| QueryError::Port(name.clone()));
         let rule = |name: &String| names.rule_id(name).ok_or_else(|| QueryError::Rule(name.clone()));
         let proto = |name: &String| parse_protocol(name).ok_or_else(|| QueryError::Protocol(name.clone()));
+        let group = |name: &String| names.group(name).ok_or_else(|| QueryError::Group(name.clone()));
         let name = |name: &String| FlowName::parse(name).ok_or_else(|| QueryError::Flow(name.clone()));
         Ok(Self {
             name: query.name.as_ref().map(name).transpose()?,
             port: query.port.as_ref().map(port).transpose()?,
+            group: query.group.as_ref().map(group).transpose()?,
             peer: query.peer,
             proto: query.proto.as_ref().map(proto).transpose()?,
             rule: query.rule.as_ref().map(rule).transpose()?,
@@ -235,8 +245,10 @@ impl Filter {
     }
 
     fn matches<A: Address>(&self, view: &View<'_>, flow: &Flow<'_, A>) -> bool {
-        let at_an_end = |port| port == view.ingress(flow.key, flow.reply) || port == flow.entry.egress;
-        self.port.is_none_or(at_an_end) && view.is_live(flow.key.proto, flow.entry, flow.reply)
+        let ends = [view.ingress(flow.key, flow.reply), flow.entry.egress];
+        self.port.is_none_or(|port| ends.contains(&port))
+            && self.group.as_ref().is_none_or(|group| ends.iter().any(|end| group.contains(end)))
+            && view.is_live(flow.key.proto, flow.entry, flow.reply)
     }
 }
 

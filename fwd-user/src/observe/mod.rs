@@ -15,6 +15,7 @@ pub mod flow_event;
 mod flow_log;
 mod flow_name;
 pub mod flows;
+mod former;
 pub mod impact;
 pub mod ledger;
 mod log;
@@ -24,6 +25,7 @@ mod names;
 mod observer;
 mod pinned;
 mod reader;
+mod recent;
 mod record_file;
 mod rule_log;
 pub mod rules;
@@ -33,7 +35,7 @@ mod usage;
 mod view;
 
 pub use clock::Moment;
-pub use events::Events;
+pub use events::{Events, Watched};
 pub use flow_log::{FLOW_LOG, FlowLog};
 pub use flow_name::FlowName;
 pub use log::follow_log;
@@ -55,6 +57,8 @@ pub enum QueryError {
     Port(String),
     #[error("rule {0} does not exist")]
     Rule(String),
+    #[error("group {0} does not exist")]
+    Group(String),
     #[error("protocol {0} is not tcp, udp, sctp, icmp, icmpv6 or a number below 256")]
     Protocol(String),
     #[error("drop reason {0} does not exist")]

@@ -1,7 +1,8 @@
-//! Numbers of the datapath as the operator's names. A number whose object was deleted is told as `#N`.
+//! Numbers of the datapath as the operator's names. The names of deleted objects are kept for what is still told
+//! of them; a number of which none is known is told as `#N`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -11,12 +12,17 @@ use fwd_common::{
     port::LOOPBACK,
 };
 
-use imbl::OrdMap;
+use imbl::{OrdMap, ordmap::DiffItem};
 
 use crate::{
-    api::spec::{Action, Nat, Policy},
+    api::{
+        spec::{Action, Group, Nat, Policy},
+        text::parse_selector,
+    },
     state::{Desired, EditedRules, Numbers},
 };
+
+use super::former::Former;
 
 /// What a port number stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +68,13 @@ pub struct Names {
     rules: OrdMap<RuleId, NamedRule>,
     forwards: Arc<BTreeMap<ForwardId, String>>,
     port_ids: Arc<HashMap<String, PortId>>,
+    groups: Arc<BTreeMap<String, Group>>,
+    /// Of VM ports.
+    labels: Arc<HashMap<PortId, BTreeMap<String, String>>>,
     staged_rules: usize,
+    former_ports: Former<PortId, NamedPort>,
+    former_rules: Former<RuleId, String>,
+    former_forwards: Former<ForwardId, String>,
 }
 
 impl Names {
@@ -86,6 +98,31 @@ impl Names {
             rules: numbers.rules.iter().filter_map(rule).collect(),
             staged_rules: document.policies.iter().filter(|policy| policy.stage).count(),
             forwards: Arc::new(forwards.chain(nats).collect()),
+            groups: Arc::new(document.groups.iter().map(|g| (g.name.clone(), g.clone())).collect()),
+            labels: Arc::new(labels(desired)),
+            ..Self::default()
+        }
+    }
+
+    /// Keeps the names of what was there before and is no more.
+    pub(super) fn remember(&mut self, before: &Self) {
+        self.former_ports = before.former_ports.clone();
+        self.former_rules = before.former_rules.clone();
+        self.former_forwards = before.former_forwards.clone();
+        if !Arc::ptr_eq(&self.ports, &before.ports) {
+            for (id, port) in before.ports.iter().filter(|(id, _)| !self.ports.contains_key(id)) {
+                self.former_ports.remember(*id, port.clone());
+            }
+        }
+        if !Arc::ptr_eq(&self.forwards, &before.forwards) {
+            for (id, name) in before.forwards.iter().filter(|(id, _)| !self.forwards.contains_key(id)) {
+                self.former_forwards.remember(*id, name.clone());
+            }
+        }
+        for change in before.rules.diff(&self.rules) {
+            if let DiffItem::Remove(id, rule) = change {
+                self.former_rules.remember(*id, rule.name.clone());
+            }
         }
     }
 
@@ -140,24 +177,53 @@ impl Names {
         self.rules().find(|(_, rule)| rule.name == name).map(|(id, _)| id)
     }
 
+    /// Whether there is a rule with a name, or was.
+    pub fn knows_rule(&self, name: &str) -> bool {
+        self.rule_id(name).is_some() || self.former_rules.values().any(|former| former == name)
+    }
+
+    /// Whether there is a port with a name, or was.
+    pub fn knows_port(&self, name: &str) -> bool {
+        self.port_id(name).is_some() || self.former_ports.values().any(|former| former.name == name)
+    }
+
+    /// The ports of a group.
+    pub fn group(&self, name: &str) -> Option<BTreeSet<PortId>> {
+        let group = self.groups.get(name)?;
+        let selector = group.selector.as_deref().and_then(|text| parse_selector(text).ok());
+        let is_selected = |labels: &BTreeMap<String, String>| {
+            selector
+                .as_ref()
+                .is_some_and(|asked| asked.iter().all(|(key, value)| labels.get(key) == Some(value)))
+        };
+        let selected = self.labels.iter().filter(|(_, labels)| is_selected(labels)).map(|(id, _)| *id);
+        Some(group.members.iter().filter_map(|name| self.port_id(name)).chain(selected).collect())
+    }
+
     /// A port's name; none of number 0.
     pub fn port(&self, id: PortId) -> Option<String> {
-        (id.0 != 0).then(|| self.ports.get(&id).map_or_else(|| format!("#{}", id.0), |p| p.name.clone()))
+        (id.0 != 0).then(|| self.named_port(id).map_or_else(|| format!("#{}", id.0), |p| p.name.clone()))
     }
 
     /// The network of a port, by the port's number.
     pub fn network_of_port(&self, id: PortId) -> Option<String> {
-        self.ports.get(&id)?.network.clone()
+        self.named_port(id)?.network.clone()
+    }
+
+    fn named_port(&self, id: PortId) -> Option<&NamedPort> {
+        self.ports.get(&id).or_else(|| self.former_ports.get(id))
     }
 
     /// A rule's name; none of number 0.
     pub fn rule(&self, id: RuleId) -> Option<String> {
-        (id.0 != 0).then(|| self.rules.get(&id).map_or_else(|| format!("#{}", id.0), |r| r.name.clone()))
+        let name = || self.rules.get(&id).map(|rule| &rule.name).or_else(|| self.former_rules.get(id));
+        (id.0 != 0).then(|| name().cloned().unwrap_or_else(|| format!("#{}", id.0)))
     }
 
     /// A forward's name, `nat:NAME` of one address for one port; none of number 0.
     pub fn forward(&self, id: ForwardId) -> Option<String> {
-        (id.0 != 0).then(|| self.forwards.get(&id).cloned().unwrap_or_else(|| format!("#{}", id.0)))
+        let name = || self.forwards.get(&id).or_else(|| self.former_forwards.get(id));
+        (id.0 != 0).then(|| name().cloned().unwrap_or_else(|| format!("#{}", id.0)))
     }
 }
 
@@ -182,6 +248,12 @@ impl Names {
 pub fn rule_of_drop(reason: u8, number: RuleId) -> Option<RuleId> {
     let is_of_forward = DropReason::from_number(reason).is_some_and(DropReason::is_of_forward);
     (!is_of_forward).then_some(number)
+}
+
+fn labels(desired: &Desired) -> HashMap<PortId, BTreeMap<String, String>> {
+    let ids = &desired.numbers.ports;
+    let ports = desired.document.ports.iter().filter(|port| !port.labels.is_empty());
+    ports.filter_map(|port| Some((*ids.get(&port.name)?, port.labels.clone()))).collect()
 }
 
 fn named_ports(desired: &Desired) -> BTreeMap<PortId, NamedPort> {
@@ -212,4 +284,34 @@ fn named_ports(desired: &Desired) -> BTreeMap<PortId, NamedPort> {
     let has_pair = document.nats.iter().any(|nat| nat.pair().is_some());
     let is_there = has_pair || !document.forwards.is_empty();
     vms.chain(uplinks).chain(hosts).chain(is_there.then_some((LOOPBACK, loopback))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::testing::{DB1, NO_SSH, WEB_HTTP, WEB1, WEB2, names, without};
+
+    #[test]
+    fn what_was_deleted_keeps_its_name() {
+        let mut after = without(&["web1"], &["no-ssh"], &["web-http"]);
+        after.remember(&names());
+        assert_eq!((after.port_id("web1"), after.rule_id("no-ssh")), (None, None));
+        assert_eq!(after.port(WEB1).as_deref(), Some("web1"));
+        assert_eq!(after.network_of_port(WEB1).as_deref(), Some("left"));
+        assert_eq!(after.rule(NO_SSH).as_deref(), Some("no-ssh"));
+        assert_eq!(after.forward(WEB_HTTP).as_deref(), Some("web-http"));
+        assert!(after.knows_rule("no-ssh") && after.knows_port("web1") && !after.knows_rule("rain"));
+        let mut later = names();
+        later.remember(&after);
+        assert_eq!(later.port(DB1).as_deref(), Some("db1"));
+        assert_eq!(after.rule(RuleId(99)).as_deref(), Some("#99"));
+    }
+
+    #[test]
+    fn a_group_is_its_members_and_those_with_its_labels() {
+        let names = names();
+        assert_eq!(names.group("web"), Some([WEB1, WEB2].into()));
+        assert_eq!(names.group("db"), Some([DB1].into()));
+        assert_eq!(names.group("rain"), None);
+    }
 }

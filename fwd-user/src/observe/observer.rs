@@ -10,14 +10,19 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use fwd_common::{event::EventKind, id::RuleId};
+use fwd_common::id::RuleId;
 
-use crate::api::{query::FlowQuery, status::FlowCount};
+use crate::api::{
+    event::{DropEvent, FlowEvent},
+    query::{DropQuery, FlowQuery},
+    status::FlowCount,
+};
 
 use super::{
     Events, FlowLog, Keep, Maps, Moment, Names, QueryError, ReadError, View,
     cuts::Cuts,
-    events::{self, Record},
+    drops,
+    events::{self, Record, Watched},
     flows,
     metrics::{Facts, Format, Metrics},
     rule_log::RuleLog,
@@ -52,9 +57,12 @@ impl Observer {
         }
     }
 
-    /// Tells by these names from now on: called for each accepted document.
-    pub fn rename(&self, names: Names) {
-        *self.names.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(names);
+    /// Tells by these names from now on, and by the old ones of what is no more: called for each accepted
+    /// document.
+    pub fn rename(&self, mut names: Names) {
+        let mut held = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.remember(&held);
+        *held = Arc::new(names);
     }
 
     /// How much of the flow log is kept from now on; none: flows are not logged.
@@ -97,7 +105,11 @@ impl Observer {
     /// [`ReadError`] names the map.
     pub fn binds(&self, revisions: RangeInclusive<u64>) -> Result<(), ReadError> {
         let counters = self.maps.flow_counters()?;
-        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).binds(revisions, &counters);
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner).binds(
+            revisions,
+            &counters,
+            Moment::now().boot_ns,
+        );
         Ok(())
     }
 
@@ -119,6 +131,40 @@ impl Observer {
         let counters = self.maps.flow_counters()?;
         let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
         cuts.of(revision, &counters).ok_or(QueryError::Revision(revision))
+    }
+
+    /// Flows that a revision has cut, as they ended: of those whose ends are still kept.
+    ///
+    /// # Errors
+    /// [`QueryError`]: this daemon did not make the revision, or the query names what does not exist.
+    pub fn cut_flows(&self, revision: u64, query: &FlowQuery) -> Result<Vec<FlowEvent>, QueryError> {
+        let cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = cuts.time_of(revision).ok_or(QueryError::Revision(revision))?;
+        let names = self.names();
+        let wanted = flows::wanted(&names, query)?;
+        let mut cut = self.events.cut_flows((&names, Moment::now()), &(time.start..=time.end - 1), &wanted);
+        cut.truncate(query.limit.unwrap_or(usize::MAX));
+        Ok(cut)
+    }
+
+    /// Drops, from when the query says.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the query names what does not exist.
+    pub fn watch_drops(&self, query: &DropQuery) -> Result<Watched<DropEvent>, QueryError> {
+        let names = self.names();
+        let wanted = drops::wanted(&names, query)?;
+        Ok(self.events.drops((&names, Moment::now()), query.times(), wanted))
+    }
+
+    /// Starts and ends of flows, from when the query says.
+    ///
+    /// # Errors
+    /// [`QueryError`]: the query names what does not exist.
+    pub fn watch_flows(&self, query: &FlowQuery) -> Result<Watched<FlowEvent>, QueryError> {
+        let names = self.names();
+        let wanted = flows::wanted(&names, query)?;
+        Ok(self.events.flows((&names, Moment::now()), query.times(), wanted))
     }
 
     /// What each rule did.
@@ -149,8 +195,8 @@ impl Observer {
         events::read(ring, |record| {
             let (names, now) = (self.names(), Moment::now());
             match record {
-                Record::Packet(event) if event.kind == EventKind::Learnt as u8 => learnt(),
-                Record::Packet(event) => self.events.tell_drop(&names, now, event),
+                Record::Learnt(_) => learnt(),
+                Record::Drop(drop) => self.events.tell_drop(&names, now, drop),
                 Record::Flow(flow) => {
                     let log = self.flow_log.as_ref().filter(|log| log.is_on());
                     self.events.tell_flow(&names, now, flow, log.map(|log| |row: &_| log.add(row)));

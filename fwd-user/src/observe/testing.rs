@@ -49,11 +49,28 @@ pub fn ago(secs: u32) -> Tick {
 }
 
 pub fn names() -> Names {
+    without(&[], &[], &[])
+}
+
+/// The names after an edit that deleted ports, rules, forwards.
+pub fn without(ports: &[&str], rules: &[&str], forwards: &[&str]) -> Names {
+    let mut desired = desired();
+    desired.document.ports.retain(|port| !ports.contains(&port.name.as_str()));
+    desired.document.policies.retain(|rule| !rules.contains(&rule.name.as_str()));
+    desired.numbers.ports.retain(|name, _| !ports.contains(&name.as_str()));
+    desired.numbers.forwards.retain(|name, _| !forwards.contains(&name.as_str()));
+    for rule in rules {
+        desired.numbers.rules.remove(*rule);
+    }
+    Names::new(&desired)
+}
+
+fn desired() -> Desired {
     let numbers = |pairs: &[(&str, u16)]| -> Vec<(String, u16)> {
         pairs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect()
     };
     let ports = |pairs: &[(&str, u16)]| numbers(pairs).into_iter().map(|(s, n)| (s, PortId(n))).collect();
-    Names::new(&Desired {
+    Desired {
         revision: 7,
         document: document(),
         numbers: Numbers {
@@ -68,7 +85,7 @@ pub fn names() -> Names {
             rules: [("web2db".to_owned(), WEB2DB), ("no-ssh".to_owned(), NO_SSH)].into_iter().collect(),
             ..Numbers::default()
         },
-    })
+    }
 }
 
 fn document() -> Document {
@@ -76,9 +93,19 @@ fn document() -> Document {
         serde_json::from_value(serde_json::json!({"name": name, "mode": Mode::Nat, "uplink": "eth0"}))
             .expect("a network")
     };
+    let group = |name: &str, members: &[&str], selector: Option<&str>| {
+        let selector = selector.map(str::to_owned);
+        spec::Group {
+            name: name.to_owned(),
+            members: members.iter().map(|m| (*m).to_owned()).collect(),
+            selector,
+        }
+    };
     let port = |name: &str, network: &str| {
-        serde_json::from_value(serde_json::json!({"name": name, "device": name, "network": network}))
-            .expect("a port")
+        serde_json::from_value::<spec::Port>(
+            serde_json::json!({"name": name, "device": name, "network": network}),
+        )
+        .expect("a port")
     };
     let rule = |name: &str, action: Action| {
         serde_json::from_value::<spec::Policy>(serde_json::json!({"name": name, "action": action}))
@@ -86,7 +113,12 @@ fn document() -> Document {
     };
     Document {
         networks: vec![network("left"), network("right")],
-        ports: vec![port("web1", "left"), port("db1", "left"), port("web2", "right")],
+        ports: vec![
+            port("web1", "left"),
+            port("db1", "left"),
+            spec::Port { labels: [("role".to_owned(), "web".to_owned())].into(), ..port("web2", "right") },
+        ],
+        groups: vec![group("web", &["web1"], Some("role=web")), group("db", &["db1"], None)],
         policies: [rule("web2db", Action::Allow), rule("no-ssh", Action::Deny)].into(),
         ..Document::default()
     }

@@ -305,7 +305,11 @@ async fn version() -> Response {
 }
 
 async fn flows<S: Service>(State(s): State<S>, Asked(query): Asked<FlowQuery>) -> Result<Response, ApiError> {
-    Ok(items(s.flows(query).await?))
+    query.of_live()?;
+    match query.cut_by {
+        Some(revision) => Ok(items(s.cut_flows(revision, &query)?)),
+        None => Ok(items(s.flows(query).await?)),
+    }
 }
 
 async fn flow<S: Service>(State(s): State<S>, Path(name): Path<String>) -> Result<Response, ApiError> {
@@ -318,6 +322,7 @@ async fn end_flows<S: Service>(
     author: Author,
     Asked(query): Asked<FlowQuery>,
 ) -> Result<Response, ApiError> {
+    query.of_live().and_then(|()| query.of_no_edit())?;
     Ok(axum::Json(s.end_flows(query, author).await?).into_response())
 }
 
@@ -325,6 +330,7 @@ async fn translations<S: Service>(
     State(s): State<S>,
     Asked(query): Asked<FlowQuery>,
 ) -> Result<Response, ApiError> {
+    query.of_live().and_then(|()| query.of_no_edit())?;
     Ok(items(s.translations(query).await?))
 }
 
@@ -332,6 +338,7 @@ async fn flow_count<S: Service>(
     State(s): State<S>,
     Asked(query): Asked<FlowQuery>,
 ) -> Result<Response, ApiError> {
+    query.of_live()?;
     let count = serde_json::to_value(s.flow_count(query).await?).expect("answers are plain data");
     Ok(object("count", count))
 }
@@ -341,6 +348,7 @@ async fn leases<S: Service>(State(s): State<S>, Path(name): Path<String>) -> Res
 }
 
 async fn drops<S: Service>(State(s): State<S>, Asked(query): Asked<DropQuery>) -> Result<Response, ApiError> {
+    query.of_counters()?;
     Ok(items(s.drops(query).await?))
 }
 

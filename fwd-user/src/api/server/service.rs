@@ -2,9 +2,6 @@
 
 use std::{future::Future, sync::Arc};
 
-use serde_json::Value;
-use tokio::sync::broadcast;
-
 use crate::{
     api::{
         answer::{DaemonStatus, Revision, Written},
@@ -19,9 +16,10 @@ use crate::{
         status::{Bench, Check, DropReasonRow, DropRow, FlowCount, FlowRow, LeaseRow},
         trace::{Trace, TraceQuery},
     },
-    observe::metrics::Format,
+    observe::{Watched, metrics::Format},
     state::Edit,
 };
+use serde_json::Value;
 
 /// An answer to come.
 pub type Answer<T> = Result<T, ApiError>;
@@ -75,16 +73,18 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn drop_reasons(&self) -> impl Future<Output = Answer<Vec<DropReasonRow>>> + Send;
     /// The text of /metrics.
     fn metrics(&self, format: Format) -> impl Future<Output = Answer<String>> + Send;
-    /// Drops from now on.
+    /// Flows that an edit cut, as they ended.
+    fn cut_flows(&self, revision: u64, query: &FlowQuery) -> Answer<Vec<FlowEvent>>;
+    /// Drops, from when the query says.
     ///
     /// # Errors
     /// What the query names does not exist.
-    fn watch_drops(&self, query: &DropQuery) -> Answer<broadcast::Receiver<Arc<DropEvent>>>;
-    /// Starts and ends of flows from now on.
+    fn watch_drops(&self, query: &DropQuery) -> Answer<Watched<DropEvent>>;
+    /// Starts and ends of flows, from when the query says.
     ///
     /// # Errors
     /// What the query names does not exist, or nothing is told of flows.
-    fn watch_flows(&self, query: &FlowQuery) -> Answer<broadcast::Receiver<Arc<FlowEvent>>>;
+    fn watch_flows(&self, query: &FlowQuery) -> Answer<Watched<FlowEvent>>;
     /// Counts events that a watcher was too slow for.
     fn missed(&self, events: u64);
     /// Ends the daemon; unless the datapath is kept, the host is as it was before the answer.
