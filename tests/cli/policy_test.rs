@@ -169,7 +169,7 @@ fn a_test_is_about_one_source_l4_port_or_about_all_that_rules_tell_apart() {
     instance.file("segments.yaml", &format!("{SEGMENTS}{sources}"));
     let tests = "outside -> web1 udp/123 source 123 allow\noutside -> web1 udp/123 source 1023 deny\n\
                  outside -> web1 udp/123 allow\noutside -> web1 udp/124 deny\n\
-                 198.51.100.7 -> web1 tcp/443 source 7 allow\n";
+                 198.51.100.7 -> web1 tcp/443 source 7 allow\nweb1 -> db1 tcp deny\nweb1 -> db1 icmp deny\n";
     instance.file("tests.txt", tests);
     instance.file("icmp.txt", "outside -> web1 icmp/echo-request source 7 deny\n");
     let transcript = instance.transcript(&[
@@ -191,6 +191,10 @@ fn a_test_is_about_one_source_l4_port_or_about_all_that_rules_tell_apart() {
         4     outside -> web1 udp/124                datapath  deny    deny     -            yes
         5     198.51.100.7 -> web1 tcp/443 source 7  document  allow   allow    from-office  yes
         5     198.51.100.7 -> web1 tcp/443 source 7  datapath  allow   allow    from-office  yes
+        6     web1 -> db1 tcp                        document  deny    allow    web2db       no
+        6     web1 -> db1 tcp                        datapath  deny    allow    web2db       no
+        7     web1 -> db1 icmp                       document  deny    deny     -            yes
+        7     web1 -> db1 icmp                       datapath  deny    deny     -            yes
         [exit code 21]
         $ fwd policy test DIR/icmp.txt
         error: DIR/icmp.txt:1:1: Policy test: icmp/echo-request comes from no L4 port.

@@ -14,7 +14,7 @@ pub struct PolicyTest {
     /// A port, `host`, `outside`, or an address outside.
     pub from: String,
     pub to: String,
-    /// As in rules; of a range every L4 port is asked.
+    /// As in rules; of a range every L4 port is asked, of a whole protocol each that rules tell apart.
     pub service: String,
     /// The L4 port from which it comes; left out: whatever it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use fwd_common::{
     id::{Identity, PortId, RowId, RuleId},
     policy::{Denied, Direction, L4, PolicyKey, RowKey, Staged, decide},
     port::{PortKind, flag},
+    proto::IpProto,
 };
 
 use super::Tables;
@@ -62,15 +63,35 @@ impl Tables {
     pub fn sources(&self) -> BTreeSet<u16> {
         /// Where clients' ones are, if rules look at none.
         const USUAL: u16 = 49_152;
-        let by_source: BTreeSet<RowId> =
-            self.rows.values().filter_map(|verdict| verdict.by_source()).collect();
-        let prefixes = self.rows.keys().filter(|(key, _)| by_source.contains(&key.row));
-        let edges = prefixes.flat_map(|(key, bits)| {
+        let by_source = self.by_source();
+        let mut edges = self.edges(|key| by_source.contains(&key.row));
+        edges.remove(&0);
+        edges.insert(if by_source.is_empty() { USUAL } else { 1 });
+        edges
+    }
+
+    /// Likewise of destinations of a protocol: L4 ports, or types and codes.
+    pub fn services(&self, proto: IpProto) -> BTreeSet<u16> {
+        let by_source = self.by_source();
+        let mut edges = self.edges(|key| key.proto == proto && !by_source.contains(&key.row));
+        edges.extend([0, u16::MAX]);
+        edges
+    }
+
+    /// The rows in which the source L4 port decides.
+    fn by_source(&self) -> BTreeSet<RowId> {
+        self.rows.values().filter_map(|verdict| verdict.by_source()).collect()
+    }
+
+    /// Where prefixes of L4 ports begin and end.
+    fn edges(&self, is_meant: impl Fn(&RowKey) -> bool) -> BTreeSet<u16> {
+        let meant = self.rows.keys().filter(|(key, bits)| *bits >= RowKey::PROTO && is_meant(key));
+        let edges = meant.flat_map(|(key, bits)| {
             let low = u16::from_be_bytes(key.l4_port);
-            let covered = 1 << (RowKey::l4(16) - bits.clamp(&RowKey::PROTO, &RowKey::l4(16)));
-            [Some(low.max(1)), u16::try_from(u32::from(low) + covered).ok()]
+            let after = u32::from(low) + (1 << (RowKey::l4(16) - bits));
+            [Some(low), u16::try_from(after).ok()]
         });
-        edges.flatten().chain([if by_source.is_empty() { USUAL } else { 1 }]).collect()
+        edges.flatten().collect()
     }
 
     fn one_end(&self, (asked, direction): (Party, Direction), peer: Party, l4: L4) -> Result<RuleId, Denied> {

@@ -183,7 +183,7 @@ impl Question {
     fn answers<'a>(&'a self, bench: &'a Bench<'_>) -> impl Iterator<Item = (Action, RuleId)> + 'a {
         let pairs = self.from.iter().flat_map(|from| self.to.iter().map(move |to| (*from, *to)));
         pairs.flat_map(move |(from, to)| {
-            let packets = self.services.iter().flat_map(packets);
+            let packets = self.services.iter().flat_map(|service| packets(bench.tables, service));
             packets.flat_map(move |packet| {
                 let l4s = self.sources(packet.0, bench).map(move |source| l4(packet, source));
                 l4s.map(move |l4| answer(bench.tables, from, to, l4))
@@ -206,12 +206,14 @@ fn l4((proto, l4_port): (IpProto, u16), source: u16) -> L4 {
     L4::new(proto, l4_port.to_be(), source.to_be())
 }
 
-/// Every packet of a service; of a whole protocol its first and its last.
-fn packets(service: &Match) -> impl Iterator<Item = (IpProto, u16)> + use<> {
+/// Every packet of a service; of a whole protocol one for each that rules tell apart.
+fn packets(tables: &Tables, service: &Match) -> Vec<(IpProto, u16)> {
     let proto = service.proto.unwrap_or_default();
-    let is_whole = (service.low, service.high) == (0, u16::MAX);
-    let step = if is_whole { usize::from(u16::MAX) } else { 1 };
-    (service.low..=service.high).step_by(step).map(move |l4_port| (proto, l4_port))
+    let services: Vec<u16> = match (service.low, service.high) {
+        (0, u16::MAX) => tables.services(proto).into_iter().collect(),
+        (low, high) => (low..=high).collect(),
+    };
+    services.into_iter().map(|l4_port| (proto, l4_port)).collect()
 }
 
 fn answer(tables: &Tables, from: Party, to: Party, l4: L4) -> (Action, RuleId) {
