@@ -94,6 +94,21 @@ fn a_driver_that_refuses_xdp_is_quoted() {
 }
 
 #[test]
+fn a_tunnel_without_ethernet_headers_is_no_uplink() {
+    need!(skip::bpf());
+    let lab = lab();
+    lab.host.run("ip tuntap add tun0 mode tun");
+    lab.host.run("ip address add 192.0.2.1/30 dev tun0");
+    lab.host.run("ip link set tun0 up");
+    let why = "interface tun0 (tun) carries packets without Ethernet headers, which fwd does not serve.\n  Route into the \
+               tunnel from a namespace or a VM, whose veth or tap is the uplink; or use a tunnel that carries Ethernet, as \
+               gretap or vxlan do.\n  (FWD-E004; fwd explain FWD-E004)";
+    refuses(&lab, "uplink add tun0", 10, &format!("error: Uplink tun0: the {why}"));
+    let port = "port add vm --device tun0 --network red --ip 10.10.0.33";
+    refuses(&lab, port, 10, &format!("error: Port vm: the {why}"));
+}
+
+#[test]
 fn an_l4_port_on_which_the_host_listens_is_not_taken_from_it() {
     need!(skip::bpf());
     let lab = lab();

@@ -19,7 +19,7 @@ use crate::{
         spec::{Hook, Mode, Network, Port, host_port_name},
         status::ObjectState,
     },
-    host::inventory::Device,
+    host::inventory::{Device, DeviceKind},
 };
 
 const LO: &str = "lo";
@@ -133,6 +133,10 @@ fn of_device(
         let reason = format!("The {}. {}", hold.clause(), hold.hint());
         return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
     }
+    if let Some((clause, hint)) = no_ethernet(&device_name, device) {
+        let reason = format!("The {clause}. {hint}");
+        return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
+    }
     let Choice { hook, reason, degraded } = choose(device, asked);
     let down = || format!("The interface {device_name} is down. Bring it up: ip link set {device_name} up.");
     let (state, state_reason) = match degraded {
@@ -165,6 +169,17 @@ impl Attachment {
         let reason = self.state_reason.map_or_else(|| narrow.clone(), |why| format!("{why} {narrow}"));
         Self { state: ObjectState::Degraded, state_reason: Some(reason), ..self }
     }
+}
+
+/// That what a device carries has no Ethernet header, as a clause without its article; and what to do, a sentence.
+pub fn no_ethernet(name: &str, device: &Device) -> Option<(String, &'static str)> {
+    let DeviceKind::Tunnel(kind) = &device.kind else { return None };
+    let clause = format!(
+        "interface {name} ({kind}) carries packets without Ethernet headers, which fwd does not serve"
+    );
+    let hint = "Route into the tunnel from a namespace or a VM, whose veth or tap is the uplink; or use a tunnel that \
+                carries Ethernet, as gretap or vxlan do.";
+    Some((clause, hint))
 }
 
 /// That a device does not carry what its network promises, and what to do.

@@ -49,7 +49,9 @@ fn fitting(device: &Device) -> (Hook, String) {
         DeviceKind::Physical if device.native_xdp => (Hook::Xdp, "The NIC's driver runs XDP natively."),
         DeviceKind::Physical => (Hook::Tcx, "The NIC's driver does not run XDP natively."),
         DeviceKind::Bridge { .. } => (Hook::Tcx, "A Linux bridge does not run XDP natively."),
-        DeviceKind::Other(kind) => return (Hook::Tcx, format!("A device of kind {kind} is served by TCX.")),
+        DeviceKind::Other(kind) | DeviceKind::Tunnel(kind) => {
+            return (Hook::Tcx, format!("A device of kind {kind} is served by TCX."));
+        }
     };
     (hook, why.to_owned())
 }
@@ -84,7 +86,7 @@ pub(super) fn is_xdp_target(device: &Device, hook: Hook) -> bool {
     match device.kind {
         DeviceKind::Tap { .. } => true,
         DeviceKind::Physical | DeviceKind::Veth => hook == Hook::Xdp,
-        DeviceKind::Bridge { .. } | DeviceKind::Other(_) => false,
+        DeviceKind::Bridge { .. } | DeviceKind::Other(_) | DeviceKind::Tunnel(_) => false,
     }
 }
 

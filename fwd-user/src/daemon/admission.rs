@@ -11,7 +11,7 @@ use crate::{
         spec::{Document, Forward, Uplink},
         text::Listen,
     },
-    compile::{Hold, device_name},
+    compile::{Hold, device_name, no_ethernet},
     host::Inventory,
     state::{Accepted, Change},
 };
@@ -53,6 +53,9 @@ fn uplink(change: &Change, document: &Document, inventory: &Inventory) -> Option
             hints: vec!["List them: ip -br link.".to_owned()],
         });
     }
+    if let Some(problem) = tunnel((Noun::Uplink, index, name), name, inventory) {
+        return Some(problem);
+    }
     let hold = Hold::of(inventory, name, true)?;
     held((Noun::Uplink, index, name), hold, document.uplinks[index].take_over)
 }
@@ -60,8 +63,26 @@ fn uplink(change: &Change, document: &Document, inventory: &Inventory) -> Option
 fn port(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
     let index = document.ports.iter().position(|p| p.name == change.name)?;
     let port = &document.ports[index];
-    let hold = Hold::of(inventory, device_name(inventory, port)?, false)?;
+    let device = device_name(inventory, port)?;
+    if let Some(problem) = tunnel((Noun::Port, index, &change.name), device, inventory) {
+        return Some(problem);
+    }
+    let hold = Hold::of(inventory, device, false)?;
     held((Noun::Port, index, &change.name), hold, port.take_over)
+}
+
+/// An interface whose packets have no Ethernet header serves nobody.
+fn tunnel((noun, index, name): (Noun, usize, &str), device: &str, inventory: &Inventory) -> Option<Problem> {
+    let (clause, hint) = no_ethernet(device, inventory.devices.get(device)?)?;
+    let object = format!("{noun} {name}");
+    Some(Problem {
+        path: format!("/{}/{index}/device", noun.list()),
+        code: Code::NoEthernet,
+        kind: Code::NoEthernet.kind(),
+        message: format!("{}: the {clause}.", capitalized(&object)),
+        object,
+        hints: vec![hint.to_owned()],
+    })
 }
 
 /// An interface that lies on a Linux bridge is taken from there only where that was asked for and does no harm.

@@ -102,6 +102,8 @@ pub enum DeviceKind {
     },
     /// A NIC, or a virtual one that looks like it.
     Physical,
+    /// A tunnel, by netlink's name ("tun", "wireguard", "sit", …): what it carries has no Ethernet header.
+    Tunnel(String),
     /// Anything else, by netlink's name ("vlan", "bond", "dummy", …).
     Other(String),
 }

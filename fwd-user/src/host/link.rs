@@ -82,12 +82,17 @@ fn kind(message: &LinkMessage) -> DeviceKind {
         Some(InfoKind::Veth) => DeviceKind::Veth,
         Some(InfoKind::Bridge) => bridge_kind(info.unwrap_or_default()),
         Some(InfoKind::Tun) => tun_kind(info.unwrap_or_default()),
-        Some(other) => DeviceKind::Other(other.to_string()),
+        Some(other) if has_ethernet(message) => DeviceKind::Other(other.to_string()),
+        Some(other) => DeviceKind::Tunnel(other.to_string()),
         None if message.header.link_layer_type == LinkLayerType::Loopback => {
             DeviceKind::Other("loopback".to_owned())
         }
         None => DeviceKind::Physical,
     }
+}
+
+fn has_ethernet(message: &LinkMessage) -> bool {
+    matches!(message.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback)
 }
 
 fn bridge_kind(info: &[LinkInfo]) -> DeviceKind {
@@ -112,7 +117,7 @@ fn tun_kind(info: &[LinkInfo]) -> DeviceKind {
     let byte = |kind: u16| data.unwrap_or_default().iter().find(|part| part.kind() == kind).map(first_byte);
     match byte(IFLA_TUN_TYPE) {
         Some(IFF_TAP) => DeviceKind::Tap { vnet_header: byte(IFLA_TUN_VNET_HDR) != Some(0) },
-        _ => DeviceKind::Other("tun".to_owned()),
+        _ => DeviceKind::Tunnel("tun".to_owned()),
     }
 }
 
@@ -125,7 +130,7 @@ fn first_byte(attribute: &InfoTun) -> u8 {
 fn has_native_xdp(kind: &DeviceKind, name: Option<&String>) -> bool {
     match kind {
         DeviceKind::Tap { .. } | DeviceKind::Veth => true,
-        DeviceKind::Bridge { .. } => false,
+        DeviceKind::Bridge { .. } | DeviceKind::Tunnel(_) => false,
         DeviceKind::Physical => name.is_some_and(|name| driver::has_native_xdp(name)),
         DeviceKind::Other(kind) => kind == "bond",
     }
@@ -153,6 +158,6 @@ mod tests {
         assert_eq!(tun(&[(3, 2), (5, 1)]), DeviceKind::Tap { vnet_header: true });
         // An older kernel does not tell: assume the worse.
         assert_eq!(tun(&[(3, 2)]), DeviceKind::Tap { vnet_header: true });
-        assert_eq!(tun(&[(3, 1), (5, 0)]), DeviceKind::Other("tun".to_owned()));
+        assert_eq!(tun(&[(3, 1), (5, 0)]), DeviceKind::Tunnel("tun".to_owned()));
     }
 }
