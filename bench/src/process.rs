@@ -1,5 +1,6 @@
 //! Programs of others that run in a namespace for as long as they are needed.
 
+use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,4 +45,18 @@ impl Drop for Process {
             eprintln!("{} could not be ended: {error}", self.name);
         }
     }
+}
+
+/// CPU time that a program's threads have had.
+///
+/// # Errors
+/// If there is no such program any more.
+pub fn cpu_of(pid: u32) -> Result<Duration> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that ends meanwhile is not counted.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
+    }
+    Ok(Duration::from_nanos(sum))
 }

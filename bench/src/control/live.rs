@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::stand::{Stand, caught};
+use crate::process::cpu_of;
 use crate::result::{Reading, Unit, count};
 use crate::scenario::{Effort, Element, Scenario, Seat};
 
@@ -66,14 +67,7 @@ impl Full {
     }
 
     fn cpu(&self) -> Result<Duration> {
-        let pid = self.stand.lab.fwd.pid().context("the daemon runs")?;
-        let mut sum = 0;
-        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread that ends meanwhile is not counted.
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            sum += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
-        }
-        Ok(Duration::from_nanos(sum))
+        cpu_of(self.stand.lab.fwd.pid().context("the daemon runs")?)
     }
 
     /// Percent of one CPU that the daemon takes while something is done.

@@ -283,6 +283,11 @@ pub const TARGETS: &[Target] = &[
         0.7,
         flooded("undisturbed"),
     ),
+    below(
+        "a storm of denied packets: the daemon's CPU",
+        series("drop-storm", "fwd-xdp", "the daemon's CPU", ANY),
+        10.0,
+    ),
     ratio(
         "one program: new flows with 10k rules against none",
         series("slow-path", "fwd-xdp-10k-rules", "new flow", V4),

@@ -32,6 +32,8 @@ pub enum Rules {
     Among(u32),
     /// It is denied.
     Denied,
+    /// UDP is permitted, and TCP is denied.
+    DeniedTcp,
 }
 
 /// Which sources the sending VM may use.
@@ -98,6 +100,9 @@ impl Fwd {
 fn gateway(hooks: Hooks, rules: Rules, flows: u32) -> Value {
     let mut policies = match rules {
         Rules::Permitted | Rules::Denied => vec![],
+        Rules::DeniedTcp => vec![json!({
+            "name": "no-tcp", "action": "deny", "from": "outside", "to": "port:web", "services": format!("tcp/{SERVED}"),
+        })],
         Rules::Among(count) => (0..count).map(other_rule).collect(),
     };
     policies.push(json!({

@@ -15,6 +15,7 @@ use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
 use fwd_tests::frame::Mac;
+use fwd_tests::lab::Instance;
 use fwd_tests::netns::Netns;
 
 pub use fwd::{Fwd, Guard, Hooks, Job, Rules};
@@ -32,13 +33,19 @@ pub struct Standing {
     pub trip: Trip,
     /// Where the inside machine sends what leaves its segment.
     pub gateway: Mac,
-    _kept: Box<dyn Any>,
+    kept: Box<dyn Any>,
 }
 
 impl Standing {
     /// `kept` is what must live as long.
     fn new(trip: Trip, kept: impl Any) -> Self {
-        Self { trip, gateway: GATEWAY_MAC, _kept: Box::new(kept) }
+        Self { trip, gateway: GATEWAY_MAC, kept: Box::new(kept) }
+    }
+
+    /// fwd, where it is that.
+    #[must_use]
+    pub fn fwd(&self) -> Option<&Instance> {
+        self.kept.downcast_ref()
     }
 }
 

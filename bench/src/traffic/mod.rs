@@ -9,6 +9,7 @@ pub mod rig;
 mod scenarios;
 mod sink;
 mod sockets;
+mod storm;
 mod stream;
 pub mod trip;
 

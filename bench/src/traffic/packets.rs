@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use fwd_tests::lab::Instance;
 
 use super::generator::{self, Generator, Pace, Sent};
 use super::rig::{Carries, ETH, Rig};
@@ -126,6 +127,12 @@ impl Packets {
     #[must_use]
     pub const fn rig(&self) -> &Rig {
         &self.rig
+    }
+
+    /// fwd, where the element is it.
+    #[must_use]
+    pub fn fwd(&self) -> Option<&Instance> {
+        self.standing.fwd()
     }
 
     #[must_use]

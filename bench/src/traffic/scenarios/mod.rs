@@ -35,6 +35,8 @@ const FWD_XDP: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rul
 const FWD_TCX: Build = |rig, flows| Fwd::stand(rig, Hooks::TCX, Job::Gateway(Rules::Permitted), flows);
 const FWD_RULES: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Among(MANY)), flows);
 const FWD_DENIED: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Denied), flows);
+const FWD_STORM_XDP: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::DeniedTcp), flows);
+const FWD_STORM_TCX: Build = |rig, flows| Fwd::stand(rig, Hooks::TCX, Job::Gateway(Rules::DeniedTcp), flows);
 const FWD_UPLINK: Build =
     |rig, flows| Fwd::stand(rig, Hooks::XDP_UPLINK, Job::Gateway(Rules::Permitted), flows);
 const FWD_SEGMENT_XDP: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Segment(Guard::Allows), flows);

@@ -5,14 +5,15 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{
-    FWD_DENIED, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP, FWD_SPOOFED, FWD_TCX, FWD_XDP, NFT, NFT_LINEAR,
-    NFT_MAP, seat,
+    FWD_DENIED, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP, FWD_SPOOFED, FWD_STORM_TCX, FWD_STORM_XDP,
+    FWD_TCX, FWD_XDP, NFT, NFT_LINEAR, NFT_MAP, seat,
 };
 use crate::peer::{self, Build};
 use crate::result::{Arrangement, Family};
 use crate::scenario::{Effort, Scenario, Seat};
 use crate::traffic::flood::Flood;
 use crate::traffic::packets::{Case, Flows, Packets};
+use crate::traffic::storm::Storm;
 use crate::traffic::stream::{IMIX, L4_PORTS};
 use crate::traffic::trip::Load;
 
@@ -28,6 +29,7 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
     let mut all: Vec<Box<dyn Scenario>> =
         TABLES.iter().map(|table| Box::new(table) as Box<dyn Scenario>).collect();
     all.push(Box::new(SynFlood));
+    all.push(Box::new(DropStorm));
     all
 }
 
@@ -202,6 +204,24 @@ impl Scenario for SynFlood {
     fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
         let elements: [(&str, Build); 3] = [("fwd-xdp", FWD_XDP), ("fwd-tcx", FWD_TCX), ("nft-dnat", NFT)];
         let seats = elements.map(|(name, build)| seat(name, || Flood::new(name, build, slice(effort))));
+        Ok(seats.into_iter().collect())
+    }
+}
+
+/// Established flows while packets on another CPU are dropped as fast as it can send them.
+struct DropStorm;
+
+impl Scenario for DropStorm {
+    fn name(&self) -> &'static str {
+        "drop-storm"
+    }
+    fn about(&self) -> &'static str {
+        "1,000 established flows on one CPU, undisturbed and while a rule denies all that another CPU can send; what \
+         the daemon takes meanwhile, and how many of the drops it is told of: the others are counted."
+    }
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        let elements: [(&str, Build); 2] = [("fwd-xdp", FWD_STORM_XDP), ("fwd-tcx", FWD_STORM_TCX)];
+        let seats = elements.map(|(name, build)| seat(name, || Storm::new(name, build, slice(effort))));
         Ok(seats.into_iter().collect())
     }
 }
