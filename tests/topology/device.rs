@@ -1,9 +1,9 @@
 //! Devices come, go, and come back as others; the port is the same.
 
 use fwd_tests::frame::{Mac, Packet};
-use fwd_tests::lab::{Hook, Lab, OUTSIDE_V4, RED, eventually};
+use fwd_tests::lab::{HOST_V4, Hook, Lab, OUTSIDE_V4, RED, eventually};
 use fwd_tests::link::VnetHeader;
-use fwd_tests::traffic::ping;
+use fwd_tests::traffic::{Talk, ping};
 use fwd_tests::wire::{Link, Tap};
 use fwd_tests::{need, on_both_hooks, skip};
 
@@ -47,6 +47,22 @@ fn a_port_takes_up_its_device_when_it_comes_back(hook: Hook) {
     assert!(eventually(|| ping(&lab.get("red1").netns, OUTSIDE_V4).is_ok()), "the VM gets out again");
     ping(&lab.get("red2").netns, &RED.v4(11)).expect("and is reached");
     assert_eq!(lab.json("port show red1")["ifindex"], lab.host.ifindex("red1"));
+    // Connections of a VM that lives on go on, those that it opened and those that a forward led to it.
+    lab.ok(&format!("forward add tcp {HOST_V4}:8080 red2:80"));
+    let red2 = lab.get("red2");
+    let server = format!("{OUTSIDE_V4}:5000");
+    let mut opened = Talk::open(&red2.netns, &server, (&lab.outside, &server));
+    let at = format!("{}:80", red2.v4);
+    let mut led = Talk::open(&lab.outside, &format!("{HOST_V4}:8080"), (&red2.netns, &at));
+    for talk in [&mut opened, &mut led] {
+        talk.say("before").expect("it is open");
+    }
+    lab.recable("red2", || {
+        assert!(eventually(|| lab.json("port show red2")["state"] == "pending"), "the device is gone");
+    });
+    for talk in [&mut opened, &mut led] {
+        talk.say("after").expect("it goes on");
+    }
     lab.ok("status --check");
 }
 

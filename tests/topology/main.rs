@@ -35,5 +35,6 @@ mod services;
 mod storm;
 mod trace;
 mod trial;
+mod uplink;
 mod verbs;
 mod watch;

@@ -153,6 +153,14 @@ impl Lab {
         self.host.run(&format!("ip link del {}", vm.name));
     }
 
+    /// Takes a VM's interface away, and gives it another one of the same name; the VM lives on.
+    #[track_caller]
+    pub fn recable(&self, name: &str, while_gone: impl FnOnce()) {
+        self.host.run(&format!("ip link del {name}"));
+        while_gone();
+        self.get(name).cable(&self.host, self.hook);
+    }
+
     /// Plugs a VM in without telling fwd, as when a VM whose port is known starts again.
     #[track_caller]
     pub fn plug(&mut self, name: &str, network: &'static Network, number: u8) {

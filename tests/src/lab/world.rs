@@ -109,25 +109,29 @@ pub struct Vm {
 impl Vm {
     #[track_caller]
     pub(super) fn plug(host: &Netns, name: &str, network: &'static Network, number: u8, hook: Hook) -> Self {
-        let netns = Netns::new(name);
-        let mac = Mac([0x52, 0x54, 0, 0, network.number, number]);
-        host.veth_with_mac(name, &netns, "eth0", mac);
         let vm = Self {
-            netns,
+            netns: Netns::new(name),
             name: name.to_owned(),
             network,
-            mac,
+            mac: Mac([0x52, 0x54, 0, 0, network.number, number]),
             v4: network.v4(number),
             v6: network.v6(number),
         };
-        vm.netns.address("eth0", &format!("{}/24", vm.v4));
-        vm.netns.address("eth0", &format!("{}/64", vm.v6));
-        if network.has_gateway() {
-            vm.netns.default_route(&network.v4(1));
-            vm.netns.default_route(&network.v6(1));
-        }
-        suit(&vm.netns, "eth0", hook);
+        vm.cable(host, hook);
         vm
+    }
+
+    /// Connects its only interface to the host.
+    #[track_caller]
+    pub(super) fn cable(&self, host: &Netns, hook: Hook) {
+        host.veth_with_mac(&self.name, &self.netns, "eth0", self.mac);
+        self.netns.address("eth0", &format!("{}/24", self.v4));
+        self.netns.address("eth0", &format!("{}/64", self.v6));
+        if self.network.has_gateway() {
+            self.netns.default_route(&self.network.v4(1));
+            self.netns.default_route(&self.network.v6(1));
+        }
+        suit(&self.netns, "eth0", hook);
     }
 
     pub(super) fn port_options(&self, hook: Hook) -> String {

@@ -9,6 +9,7 @@ mod ping;
 mod probe;
 mod sctp;
 mod service;
+mod talk;
 
 pub use bulk::{BulkSource, Transfer};
 pub use dhcp::{DhcpServer, Leased, lease};
@@ -16,4 +17,5 @@ pub use dns::resolve;
 pub use ping::ping;
 pub use probe::{Probe, ProbeReport};
 pub use sctp::{ask_sctp, sctp_whoami};
+pub use talk::Talk;
 pub use service::{Service, ask_udp, http_get, http_whoami, udp_whoami};
