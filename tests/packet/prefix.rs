@@ -252,6 +252,25 @@ fn an_edit_binds_the_flows_that_run() {
 }
 
 #[test]
+fn an_edit_of_something_else_leaves_a_global_prefix_translated() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let own = "2001:db8:10::11";
+        world.edit(|document| {
+            document["networks"][0]["subnets"] = json!(["10.10.0.0/24", "2001:db8:10::/64"]);
+            document["ports"][0]["ips"] = json!(["10.10.0.11", own]);
+            document["ports"][1]["ips"] = json!(["10.10.0.12"]);
+            document["nats"] = by_prefix("2001:db8:10::/64=2001:db8:6::/64");
+        });
+        let packet = Packet::udp((own, 4000), (SERVER, 53)).macs(RED1, world.gateway("red"));
+        let left = packet.clone().macs(ETH0, ROUTER).from_ip(ip("2001:db8:6:0:a::11")).hops(63);
+        world.send("red1", &packet).forwards("eth0", &left, &named(&admitted("red1", '6')));
+        world.rule("other", "deny outside port:red1 tcp/22");
+        world.send("red1", &packet).forwards("eth0", &left, &[("rechecked", 1)]);
+    });
+}
+
+#[test]
 fn an_address_without_a_counterpart_is_named() {
     need!(skip::bpf());
     on_both_hooks(|world| {

@@ -172,7 +172,8 @@ fn reroute<F: Frame, A: Family>(
     }
     let Ok(network) = maps::network(from.network) else { return false };
     let is_translated = entry.has(flag::SOURCE_TRANSLATED | flag::PREFIX);
-    let is_due = !network.routes(key.src.ip()) && !nat::is_exempt(from.network, network, key.dst);
+    let is_routed = network.routes(key.src.ip()) && !entry.has(flag::PREFIX);
+    let is_due = !is_routed && !nat::is_exempt(from.network, network, key.dst);
     if is_translated != is_due && !is_kept_from_forward(entry) {
         return false;
     }
