@@ -17,5 +17,5 @@ pub use dns::resolve;
 pub use ping::ping;
 pub use probe::{Probe, ProbeReport};
 pub use sctp::{ask_sctp, sctp_whoami};
-pub use talk::Talk;
 pub use service::{Service, ask_udp, http_get, http_whoami, udp_whoami};
+pub use talk::Talk;
