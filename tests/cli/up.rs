@@ -187,7 +187,7 @@ fn the_api_answers_every_error_in_json() {
         DELETE /v1/config: 404 {"api":"fwd/v1","error":{"code":"FWD-E301","kind":"not_found","object":null,"message":"There is no such path, or not with this method.","hints":["See docs/openapi.json."]}}
         POST /v1/networks: 400 {"api":"fwd/v1","error":{"code":"FWD-E202","kind":"usage","object":null,"message":"The body is not JSON: EOF while parsing a list at line 1 column 1.","hints":["See docs/openapi.json."]}}
         GET /v1/ports/none: 404 {"api":"fwd/v1","error":{"code":"FWD-E301","kind":"not_found","object":"port none","message":"There is no port none.","hints":["List them: fwd port list."]}}
-        GET /v1/flows?colour=red: 400 {"api":"fwd/v1","error":{"code":"FWD-E202","kind":"usage","object":null,"message":"Failed to deserialize query string: colour: unknown field `colour`, expected one of `name`, `port`, `peer`, `proto`, `rule`, `state`, `cut_by`, `limit`.","hints":["See docs/openapi.json."]}}
+        GET /v1/flows?colour=red: 400 {"api":"fwd/v1","error":{"code":"FWD-E202","kind":"usage","object":null,"message":"Failed to deserialize query string: colour: unknown field `colour`, expected one of `name`, `port`, `group`, `peer`, `proto`, `rule`, `state`, `cut_by`, `verdict`, `since_secs`, `until_secs`, `limit`.","hints":["See docs/openapi.json."]}}
     "#]]
     .assert_eq(&answers);
 }

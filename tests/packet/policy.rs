@@ -341,3 +341,13 @@ fn a_staged_rule_on_source_l4_ports_counts_what_comes_from_them() {
         world.send("red1", &sent(1023)).forwards("red2", &sent(1023), &named(&moved));
     });
 }
+
+#[test]
+fn isolated_ports_do_not_meet_by_their_gateway_either() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let packet = Packet::udp(("10.30.0.31", 4000), ("10.30.0.32", 53))
+            .macs("52:54:00:00:03:31", world.gateway("den"));
+        world.send("den1", &packet).drops(DropReason::ModeForbids);
+    });
+}

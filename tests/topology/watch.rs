@@ -1,13 +1,21 @@
-//! Drops that are asked for afterwards: what is kept of each, by what they are narrowed, and what is shed.
+//! Drops that are asked for afterwards: what is kept of each, by what they are narrowed, and what is shed. And what
+//! `fwd trace --live` tells while packets come.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
-use fwd_tests::lab::{Hook, Lab, OUTSIDE_V4, eventually, number};
+use fwd_tests::lab::{HOST_V4, Hook, Lab, OUTSIDE_V4, eventually, number};
 use fwd_tests::on_both_hooks;
 use fwd_tests::traffic::{ask_udp, udp_whoami};
 use serde_json::{Value, json};
 
-on_both_hooks!(drops_are_asked_for_afterwards, a_storm_of_drops_sheds_events_and_no_packets);
+on_both_hooks!(
+    drops_are_asked_for_afterwards,
+    a_storm_of_drops_sheds_events_and_no_packets,
+    packets_are_followed_as_they_come,
+);
 
 const DENY: &str = "policy add no-sip --deny --from port:red1 --to outside --service udp/5060";
 
@@ -109,4 +117,77 @@ fn a_storm_of_drops_sheds_events_and_no_packets(hook: Hook) {
     let (kept, shed) = (kept(&lab, "").len(), shed(&lab) - before);
     assert!(kept > 0 && shed > STORM as u64 / 2, "{kept} kept, {shed} shed");
     assert_eq!(lab.json("status --check")["residue"], 0, "every packet is accounted for");
+}
+
+/// A `fwd trace --live` that runs, and what it tells.
+struct Followed {
+    child: Child,
+    events: Receiver<Value>,
+}
+
+impl Followed {
+    fn start(lab: &Lab, filter: &str) -> Self {
+        let mut command = lab.fwd.command(&lab.host).expect("fwd is built");
+        command.args(["trace", "--live", "-o", "json", "--filter", filter]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("it was asked for")).lines();
+        let (tell, events) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect("an object a line");
+                if tell.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, events }
+    }
+
+    /// The first event of a kind, while something is done again and again.
+    #[track_caller]
+    fn wait_for(&self, kind: &str, mut act: impl FnMut()) -> Value {
+        let mut found = None;
+        let is_told = eventually(|| {
+            act();
+            found = self.events.try_iter().find(|event| event["event"] == kind);
+            found.is_some()
+        });
+        assert!(is_told, "{kind} is told");
+        found.expect("it was just found")
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+fn packets_are_followed_as_they_come(hook: Hook) {
+    let lab = Lab::one_vm(hook);
+    let server = format!("{OUTSIDE_V4}:53");
+    let _dns = udp_whoami(&lab.outside, &server);
+    let vm = lab.get("red1");
+    let ask = || _ = ask_udp(&vm.netns, "0.0.0.0:4001", &server, "x").expect("it is permitted");
+    lab.ok(DENY);
+    let followed = Followed::start(&lab, &format!("udp and host {OUTSIDE_V4} and not port 9"));
+    let dropped = followed.wait_for("drop", || call(&lab, 1, b"x"));
+    assert_eq!((&dropped["reason"], &dropped["rule"]), (&json!("policy_denied"), &json!("no-sip")));
+    let started = followed.wait_for("flow_start", ask);
+    assert_eq!((&started["port"], &started["source"]), (&json!("red1"), &json!(format!("{}:4001", vm.v4))));
+    assert_eq!((&started["destination"], &started["protocol"]), (&json!(server), &json!("udp")));
+    assert!(started["translated"].as_str().is_some_and(|to| to.starts_with(HOST_V4)), "{started}");
+    let moved = followed.wait_for("packets", ask);
+    assert_eq!(moved["name"], started["name"], "it is the same flow");
+    assert!(number(&moved["packets"], "out") > 0 && number(&moved["packets"], "in") > 0, "{moved}");
+    assert_eq!(moved["path"], if hook == Hook::Xdp { "xdp" } else { "skb" });
+    lab.ok("flow delete --port red1");
+    let ended = followed.wait_for("flow_end", || ());
+    assert_eq!((&ended["name"], &ended["reason"]), (&started["name"], &json!("delete")));
+    // What it is not asked for it does not tell; a limit ends it; a wrong filter has its place told.
+    assert_eq!(lab.ok("trace --live --limit 0"), "");
+    assert!(lab.fwd("trace --live --filter prot").fails(2).contains("word 1, `prot`"));
+    lab.fwd("trace --live red1").fails(2);
+    lab.fwd("trace --filter tcp").fails(2);
 }

@@ -17,6 +17,7 @@ mod generate;
 mod group;
 mod guard;
 mod import;
+mod live;
 mod metrics;
 mod nat;
 mod network;

@@ -1,13 +1,14 @@
-//! `fwd trace`: what would become of a packet, stage by stage.
+//! `fwd trace`: what would become of a packet, stage by stage; and what does become of those on their way (`live`).
 
 use clap::Args;
 use serde_json::Value;
 
 use super::{
+    live::Live,
     session::{Answered, Done, Session},
     view::{self, Column, Format, cell, column},
 };
-use crate::api::trace::TraceQuery;
+use crate::api::{text::PacketFilter, trace::TraceQuery};
 
 const STAGES: &[Column] = &[
     column("STAGE", "/stage"),
@@ -43,15 +44,29 @@ const FIELDS: &[(&str, &str)] = &[
 #[derive(Debug, Args)]
 pub struct Trace {
     /// Where it comes in: a port, an uplink's device, host:NETWORK, or outside
-    #[arg(value_name = "PORT|outside")]
-    port: String,
+    #[arg(value_name = "PORT|outside", required_unless_present = "live")]
+    port: Option<String>,
     /// As 'tcp 10.0.0.5:40000 > 10.0.0.9:443 syn', or 'frame' and hexadecimal bytes
-    packet: String,
+    #[arg(required_unless_present = "live")]
+    packet: Option<String>,
+    /// What does happen, as it happens: packets that open flows, end them or are dropped, and once a second how many
+    /// packets known flows carried
+    #[arg(long, conflicts_with_all = ["port", "packet"])]
+    live: bool,
+    /// Of these packets, as 'host 10.0.0.9 and port 443'; `src` is who opened a flow [default: all]
+    #[arg(long, value_name = "EXPR", requires = "live", default_value = "", hide_default_value = true)]
+    filter: PacketFilter,
+    /// End after so many events
+    #[arg(long, value_name = "N", requires = "live")]
+    limit: Option<usize>,
 }
 
 impl Trace {
     pub async fn run(self, session: &Session) -> Answered {
-        let query = TraceQuery { port: self.port, packet: self.packet };
+        let (Some(port), Some(packet)) = (self.port, self.packet) else {
+            return Live { filter: self.filter, limit: self.limit }.run(session).await;
+        };
+        let query = TraceQuery { port, packet };
         let answer = session.client.get("/v1/trace", &query).await?;
         session.print(&text(&answer, session.format))?;
         Ok(if answer["verdict"] == "drop" { Done::Verdict } else { Done::Done })

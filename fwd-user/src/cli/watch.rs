@@ -37,11 +37,11 @@ pub async fn run<Q: Serialize>(session: &Session, path: &str, query: &Q, shape: 
 }
 
 impl Event {
-    fn head(&self) -> String {
+    pub fn head(&self) -> String {
         view::csv(&[self.columns.iter().map(|column| column.head.to_owned()).collect()])
     }
 
-    fn line(&self, event: &Value, format: Format) -> String {
+    pub fn line(&self, event: &Value, format: Format) -> String {
         let columns = self.columns.iter().filter(|column| format != Format::Table || !column.wide);
         let cells = columns.map(|column| view::cell(event.pointer(column.pointer)));
         match format {

@@ -5,6 +5,7 @@
 mod dhcp;
 mod domain;
 mod end;
+mod filter;
 mod icmp;
 mod listen;
 mod moment;
@@ -18,6 +19,7 @@ pub use dhcp::{AddressRange, Dhcp};
 pub use domain::DomainNic;
 pub use end::End;
 pub(crate) use end::check_cidr;
+pub use filter::{Ends, PacketFilter};
 pub use icmp::IcmpMessage;
 pub use listen::{Listen, Protocols, Target};
 pub use moment::Moment;
