@@ -50,7 +50,7 @@ pub fn redirect_skb(_: TcContext) -> i32 {
 }
 
 /// The minimal forward: one look-up, rewrite, redirect.
-#[xdp]
+#[xdp(frags)]
 pub fn dnat(ctx: XdpContext) -> u32 {
     peer::dnat::run(&ctx).unwrap_or(xdp_action::XDP_PASS)
 }

@@ -257,7 +257,7 @@ fn document(rules: usize) -> Value {
     let most = 4 << 20;
     json!({
         "settings": {"flow_limit": most, "flow_limit_per_port": most, "half_open_limit": most,
-                     "half_open_limit_per_port": most},
+                     "half_open_limit_per_port": most, "flood_limit_per_port": 4 * most},
         "uplinks": [{"device": "eth0", "hook": "xdp"}, {"device": "eth1", "hook": "xdp"}],
         "networks": [
             {"name": "vmnat", "mode": "nat", "subnets": ["10.10.0.0/24", "fd00:10::/64"], "uplink": "eth0",
