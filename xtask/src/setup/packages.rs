@@ -1,6 +1,7 @@
 //! The system packages that fwd is built and tested with, on Debian and Ubuntu.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -84,10 +85,14 @@ fn unstarted<T>(units: &[&str], work: impl FnOnce() -> Result<T>) -> Result<T> {
     if units.is_empty() {
         return work();
     }
-    // Without systemd there is nothing to mask: what installs it now does not start it.
-    let masked = answer(Command::new("systemctl").args(["mask", "--runtime"]).args(units)).is_some();
+    // Where systemd does not run there is nothing to mask, and a mask would make the folder that says it runs
+    // (sd_booted(3)): `unmask` would then look for it.
+    let is_booted = Path::new("/run/systemd/system").is_dir();
+    if is_booted {
+        output(Command::new("systemctl").args(["mask", "--runtime"]).args(units))?;
+    }
     let done = work();
-    if masked {
+    if is_booted {
         output(Command::new("systemctl").args(["unmask", "--runtime"]).args(units))?;
     }
     let done = done?;
