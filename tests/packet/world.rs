@@ -364,11 +364,14 @@ impl World {
         }
         let macs = Table::<u32, Mac>::open(pins, map::PORT_MACS).expect("it is pinned");
         let held = Table::<u32, fwd_common::port::PortUse>::open(pins, map::PORT_USE).expect("it is pinned");
-        let answers = Table::<u32, [u32; 2]>::open(pins, map::ANSWER_BUDGET).expect("it is pinned");
+        let budgets = [map::ANSWER_BUDGET, map::FLOOD_BUDGET]
+            .map(|name| Table::<u32, [u32; 2]>::open(pins, name).expect("it is pinned"));
         for (_, id) in self.ports() {
             macs.put(&id.0.into(), &Mac::NONE).expect("the map is writable");
             held.put(&id.0.into(), &Default::default()).expect("the map is writable");
-            answers.put(&id.0.into(), &[0; 2]).expect("the map is writable");
+            for budget in &budgets {
+                budget.put(&id.0.into(), &[0; 2]).expect("the map is writable");
+            }
         }
         let budget = MapData::from_pin(pins.map(map::EVENT_BUDGET)).expect("it is pinned");
         let mut budget: PerCpuArray<_, [u32; 2]> = Map::PerCpuArray(budget).try_into().expect("it is one");
