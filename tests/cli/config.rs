@@ -160,7 +160,7 @@ settings: {udp_timeout: soon}
           DIR/bad.yaml:4:9: Network a: natt is not possible here.
             Write one of nat, routed, bridge, host, isolated.
           DIR/bad.yaml:7:3: Network b: colour is not known here.
-            Known are name, mode, subnets, gateways, uplink, dhcp, dns, mtu, default_policy, private, isolate_ports, nat66.
+            Known are name, mode, subnets, gateways, uplink, dhcp, dns, ntp, mtu, default_policy, private, isolate_ports, nat66.
           DIR/bad.yaml:10:39: Port web2: there is no network c.
             Add it first: fwd network add c --mode nat --subnet CIDR.
           DIR/bad.yaml:10:47: Port web2: `zz` is not a MAC.

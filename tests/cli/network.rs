@@ -24,8 +24,8 @@ fn a_network_is_added_shown_changed_and_deleted() {
             NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE
             vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready
             $ fwd network list -o wide
-            NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE  GATEWAYS  DHCP  DNS  MTU   PRIVATE  ISOLATED
-            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready  -         -     -    1500  no       no
+            NAME   MODE  SUBNETS                    UPLINK  POLICY  STATE  GATEWAYS  DHCP  DNS  NTP  MTU   PRIVATE  ISOLATED
+            vmnat  nat   10.10.0.0/24,fd00:10::/64  eth0    open    ready  -         -     -    -    1500  no       no
             $ fwd network show vmnat
             name:           vmnat
             mode:           nat
@@ -265,8 +265,8 @@ fn services_are_asked_for_and_refused_where_there_can_be_none() {
             $ fwd network set a --dhcp off --dns on
             Changed network a (revision 2).
             $ fwd network list -o csv
-            NAME,MODE,SUBNETS,UPLINK,POLICY,STATE,GATEWAYS,DHCP,DNS,MTU,PRIVATE,ISOLATED
-            a,nat,10.1.0.0/24,-,open,ready,-,off,yes,1500,no,no
+            NAME,MODE,SUBNETS,UPLINK,POLICY,STATE,GATEWAYS,DHCP,DNS,NTP,MTU,PRIVATE,ISOLATED
+            a,nat,10.1.0.0/24,-,open,ready,-,off,yes,-,1500,no,no
             $ fwd network leases a
             ADDRESS  MAC  PORT  EXPIRES
             $ fwd network leases b

@@ -42,7 +42,7 @@ fn guest(lab: &Lab, name: &str, network: &str, options: &str) -> Netns {
 
 fn a_guest_gets_its_address_and_its_forward_becomes_live(hook: Hook) {
     need!(skip::dnsmasq());
-    let lab = served(hook, "--mode nat --uplink eth0 --dhcp 10.40.0.100-10.40.0.120 --mtu 1400");
+    let lab = served(hook, "--mode nat --uplink eth0 --dhcp 10.40.0.100-10.40.0.120 --mtu 1400 --ntp 192.0.2.123 --ntp fd00:40::123");
     let web = guest(&lab, "web1", "served", "");
     lab.ok(&format!("forward add tcp {HOST_V4}:8080 web1:80"));
     assert_eq!(lab.json("forward show web1-tcp-8080")["state"], "pending");
@@ -50,7 +50,7 @@ fn a_guest_gets_its_address_and_its_forward_becomes_live(hook: Hook) {
     let addr = leased.get("ip").expect("an address").to_owned();
     assert!(addr.starts_with("10.40.0.1"), "{leased:?}");
     for (name, value) in
-        [("router", "10.40.0.1"), ("dns", "10.40.0.1"), ("mtu", "1400"), ("domain", "served")]
+        [("router", "10.40.0.1"), ("dns", "10.40.0.1"), ("mtu", "1400"), ("domain", "served"), ("ntpsrv", "192.0.2.123")]
     {
         assert_eq!(leased.get(name), Some(value), "{leased:?}");
     }
@@ -64,6 +64,8 @@ fn a_guest_gets_its_address_and_its_forward_becomes_live(hook: Hook) {
     assert_eq!((&leases[0]["port"], &leases[0]["address"]), (&"web1".into(), &addr.as_str().into()));
     assert_eq!(lab.json("port show web1")["ips"][0], addr);
     lab.fwd("network leases nothing").fails(3);
+    lab.ok("network set served --ntp");
+    assert_eq!(lease(&web, "eth0").expect("a lease").get("ntpsrv"), None);
 
     let server = "10.40.0.1:53";
     let own: IpAddr = addr.parse().expect("an address");

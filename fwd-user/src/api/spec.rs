@@ -104,6 +104,10 @@ pub struct Network {
     /// Left out: on where this host is the gateway.
     #[serde(default, deserialize_with = "served::switch")]
     pub dns: Option<bool>,
+    /// Time servers that DHCP tells (RFC 2132, 8.3; RFC 5908).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub ntp: Vec<IpAddr>,
     #[serde(default = "default_mtu")]
     pub mtu: u16,
     #[serde(default)]

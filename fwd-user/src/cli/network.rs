@@ -28,6 +28,7 @@ const COLUMNS: &[Column] = &[
     wide("GATEWAYS", "/gateways"),
     wide("DHCP", "/dhcp"),
     wide("DNS", "/dns"),
+    wide("NTP", "/ntp"),
     wide("MTU", "/mtu"),
     wide("PRIVATE", "/private"),
     wide("ISOLATED", "/isolate_ports"),
@@ -79,6 +80,9 @@ pub struct Add {
     /// gateway]
     #[arg(long, value_name = "on|off", value_parser = value::switch)]
     dns: Option<bool>,
+    /// A time server that DHCP tells its guests; repeatable
+    #[arg(long, value_name = "ADDR")]
+    ntp: Vec<IpAddr>,
     /// The largest packet
     #[arg(long, value_name = "BYTES", default_value_t = 1500)]
     mtu: u16,
@@ -119,6 +123,9 @@ pub struct Set {
     /// Whether names of its ports, and those outside, are answered
     #[arg(long, value_name = "on|off", value_parser = value::switch)]
     dns: Option<bool>,
+    /// A time server that DHCP tells its guests; repeatable, replaces those it has, and none where no address follows
+    #[arg(long, value_name = "ADDR", num_args = 0..=1)]
+    ntp: Option<Vec<IpAddr>>,
     /// The largest packet
     #[arg(long, value_name = "BYTES")]
     mtu: Option<u16>,
@@ -164,6 +171,7 @@ impl Add {
             uplink: self.uplink,
             dhcp: self.dhcp.filter(|text| text != "on"),
             dns: self.dns,
+            ntp: self.ntp,
             mtu: self.mtu,
             default_policy: self.default_policy,
             private: self.private,
@@ -182,6 +190,7 @@ impl Set {
             .field("uplink", self.uplink)
             .field("dhcp", self.dhcp)
             .field("dns", self.dns)
+            .field("ntp", self.ntp)
             .field("mtu", self.mtu)
             .field("isolate_ports", self.isolate_ports)
             .field("nat66", self.nat66)

@@ -54,6 +54,7 @@ fn service(
         namespace: network.is_apart().then(|| namespace_of(instance, &network.name)),
         ranges,
         mtu: network.mtu,
+        ntp: network.ntp.clone(),
         is_router: matches!(network.mode, Mode::Nat | Mode::Routed),
         dns,
         guests: ports.iter().filter_map(guest).collect(),

@@ -67,6 +67,7 @@ impl Imported {
             uplink: uplink.clone(),
             dhcp: if is_served { Some(dhcp(xml)?) } else { None },
             dns: is_served.then(|| dns.and_then(|dns| dns.attribute("enable")) != Some("no")),
+            ntp: Vec::new(),
             mtu: child(xml, "mtu").and_then(|mtu| mtu.attribute("size")?.parse().ok()).unwrap_or(1500),
             default_policy: Default::default(),
             private: false,

@@ -308,7 +308,7 @@ mod tests {
             expect![[r#"
                 9:1: Document: foo is not part of a document. Known are api, settings, uplinks, networks, ports, forwards, nats, groups, sets, policies.
                 4:9: Network a: natt is not possible here. Write one of nat, routed, bridge, host, isolated.
-                6:3: Network a: colour is not known here. Known are name, mode, subnets, gateways, uplink, dhcp, dns, mtu, default_policy, private, isolate_ports, nat66.
+                6:3: Network a: colour is not known here. Known are name, mode, subnets, gateways, uplink, dhcp, dns, ntp, mtu, default_policy, private, isolate_ports, nat66.
                 5:8: Network a: invalid type: string "big", a number from 0 to 65535 is wanted. 
                 7:3: Networks, item 2: name is missing. Add `name: …`.
                 8:8: Document: a list is wanted here. Begin each item with `- `.

@@ -78,6 +78,7 @@ fn config(service: &Service, place: Place<'_>) -> String {
         if !service.is_router {
             lines.push("dhcp-option=option:router".to_owned());
         }
+        lines.extend(ntp(service));
         lines.extend(service.ranges.iter().enumerate().flat_map(|(n, range)| dhcp_range(service, n, range)));
     }
     if service.ranges.iter().any(|range| range.subnet.addr().is_ipv6()) {
@@ -104,6 +105,17 @@ fn dns(service: &Service, hosts: &str) -> Vec<String> {
         lines.push("no-resolv".to_owned());
     }
     lines
+}
+
+/// In DHCP's option 42 and DHCPv6's option 56.
+fn ntp(service: &Service) -> impl Iterator<Item = String> {
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = service.ntp.iter().partition(|addr| addr.is_ipv4());
+    let v4: String = v4.iter().map(|addr| format!(",{addr}")).collect();
+    let v6: String = v6.iter().map(|addr| format!(",[{addr}]")).collect();
+    [("option", v4), ("option6", v6)]
+        .into_iter()
+        .filter(|(_, servers)| !servers.is_empty())
+        .map(|(option, servers)| format!("dhcp-option={option}:ntp-server{servers}"))
 }
 
 fn dhcp_range(service: &Service, n: usize, served: &Range) -> Vec<String> {
@@ -180,6 +192,7 @@ mod tests {
                 range("fd00:10::/64", "fd00:10::1000-fd00:10::ffff", "fd00:10::1"),
             ],
             mtu: 1400,
+            ntp: Vec::new(),
             is_router: true,
             dns: Dns::InsideAndOutside,
             guests: vec![
@@ -198,43 +211,47 @@ mod tests {
 
     #[test]
     fn a_nat_network_is_served_whole() {
+        let ntp = ["10.10.0.1", "fd00:10::123", "192.0.2.123"];
+        let ntp = ntp.map(|text| text.parse().expect("an address")).to_vec();
         check(
-            &service(),
+            &Service { ntp, ..service() },
             expect![[r#"
-            # Written by fwd for network vmnat; changes are lost.
-            # Interface 7, namespace the host's own.
-            interface=fwd-vmnat
-            except-interface=lo
-            bind-dynamic
-            user=dnsmasq
-            pid-file=/state/vmnat/dnsmasq.pid
-            no-hosts
-            addn-hosts=/state/vmnat/hosts
-            domain=vmnat
-            local=/vmnat/
-            domain-needed
-            bogus-priv
-            dhcp-authoritative
-            dhcp-ignore-clid
-            dhcp-ignore-names
-            no-ping
-            dhcp-lease-max=16384
-            dhcp-leasefile=/state/vmnat/leases
-            dhcp-hostsfile=/state/vmnat/bindings
-            dhcp-option=option:mtu,1400
-            dhcp-range=set:s0,10.10.0.100,10.10.0.200,255.255.255.0,1h
-            dhcp-option=tag:s0,option:router,10.10.0.1
-            dhcp-range=fd00:10::1000,fd00:10::ffff,slaac,64,1h
-            enable-ra
-            ra-param=fwd-vmnat,mtu:1400,60
-            --- hosts
-            10.10.0.11 web1 web1.vmnat
-            10.11.0.11 web1 web1.vmnat
-            fd00:10::11 web1 web1.vmnat
-            --- bindings
-            52:54:00:00:00:11,10.10.0.11,[fd00:10::11],web1
-            52:54:00:00:00:11,10.11.0.11,web1
-        "#]],
+                # Written by fwd for network vmnat; changes are lost.
+                # Interface 7, namespace the host's own.
+                interface=fwd-vmnat
+                except-interface=lo
+                bind-dynamic
+                user=dnsmasq
+                pid-file=/state/vmnat/dnsmasq.pid
+                no-hosts
+                addn-hosts=/state/vmnat/hosts
+                domain=vmnat
+                local=/vmnat/
+                domain-needed
+                bogus-priv
+                dhcp-authoritative
+                dhcp-ignore-clid
+                dhcp-ignore-names
+                no-ping
+                dhcp-lease-max=16384
+                dhcp-leasefile=/state/vmnat/leases
+                dhcp-hostsfile=/state/vmnat/bindings
+                dhcp-option=option:mtu,1400
+                dhcp-option=option:ntp-server,10.10.0.1,192.0.2.123
+                dhcp-option=option6:ntp-server,[fd00:10::123]
+                dhcp-range=set:s0,10.10.0.100,10.10.0.200,255.255.255.0,1h
+                dhcp-option=tag:s0,option:router,10.10.0.1
+                dhcp-range=fd00:10::1000,fd00:10::ffff,slaac,64,1h
+                enable-ra
+                ra-param=fwd-vmnat,mtu:1400,60
+                --- hosts
+                10.10.0.11 web1 web1.vmnat
+                10.11.0.11 web1 web1.vmnat
+                fd00:10::11 web1 web1.vmnat
+                --- bindings
+                52:54:00:00:00:11,10.10.0.11,[fd00:10::11],web1
+                52:54:00:00:00:11,10.11.0.11,web1
+            "#]],
         );
     }
 

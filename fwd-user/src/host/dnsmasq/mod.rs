@@ -29,6 +29,8 @@ pub struct Service {
     pub namespace: Option<String>,
     pub ranges: Vec<Range>,
     pub mtu: u16,
+    /// Time servers that guests are told.
+    pub ntp: Vec<IpAddr>,
     /// Guests are told that the way outside is here.
     pub is_router: bool,
     pub dns: Dns,

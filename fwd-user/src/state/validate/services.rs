@@ -12,6 +12,7 @@ pub(super) fn check(report: &mut Reporter<'_>, network: &Network) {
     if network.mode == Mode::Bridge && network.dns == Some(true) {
         report.add("dns", Code::BadNetwork, "names on a bridge are the outside's", "Leave --dns out.");
     }
+    check_ntp(report, network);
     let Some(text) = &network.dhcp else { return };
     let ranges = match text.parse() {
         Ok(Dhcp::Off) => return,
@@ -28,6 +29,17 @@ pub(super) fn check(report: &mut Reporter<'_>, network: &Network) {
         if let Some(other) = ranges[..index].iter().find(overlaps) {
             let clause = format!("the DHCP ranges {other} and {range} overlap");
             report.add("dhcp", Code::BadValue, clause, "Make one of both.");
+        }
+    }
+}
+
+fn check_ntp(report: &mut Reporter<'_>, network: &Network) {
+    let served = network.dhcp_ranges();
+    for (index, server) in network.ntp.iter().enumerate() {
+        let (is_v4, family) = (server.is_ipv4(), if server.is_ipv4() { "IPv4" } else { "IPv6" });
+        if !served.iter().any(|one| one.subnet.addr().is_ipv4() == is_v4) {
+            let clause = format!("it has no DHCP of {family} that could tell the time server {server}");
+            report.add(&format!("ntp/{index}"), Code::BadNetwork, clause, "Leave it out, or give --dhcp.");
         }
     }
 }

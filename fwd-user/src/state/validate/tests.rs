@@ -136,6 +136,8 @@ fn a_networks_parts_fit_its_mode() {
             {"name": "f", "mode": "nat", "subnets": ["10.4.0.0/24"], "uplink": "eth7"},
             {"name": "g", "mode": "host", "subnets": ["10.5.0.0/24"], "nat66": true},
             {"name": "h", "mode": "nat", "subnets": ["10.6.0.0/24"], "nat66": false, "private": true},
+            {"name": "i", "mode": "nat", "subnets": ["10.7.0.0/24"], "ntp": ["10.7.0.1", "2001:db8::123"]},
+            {"name": "j", "mode": "nat", "subnets": ["10.8.0.0/24"], "ntp": ["10.8.0.1"], "dhcp": "off"},
         ])),
         [
             "/networks/0/private Network a: addresses that are routed cannot repeat elsewhere.",
@@ -148,6 +150,8 @@ fn a_networks_parts_fit_its_mode() {
             "/networks/5/uplink Network f: there is no uplink eth7.",
             "/networks/6/nat66 Network g: only a nat network translates.",
             "/networks/7/nat66 Network h: addresses that are routed cannot repeat elsewhere.",
+            "/networks/8/ntp/1 Network i: it has no DHCP of IPv6 that could tell the time server 2001:db8::123.",
+            "/networks/9/ntp/0 Network j: it has no DHCP of IPv4 that could tell the time server 10.8.0.1.",
         ]
     );
 }
