@@ -1,7 +1,7 @@
 //! Sizes that kernel and user space agree on. A change here is a change of the ABI.
 
 use crate::{
-    addr, counter, event, fdb, flow, forward, fragment, nat, neighbor, network, policy, port, prefix,
+    addr, counter, dhcp, event, fdb, flow, forward, fragment, nat, neighbor, network, policy, port, prefix,
     refusal, settings, sweep, trace,
 };
 
@@ -45,6 +45,7 @@ const _: () = {
     size::<policy::RowKey>(8);
     size::<policy::RowVerdict>(12);
     size::<fdb::FdbKey>(8);
+    size::<dhcp::Lease>(16);
     size::<fdb::FdbEntry>(8);
     size::<counter::HookLedger>(96);
     size::<counter::Ledger>(208);

@@ -9,6 +9,7 @@
 pub mod addr;
 pub mod conntrack;
 pub mod counter;
+pub mod dhcp;
 pub mod drop;
 pub mod event;
 pub mod fdb;

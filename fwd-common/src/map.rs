@@ -70,6 +70,7 @@ maps! {
     AYA_LOGS Kernel "Ring buffer: what aya-log tells, where the datapath log is on.";
     EVENT_BUDGET Kernel "Per-CPU array, two rows: drops and events of flows sent within this tick.";
     CLAIMS Kernel "By network and address: who has it, and who else claims it. The least recently claimed go.";
+    LEASES Kernel "LRU hash by (network, MAC): the IPv4 address that a bridged network's DHCP gave to a guest, and for how long.";
     ANSWER_BUDGET Kernel "Array by port id: answers made within this tick.";
     FLOOD_BUDGET Kernel "Array by port id: copies that its floods made within this tick.";
     QUOTES Kernel "Per-CPU array by program: what an ICMP error quotes, while it is made.";

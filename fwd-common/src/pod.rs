@@ -4,7 +4,7 @@
 mod user {
     use crate::{
         addr::{self, V4, V6},
-        counter, event, fdb, flow, forward, id, nat, neighbor, network, policy, port, prefix, settings,
+        counter, dhcp, event, fdb, flow, forward, id, nat, neighbor, network, policy, port, prefix, settings,
         sweep, trace,
     };
 
@@ -50,6 +50,7 @@ mod user {
         policy::RowKey,
         policy::RowVerdict,
         fdb::FdbKey,
+        dhcp::Lease,
         fdb::FdbEntry,
         counter::Ledger,
         counter::DropKey,

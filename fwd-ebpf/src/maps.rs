@@ -12,6 +12,7 @@ use aya_ebpf::{
 use fwd_common::{
     addr::{Address, Ip, Mac, V4, V6},
     counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
+    dhcp::Lease,
     drop::DropReason,
     event::Budget,
     fdb::{FdbEntry, FdbKey},
@@ -117,6 +118,8 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 pub static EVENT_BUDGET: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(Budget::COUNT, 0);
 #[map]
 pub static CLAIMS: LruHashMap<NetworkAddress, Claim> = LruHashMap::with_max_entries(1024, 0);
+#[map]
+pub static LEASES: LruHashMap<FdbKey, Lease> = LruHashMap::with_max_entries(16_384, 0);
 #[map]
 pub static ANSWER_BUDGET: Budgets = Array::with_max_entries(MAX_PORTS, 0);
 #[map]

@@ -33,7 +33,7 @@ use crate::{
         flow::Revisited,
         forward,
         hit::{self, Hit},
-        host, mapping, neighborhood, policy,
+        host, lease, mapping, neighborhood, policy,
         recheck::Kept,
         refusal, route, source,
     },
@@ -197,6 +197,13 @@ pub fn guard<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
         let drop = Outcome::dropped(reason);
         refusal::remember(ingress, &ether, packet, None, drop);
         return drop;
+    }
+    if lease::is_from_server(ingress, packet) {
+        if F::HOOK == Hook::Xdp {
+            return Outcome::ok(Verdict::PASS_UP);
+        }
+        lease::note(frame, ingress, packet);
+        return neighborhood::switch(frame, ingress, &ether);
     }
     match packet.kind {
         Kind::Neighborhood => neighborhood::unicast(frame, ingress, &ether, packet),

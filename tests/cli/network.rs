@@ -279,7 +279,7 @@ fn services_are_asked_for_and_refused_where_there_can_be_none() {
               Network lan: names on a bridge are the outside's.
                 Leave --dns out.
               Network lan: addresses on a bridge are given by the outside's DHCP.
-                Leave --dhcp out.
+                Leave --dhcp out, or say --dhcp snoop.
               Mend each of them; they are listed.
               (FWD-E601; fwd explain FWD-E601)
             [exit code 6]

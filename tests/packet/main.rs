@@ -18,6 +18,7 @@ mod forward;
 mod fragment;
 mod gso;
 mod host;
+mod lease;
 mod loopback;
 mod mapping;
 mod nat;

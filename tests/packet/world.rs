@@ -16,6 +16,8 @@ use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use fwd_common::addr::{Mac, V4, V6};
+use fwd_common::dhcp;
+use fwd_common::fdb::{FdbEntry, FdbKey, flag};
 use fwd_common::id::PortId;
 use fwd_common::layout::ABI_VERSION;
 use fwd_common::map;
@@ -29,6 +31,7 @@ use fwd_tests::netns::Netns;
 use fwd_user::api::spec::Document;
 use fwd_user::compile::{Tables, compile};
 use fwd_user::datapath::{Datapath as _, Kernel, LogLevel, OBJECT, Options, Sizes, Swept, Table};
+use fwd_user::host::Lease;
 use fwd_user::observe::{Maps as _, PinnedMaps};
 use fwd_user::plan::{MapOp, diff};
 use fwd_user::state::{Desired, Edit, accept};
@@ -312,6 +315,16 @@ impl World {
         all.find(|(_, forward)| forward.0 == id).map(|(name, _)| name)
     }
 
+    pub fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// What DHCP gave to a network's guests, with times since the datapath's clock began.
+    pub fn leases(&self, network: &str) -> Vec<Lease> {
+        let id = self.desired.numbers.networks[network];
+        self.kernel.leases(0).expect("the map is readable").remove(&id).unwrap_or_default()
+    }
+
     /// Ends all flows, and holds that they gave back what they took; then forgets what was learnt.
     fn clean(&mut self) {
         self.end_flows();
@@ -355,12 +368,15 @@ impl World {
                 neighbors.delete(&key).expect("the map is writable");
             }
         }
-        use fwd_common::fdb::{FdbEntry, FdbKey, flag};
         let fdb = Table::<FdbKey, FdbEntry>::open(pins, map::FDB).expect("it is pinned");
         for (key, row) in fdb.rows().expect("the map is readable") {
             if row.flags & flag::STATIC == 0 {
                 fdb.delete(&key).expect("the map is writable");
             }
+        }
+        let leases = Table::<FdbKey, dhcp::Lease>::open(pins, map::LEASES).expect("it is pinned");
+        for (key, _) in leases.rows().expect("the map is readable") {
+            leases.delete(&key).expect("the map is writable");
         }
         let macs = Table::<u32, Mac>::open(pins, map::PORT_MACS).expect("it is pinned");
         let held = Table::<u32, fwd_common::port::PortUse>::open(pins, map::PORT_USE).expect("it is pinned");

@@ -19,6 +19,7 @@ on_both_hooks!(
     unknown_unicast_is_flooded_and_known_unicast_is_not,
     an_address_that_two_machines_use_is_told_with_both,
     a_vm_gets_its_address_from_the_lans_server,
+    a_vm_has_what_the_lans_server_gives_and_for_as_long,
 );
 
 /// What crosses is told from other traffic by these bytes.
@@ -182,17 +183,23 @@ fn an_address_that_two_machines_use_is_told_with_both(hook: Hook) {
     assert!(lab.ok("metrics").contains("fwd_duplicate_addresses{network=\"lan\"} 4"));
 }
 
+/// A VM on the LAN without addresses.
+fn unconfigured(lab: &Lab, name: &str, options: &str) -> Netns {
+    let vm = Netns::new(name);
+    lab.host.veth(name, &vm, "eth0");
+    if lab.hook == Hook::Xdp {
+        vm.receive_from_xdp("eth0");
+        vm.send_to_xdp("eth0");
+    }
+    lab.ok(&format!("port add {name} --device {name} --network lan --hook {} {options}", lab.hook.name()));
+    vm
+}
+
 fn a_vm_gets_its_address_from_the_lans_server(hook: Hook) {
     need!(skip::dnsmasq());
     let lab = Lab::empty(hook);
     lab.network(&LAN, "");
-    let vm = Netns::new("vm");
-    lab.host.veth("vm", &vm, "eth0");
-    if hook == Hook::Xdp {
-        vm.receive_from_xdp("eth0");
-        vm.send_to_xdp("eth0");
-    }
-    lab.ok(&format!("port add vm --device vm --network lan --hook {}", hook.name()));
+    let vm = unconfigured(&lab, "vm", "");
     let _server = DhcpServer::start(&lab.lan, "eth0", &format!("{},{}", LAN.v4(100), LAN.v4(120)));
     let leased = lease(&vm, "eth0").expect("the LAN's server is heard");
     let addr = leased.get("ip").expect("an address").to_owned();
@@ -211,4 +218,53 @@ fn a_vm_gets_its_address_from_the_lans_server(hook: Hook) {
     assert!(lies > 0, "{}", lab.ok("drop list"));
     ping(&vm, LAN_V4).expect("its own goes on");
     lab.ok("status --check");
+}
+
+fn a_vm_has_what_the_lans_server_gives_and_for_as_long(hook: Hook) {
+    need!(skip::dnsmasq());
+    let lab = Lab::empty(hook);
+    // What its servers say needs no rule.
+    lab.network(&LAN, "--dhcp snoop --default-policy closed");
+    lab.ok("policy add allow network:lan any");
+    let vm = unconfigured(&lab, "vm", "");
+    let lies = || {
+        let of_vm = |drop: &Value| drop["port"] == "vm";
+        lab.drops("source_address_spoofed", of_vm) + lab.drops("arp_spoofed", of_vm)
+    };
+    vm.address("eth0", &format!("{}/24", LAN.v4(77)));
+    assert!(ping(&vm, LAN_V4).is_err(), "nobody gave it that address");
+    assert!(lies() > 0, "{}", lab.ok("drop list"));
+    vm.run("ip address flush dev eth0");
+
+    let server = DhcpServer::start(&lab.lan, "eth0", &format!("{},{}", LAN.v4(100), LAN.v4(120)));
+    let leased = lease(&vm, "eth0").expect("the LAN's server is heard in a closed network");
+    let addr = leased.get("ip").expect("an address").to_owned();
+    assert!(eventually(|| ping(&vm, LAN_V4).is_ok()), "it is the port's as soon as it is given");
+    let leases = lab.items("network leases lan");
+    assert_eq!(leases.len(), 1, "{leases:#?}");
+    assert_eq!((&leases[0]["port"], &leases[0]["address"]), (&"vm".into(), &addr.as_str().into()));
+    assert_eq!(lab.json("port show vm")["ips"][0], addr.as_str());
+    let before = lies();
+    vm.address("eth0", &format!("{}/32", LAN.v4(77)));
+    assert!(vm.try_run(&format!("busybox ping -c 1 -W 1 -I {} {LAN_V4}", LAN.v4(77))).is_err());
+    assert!(lies() > before, "{}", lab.ok("drop list"));
+
+    // Another server gives another one, for two seconds.
+    drop(server);
+    let (far, message) = (Wire::open(&lab.lan, "eth0"), ack(vm.mac_of("eth0"), [198, 51, 100, 88], 2));
+    let to = format!("{}:68", LAN.v4(88));
+    let given = Packet::udp(&format!("{LAN_V4}:67"), &to).payload(message);
+    far.send(&given.macs(lab.lan.mac_of("eth0"), vm.mac_of("eth0")).frame());
+    let held =
+        || lab.items("network leases lan").iter().map(|row| row["address"].clone()).collect::<Vec<_>>();
+    assert!(eventually(|| held() == [LAN.v4(88)]), "{:?}", held());
+    assert!(eventually(|| held().is_empty()), "{:?}", held());
+    assert!(ping(&vm, LAN_V4).is_err(), "neither is it its own any more, nor what it had before");
+    lab.ok("status --check");
+}
+
+/// A DHCP server's word that a client has an address for so long (RFC 2131, 2; RFC 2132).
+fn ack(Mac(mac): Mac, addr: [u8; 4], seconds: u32) -> Vec<u8> {
+    let options = [&[0x63, 0x82, 0x53, 0x63, 53, 1, 5, 51, 4][..], &seconds.to_be_bytes(), &[255]].concat();
+    [&[2, 1, 6, 0][..], &[0; 12], &addr, &[0; 8], &mac, &[0; 202], &options].concat()
 }

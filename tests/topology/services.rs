@@ -42,16 +42,23 @@ fn guest(lab: &Lab, name: &str, network: &str, options: &str) -> Netns {
 
 fn a_guest_gets_its_address_and_its_forward_becomes_live(hook: Hook) {
     need!(skip::dnsmasq());
-    let lab = served(hook, "--mode nat --uplink eth0 --dhcp 10.40.0.100-10.40.0.120 --mtu 1400 --ntp 192.0.2.123 --ntp fd00:40::123");
+    let lab = served(
+        hook,
+        "--mode nat --uplink eth0 --dhcp 10.40.0.100-10.40.0.120 --mtu 1400 --ntp 192.0.2.123 --ntp fd00:40::123",
+    );
     let web = guest(&lab, "web1", "served", "");
     lab.ok(&format!("forward add tcp {HOST_V4}:8080 web1:80"));
     assert_eq!(lab.json("forward show web1-tcp-8080")["state"], "pending");
     let leased = lease(&web, "eth0").expect("the network serves DHCP");
     let addr = leased.get("ip").expect("an address").to_owned();
     assert!(addr.starts_with("10.40.0.1"), "{leased:?}");
-    for (name, value) in
-        [("router", "10.40.0.1"), ("dns", "10.40.0.1"), ("mtu", "1400"), ("domain", "served"), ("ntpsrv", "192.0.2.123")]
-    {
+    for (name, value) in [
+        ("router", "10.40.0.1"),
+        ("dns", "10.40.0.1"),
+        ("mtu", "1400"),
+        ("domain", "served"),
+        ("ntpsrv", "192.0.2.123"),
+    ] {
         assert_eq!(leased.get(name), Some(value), "{leased:?}");
     }
 

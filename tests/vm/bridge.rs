@@ -14,7 +14,7 @@ fn a_guest_gets_its_address_from_the_lans_server_and_takes_none_of_others() {
     need!(skip::qemu());
     need!(skip::dnsmasq());
     let lab = Lab::empty(Hook::Tcx);
-    lab.network(&LAN, "");
+    lab.network(&LAN, "--dhcp snoop");
     let mac =
         Plan { name: "web1", network: &LAN, number: 41, offloads: Offloads::NoHeader, hook: "auto" }.mac();
     lab.host.tap("web1", VnetHeader::Off);
@@ -34,13 +34,18 @@ fn a_guest_gets_its_address_from_the_lans_server_and_takes_none_of_others() {
     assert!(page.contains(&format!("{LAN_V4}:")), "{page}");
     ping(&lab.host, &addr).expect("and so does the host");
 
-    // Row 16: under the host's address it reaches nobody, and the port is named.
-    guest.exec(&format!("ip addr add {HOST_LAN_V4}/32 dev eth0")).expect("a guest does as it likes");
-    let lie = format!("ping -c 1 -W 1 -I {HOST_LAN_V4} {LAN_V4}");
-    assert_ne!(guest.exec_code(&lie).expect("the agent answers").0, 0);
+    assert_eq!(lab.items("network leases lan")[0]["address"], addr.as_str());
+
+    // Row 16: under the host's address and under nobody's it reaches nobody, and the port is named.
     let is_named = |row: &serde_json::Value| row["port"] == "web1";
     let lies = || lab.drops("source_address_spoofed", is_named) + lab.drops("arp_spoofed", is_named);
-    assert!(eventually(|| lies() > 0), "{}", lab.ok("drop list"));
+    for address in [HOST_LAN_V4, &LAN.v4(77)] {
+        let before = lies();
+        guest.exec(&format!("ip addr add {address}/32 dev eth0")).expect("a guest does as it likes");
+        let lie = format!("ping -c 1 -W 1 -I {address} {LAN_V4}");
+        assert_ne!(guest.exec_code(&lie).expect("the agent answers").0, 0);
+        assert!(eventually(|| lies() > before), "{}", lab.ok("drop list"));
+    }
     guest.exec(&format!("ping -c 1 -W 5 {LAN_V4}")).expect("its own address goes on");
     lab.ok("status --check");
 }

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     addr::Address,
     counter::{Count, Ledger},
+    dhcp,
     drop::DropReason,
     id::{NetworkId, PortId},
     network::{MAX_MEMBERS, Mode},
@@ -15,7 +16,7 @@ use fwd_common::{
     verdict::{Outcome, Verdict},
 };
 
-use super::{budget, fdb, neighborhood, policy, proxy, source};
+use super::{budget, fdb, lease, neighborhood, policy, proxy, source};
 use crate::{
     frame::{Deliver, Frame, Hook, Skb},
     maps::{self, Family},
@@ -41,8 +42,16 @@ pub fn group<F: Deliver, A: Family>(frame: F, ingress: &Ingress, ether: &Ether) 
     if ether.dst.is_bridge_reserved() {
         return Outcome::dropped(DropReason::LinkLocalFrame);
     }
-    if ingress.port.is(PortKind::Vm) {
+    let packet = if ingress.port.is(PortKind::Vm) {
         check::<F, A>(frame, ingress, ether)?;
+        parse::last::<F, A>()
+    } else {
+        parse::packet::<F, A>(frame, ingress.port.zone)
+    };
+    if let Ok(packet) = packet
+        && lease::is_from_server(ingress, packet)
+    {
+        lease::note(frame, ingress, packet);
     }
     fdb::learn(ingress, ether.src)?;
     frame.flood(ingress)
@@ -98,8 +107,7 @@ fn reason_of_error<A: Address>(packet: &parse::Packet<A>) -> DropReason {
 /// A DHCP or DHCPv6 client's message (RFC 2131, 4.1; RFC 8415, 7.2).
 #[inline(always)]
 fn is_dhcp_request<A: Address>(packet: &parse::Packet<A>) -> bool {
-    const SERVERS: [u16; 2] = [67_u16.to_be(), 547_u16.to_be()];
-    packet.key.proto == IpProto::UDP && packet.key.dport == SERVERS[A::IS_V6 as usize]
+    packet.key.proto == IpProto::UDP && packet.key.dport == dhcp::SERVERS[A::IS_V6 as usize]
 }
 
 /// What the loop over members needs.

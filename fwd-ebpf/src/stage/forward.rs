@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use fwd_common::{
     addr::Ip,
+    dhcp,
     drop::DropReason,
     flow::{FlowEntry, FlowKey, flag},
     forward::{self, Forward, ForwardKey},
@@ -19,9 +20,6 @@ use crate::{
     parse::{Kind, Packet},
     report::Ingress,
 };
-
-/// L4 ports of DHCP's clients, IPv4 and IPv6.
-const DHCP_CLIENTS: [u16; 2] = [68_u16.to_be(), 546_u16.to_be()];
 
 /// The forward that takes an outside packet, into `to`; without one it is a mapping's, a routed network's, or the
 /// host's. A mapping goes before a forward of every L4 port.
@@ -150,7 +148,7 @@ fn leaves_to_host<A: Family>(forward: &Forward, packet: &Packet<A>) -> bool {
     is_whole(forward)
         && (packet.kind != Kind::Ports
             || (key.proto == A::ICMP && key.dport != 0)
-            || (key.proto == IpProto::UDP && DHCP_CLIENTS.contains(&key.dport)))
+            || (key.proto == IpProto::UDP && dhcp::CLIENTS.contains(&key.dport)))
 }
 
 #[inline(always)]

@@ -13,6 +13,7 @@ pub mod flow;
 pub mod forward;
 pub mod hit;
 pub mod host;
+pub mod lease;
 pub mod mapping;
 pub mod nat;
 pub mod neighborhood;

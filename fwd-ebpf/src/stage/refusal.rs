@@ -7,6 +7,7 @@
 use core::ptr;
 
 use fwd_common::{
+    dhcp,
     flow::{FlowEntry, FlowKey, Tick},
     id::PortId,
     proto::IpProto,
@@ -20,9 +21,6 @@ use crate::{
     parse::{Ether, Packet},
     report::{self, Ingress},
 };
-
-/// The servers' L4 ports of DHCP: what is sent to them is judged by its payload.
-const BY_PAYLOAD: [u16; 2] = [67_u16.to_be(), 547_u16.to_be()];
 
 /// A key by words of eight bytes, as maps compare it.
 #[repr(C, align(8))]
@@ -92,7 +90,8 @@ pub fn remember<A: Family, T: Payload>(
     drop: Outcome<T>,
 ) {
     let FlowKey { proto, dport, .. } = packet.key;
-    let is_by_payload = proto == IpProto::UDP && BY_PAYLOAD.contains(&dport);
+    // What is sent to servers is judged by its payload.
+    let is_by_payload = proto == IpProto::UDP && dhcp::SERVERS.contains(&dport);
     if !refusal::is_kept(drop.word() as u8) || is_by_payload || !matches!(proto, IpProto::TCP | IpProto::UDP)
     {
         return;

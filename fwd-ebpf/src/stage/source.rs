@@ -6,6 +6,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use fwd_common::{
     addr::{Ip, Mac},
+    dhcp,
     drop::DropReason,
     event::{Event, EventKind},
     neighbor::{self, Neighbor, NetworkAddress},
@@ -22,11 +23,6 @@ use crate::{
     parse::{Ether, Packet},
     report::{self, Ingress},
 };
-
-/// The DHCP client's L4 port, from which the unspecified address is good.
-const DHCP_CLIENT: u16 = 68_u16.to_be();
-/// Of servers, by family (RFC 2131, 4.1; RFC 8415, 7.2).
-const DHCP_SERVERS: [u16; 2] = [67_u16.to_be(), 547_u16.to_be()];
 
 /// Checks a packet's source.
 ///
@@ -45,10 +41,11 @@ pub fn check<F: Frame, A: Family>(
     mac(ingress, ether)?;
     let key = &packet.key;
     if key.proto == IpProto::UDP && !ingress.port.has(port::flag::TRUSTED) {
-        dhcp(frame, ether, packet)?;
+        check_dhcp(frame, ether, packet)?;
     }
-    let is_dhcp = key.proto == IpProto::UDP && key.sport == DHCP_CLIENT;
-    if key.src == A::default() && (is_dhcp || A::IS_V6) {
+    // A client that has no address yet (RFC 2131, 4.1).
+    let is_client = key.proto == IpProto::UDP && key.sport == dhcp::CLIENTS[0];
+    if key.src == A::default() && (is_client || A::IS_V6) {
         return Ok(());
     }
     if key.src.is_bad_source() {
@@ -59,10 +56,9 @@ pub fn check<F: Frame, A: Family>(
 
 /// A guest serves no DHCP, and asks for itself alone: a server gives one lease for each `chaddr`.
 #[inline(always)]
-fn dhcp<F: Frame, A: Family>(frame: F, ether: &Ether, packet: &Packet<A>) -> Result<(), DropReason> {
-    /// Behind the UDP header (RFC 2131, 2).
-    const CHADDR: usize = 8 + 28;
-    let server = DHCP_SERVERS[A::IS_V6 as usize];
+fn check_dhcp<F: Frame, A: Family>(frame: F, ether: &Ether, packet: &Packet<A>) -> Result<(), DropReason> {
+    const CHADDR: usize = 8 + dhcp::at::CHADDR;
+    let server = dhcp::SERVERS[A::IS_V6 as usize];
     if packet.key.sport == server {
         return Err(DropReason::RogueServer);
     }

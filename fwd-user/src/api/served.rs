@@ -26,7 +26,7 @@ impl Network {
     pub fn dhcp_ranges(&self) -> Vec<ServedRange> {
         let asked = match self.asked_dhcp() {
             _ if !self.has_gateway() => return Vec::new(),
-            Some(Dhcp::Off) => return Vec::new(),
+            Some(Dhcp::Off | Dhcp::Snoop) => return Vec::new(),
             Some(Dhcp::Ranges(ranges)) => ranges,
             None if self.mode == Mode::Isolated => return Vec::new(),
             None => Vec::new(),
@@ -47,6 +47,11 @@ impl Network {
     pub fn has_own_ranges(&self) -> bool {
         let is_v4 = |range: &AddressRange| range.first.is_ipv4();
         matches!(self.asked_dhcp(), Some(Dhcp::Ranges(ranges)) if ranges.iter().any(is_v4))
+    }
+
+    /// Whether guests of a bridged network have the IPv4 addresses that DHCP outside gives to them, and no others.
+    pub fn snoops(&self) -> bool {
+        self.mode == Mode::Bridge && self.asked_dhcp() == Some(Dhcp::Snoop)
     }
 
     /// Whether names are answered.

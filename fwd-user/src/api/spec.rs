@@ -98,7 +98,8 @@ pub struct Network {
     #[serde(default)]
     pub uplink: Option<String>,
     /// `off`, or `FIRST-LAST`, several with commas; left out: on where this host is the gateway, with all
-    /// addresses of its subnets.
+    /// addresses of its subnets. `snoop`, on a bridge: guests have the IPv4 addresses that DHCP outside gives to
+    /// them, and no others.
     #[serde(default, deserialize_with = "served::dhcp")]
     pub dhcp: Option<String>,
     /// Left out: on where this host is the gateway.

@@ -53,7 +53,7 @@ pub enum Verb {
     Set(Set),
     /// Delete a network that no port belongs to
     Delete(Delete),
-    /// List the addresses that its DHCP has given out
+    /// List the addresses that DHCP has given to its guests
     Leases(Name),
 }
 
@@ -73,8 +73,8 @@ pub struct Add {
     #[arg(long, value_name = "DEVICE")]
     uplink: Option<String>,
     /// Addresses that DHCP gives out: FIRST-LAST, several with commas; or off [default: all of its subnets,
-    /// where this host is the gateway]
-    #[arg(long, value_name = "RANGE|off")]
+    /// where this host is the gateway]. On a bridge, snoop: guests have what DHCP outside gives, and nothing else
+    #[arg(long, value_name = "RANGE|off|snoop")]
     dhcp: Option<String>,
     /// Whether names of its ports, and those outside, are answered [default: on where this host is the
     /// gateway]
@@ -117,8 +117,9 @@ pub struct Set {
     /// The interface towards the outside
     #[arg(long, value_name = "DEVICE")]
     uplink: Option<String>,
-    /// Addresses that DHCP gives out: FIRST-LAST, several with commas; off; or on: all of its subnets
-    #[arg(long, value_name = "RANGE|off|on")]
+    /// Addresses that DHCP gives out: FIRST-LAST, several with commas; off; on: all of its subnets; or on a bridge
+    /// snoop: guests have what DHCP outside gives, and nothing else
+    #[arg(long, value_name = "RANGE|off|on|snoop")]
     dhcp: Option<String>,
     /// Whether names of its ports, and those outside, are answered
     #[arg(long, value_name = "on|off", value_parser = value::switch)]

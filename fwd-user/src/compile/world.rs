@@ -132,7 +132,7 @@ impl<'a> World<'a> {
     /// Whether a VM port's IPv4 addresses are those that DHCP gives to it, and no others.
     pub fn is_leased(&self, id: PortId, network: &Network) -> bool {
         let runs = self.inventory.served.get(&network.name).is_some_and(|served| served.runs);
-        (runs && network.has_own_ranges()) || self.leased(id).iter().any(IpAddr::is_ipv4)
+        network.snoops() || (runs && network.has_own_ranges()) || self.leased(id).iter().any(IpAddr::is_ipv4)
     }
 
     /// A VM port's addresses: the configured ones, else those leased and seen, but for link-local ones.
@@ -148,11 +148,11 @@ fn leased(
     seen_macs: &BTreeMap<PortId, Mac>,
 ) -> BTreeMap<PortId, Vec<IpAddr>> {
     let mut leased: BTreeMap<PortId, Vec<IpAddr>> = BTreeMap::new();
-    for VmPort { id, network, given_mac, .. } in ports.iter().filter(|vm| vm.port.ips.is_empty()) {
-        let Some(served) = inventory.served.get(&network.name) else { continue };
+    for VmPort { id, network, network_id, given_mac, .. } in ports.iter().filter(|vm| vm.port.ips.is_empty())
+    {
         let Some(mac) = given_mac.or_else(|| seen_macs.get(id).copied()) else { continue };
-        let own = served.leases.iter().filter(|lease| lease.mac == Some(mac)).map(|lease| lease.addr);
-        let own: Vec<_> = own.collect();
+        let all = inventory.leases(&network.name, *network_id);
+        let own: Vec<_> = all.filter(|lease| lease.mac == Some(mac)).map(|lease| lease.addr).collect();
         if !own.is_empty() {
             leased.insert(*id, own);
         }

@@ -1,5 +1,6 @@
 //! Objects that end by themselves leave the document at their moment. What the kernel reads of forwards has
-//! their end in it, so they end with the daemon dead too; the document follows at the next start.
+//! their end in it, so they end with the daemon dead too; the document follows at the next start. What DHCP servers
+//! of bridged networks gave to guests is looked at when a lease ends.
 
 use std::{
     sync::Arc,
@@ -13,7 +14,7 @@ use tokio::{
 
 use super::{bundle::Write, world::World, writer::Job};
 use crate::{
-    api::{request::WriteQuery, text::Moment},
+    api::{request::WriteQuery, spec::Mode, text::Moment},
     state::{Edit, next_expiry},
 };
 
@@ -34,29 +35,40 @@ fn now() -> Moment {
     Moment { unix_secs: since.as_secs().cast_signed() }
 }
 
-/// Asks the writer to take out what ends, when it does, for as long as there is a writer.
+/// Asks the writer for what is due, when it is, for as long as there is a writer.
 pub async fn follow(jobs: mpsc::UnboundedSender<Job>, mut world: watch::Receiver<Arc<World>>) {
     loop {
         let seen = Arc::clone(&world.borrow_and_update());
-        let wait = match due(&seen) {
-            Some(edit) => {
-                let (reply, _nobody_waits) = oneshot::channel();
-                let (edit, query) = (Box::new(edit), WriteQuery::default());
-                if jobs
-                    .send(Job::Write(Write { edit, query, author: None, asked: Instant::now(), reply }))
-                    .is_err()
-                {
-                    return;
-                }
-                AGAIN
-            }
-            None => next_expiry(&seen.desired.document).map_or(LOOK, until),
+        let (wait, job) = match (due(&seen), next_end(&seen)) {
+            (Some(edit), _) => (AGAIN, Some(write(edit))),
+            (None, Some(end)) if end <= now() => (AGAIN, Some(Job::Guests)),
+            (None, end) => (end.map_or(LOOK, until), None),
         };
+        if job.is_some_and(|job| jobs.send(job).is_err()) {
+            return;
+        }
         tokio::select! {
             changed = world.changed() => if changed.is_err() { return },
-            () = sleep(wait) => {}
+            // What was told of a lease may be lost in a storm of drops.
+            () = sleep(wait) => if is_bridged(&seen) && jobs.send(Job::Learnt).is_err() { return }
         }
     }
+}
+
+fn write(edit: Edit) -> Job {
+    let (reply, _nobody_waits) = oneshot::channel();
+    let (edit, query) = (Box::new(edit), WriteQuery::default());
+    Job::Write(Write { edit, query, author: None, asked: Instant::now(), reply })
+}
+
+/// When the next object or lease ends.
+fn next_end(world: &World) -> Option<Moment> {
+    let lease = world.inventory.next_end().and_then(|secs| Some(Moment { unix_secs: secs.try_into().ok()? }));
+    next_expiry(&world.desired.document).into_iter().chain(lease).min()
+}
+
+fn is_bridged(world: &World) -> bool {
+    world.desired.document.networks.iter().any(|network| network.mode == Mode::Bridge)
 }
 
 /// How long to sleep for a moment to come.

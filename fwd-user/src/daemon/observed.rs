@@ -194,7 +194,6 @@ pub fn leases(world: &World, network: &str) -> Result<Vec<LeaseRow>, ApiError> {
         };
         ports.clone().find(has).map(|port| port.name.clone())
     };
-    let served = world.inventory.served.get(network);
     let row = |lease: &Lease| {
         let mac = lease.mac.map(|mac| mac.to_string());
         let ends = Some(lease.expires_secs).filter(|secs| *secs != u64::MAX);
@@ -206,7 +205,8 @@ pub fn leases(world: &World, network: &str) -> Result<Vec<LeaseRow>, ApiError> {
             expires: ends.map(|secs| time_text(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))),
         }
     };
-    Ok(served.map_or_else(Vec::new, |served| served.leases.iter().map(row).collect()))
+    let Some(id) = world.desired.numbers.networks.get(network) else { return Ok(Vec::new()) };
+    Ok(world.inventory.leases(network, *id).map(row).collect())
 }
 
 /// The name of an object that is not there.

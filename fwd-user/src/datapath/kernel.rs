@@ -2,11 +2,11 @@
 //!
 //! Guarantees: opening changes no verdict of what runs already; only [`Kernel::apply`] writes rows.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use fwd_common::{
     addr::Mac,
-    id::{ClassId, PortId, RowId},
+    id::{ClassId, NetworkId, PortId, RowId},
     policy::{ClassKey, PolicyKey},
     port::View,
     settings::Settings,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     compile::Tables,
-    host::inventory::Learnt,
+    host::inventory::{Learnt, Lease},
     plan::{MapOp, Row},
 };
 
@@ -155,6 +155,15 @@ impl Kernel {
     /// If a map cannot be read.
     pub fn learnt(&self) -> Result<Vec<Learnt>> {
         read::learnt(&self.maps)
+    }
+
+    /// What DHCP servers gave to guests of bridged networks, whether it has ended or not. `clock_began`: when the
+    /// datapath's clock was 0, in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// If a map cannot be read.
+    pub fn leases(&self, clock_began: u64) -> Result<BTreeMap<NetworkId, Vec<Lease>>> {
+        read::leases(&self.maps, clock_began)
     }
 
     /// Forgets the MAC that was learnt on a port, so that the next one seen becomes its own.

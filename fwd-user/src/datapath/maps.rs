@@ -3,6 +3,7 @@
 use fwd_common::{
     addr::Mac,
     counter::TableUse,
+    dhcp::Lease,
     fdb::{FdbEntry, FdbKey},
     forward::{ClientKey, Forward, ForwardKey},
     id::{ClassId, PortId, RowId},
@@ -56,6 +57,8 @@ pub(super) struct Maps {
     pub policies: Table<PolicyKey, RowCopies>,
     pub rows: Table<Prefix<RowKey>, RowVerdict>,
     pub fdb: Table<FdbKey, FdbEntry>,
+    /// The kernel's; read only.
+    pub leases: Table<FdbKey, Lease>,
     /// The kernel's; read only, to know how far a sweep goes.
     pub table_use: Table<u32, TableUse>,
 }
@@ -82,6 +85,7 @@ impl Maps {
             policies: Table::open(pins, map::POLICIES)?,
             rows: Table::open(pins, map::ROWS)?,
             fdb: Table::open(pins, map::FDB)?,
+            leases: Table::open(pins, map::LEASES)?,
             table_use: Table::open(pins, map::TABLE_USE)?,
         })
     }

@@ -1,7 +1,9 @@
 //! Reads back the rows that user space owns: what a plan is made against after a restart.
 
+use std::collections::BTreeMap;
+
 use fwd_common::{
-    addr::Mac,
+    addr::{Address, Mac},
     fdb,
     id::{NetworkId, PortId},
     neighbor::{self, Neighbor},
@@ -11,7 +13,10 @@ use fwd_common::{
 };
 
 use super::{error::Result, maps::Maps};
-use crate::{compile::Tables, host::inventory::Learnt};
+use crate::{
+    compile::Tables,
+    host::inventory::{Learnt, Lease},
+};
 
 /// All rows, without what the datapath itself keeps in them and without learnt rows.
 pub(super) fn tables(maps: &Maps) -> Result<Tables> {
@@ -80,6 +85,29 @@ pub(super) fn learnt(maps: &Maps) -> Result<Vec<Learnt>> {
     Ok(learnt)
 }
 
+/// What DHCP servers gave to guests of bridged networks, by network. Of two guests that were given one address, the
+/// later one has it. `clock_began`: when the datapath's clock was 0, in seconds since the Unix epoch.
+pub(super) fn leases(maps: &Maps, clock_began: u64) -> Result<BTreeMap<NetworkId, Vec<Lease>>> {
+    let mut rows = maps.leases.rows()?;
+    rows.sort_by_key(|(_, row)| row.given_ns);
+    let latest: BTreeMap<_, _> =
+        rows.into_iter().map(|(key, row)| ((key.network, row.addr), (key.mac, row))).collect();
+    let mut leases: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for ((network, addr), (mac, row)) in latest {
+        let given_secs = clock_began + row.given_ns / 1_000_000_000;
+        let expires_secs = match row.seconds {
+            u32::MAX => u64::MAX,
+            seconds => given_secs + u64::from(seconds),
+        };
+        leases.entry(network).or_default().push(Lease {
+            addr: addr.ip().to_std(),
+            mac: Some(mac),
+            expires_secs,
+        });
+    }
+    Ok(leases)
+}
+
 /// Makes the copies that are out of use equal to those in use, as every plan expects
 /// to find them; an interrupted or failed plan leaves them apart.
 pub(super) fn align_copies(maps: &Maps) -> Result<()> {
@@ -99,9 +127,9 @@ pub(super) fn align_copies(maps: &Maps) -> Result<()> {
     let rows = maps.classes.rows()?;
     let key = |k: &super::table::Prefix<ClassKey>| (ClassKey { epoch: 0, addr: { k.data }.addr }, k.bits);
     let in_copy = |copy| move |(k, _): &&(super::table::Prefix<ClassKey>, _)| { k.data }.epoch == copy;
-    let wanted: std::collections::BTreeMap<_, _> =
+    let wanted: BTreeMap<_, _> =
         rows.iter().filter(in_copy(used)).map(|(k, class)| (key(k), *class)).collect();
-    let found: std::collections::BTreeMap<_, _> =
+    let found: BTreeMap<_, _> =
         rows.iter().filter(in_copy(spare)).map(|(k, class)| (key(k), *class)).collect();
     for (key, class) in &wanted {
         if found.get(key) != Some(class) {

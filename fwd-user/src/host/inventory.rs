@@ -17,12 +17,27 @@ pub struct Inventory {
     pub host_ports: BTreeMap<String, Device>,
     /// MACs and addresses of VM ports that are not configured but were seen.
     pub learnt: Vec<Learnt>,
+    /// What DHCP servers outside gave to guests of bridged networks.
+    pub snooped: BTreeMap<NetworkId, Vec<Lease>>,
     /// When the datapath's clock was 0, in seconds since the Unix epoch.
     pub clock_began: i64,
     /// The servers of networks that have services, by network name.
     pub served: BTreeMap<String, Served>,
     /// Interfaces of libvirt's running domains, by the domain's name and their place in it.
     pub domains: BTreeMap<(String, usize), Tap>,
+}
+
+impl Inventory {
+    /// What DHCP has given to a network's guests: its own server, or those outside.
+    pub fn leases(&self, network: &str, id: NetworkId) -> impl Iterator<Item = &Lease> {
+        let served = self.served.get(network).map(|served| &served.leases);
+        served.into_iter().chain(self.snooped.get(&id)).flatten()
+    }
+
+    /// When the next lease of a server outside ends, in seconds since the Unix epoch.
+    pub fn next_end(&self) -> Option<u64> {
+        self.snooped.values().flatten().map(|lease| lease.expires_secs).min()
+    }
 }
 
 /// The host's end of a domain's interface.

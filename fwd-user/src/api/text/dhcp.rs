@@ -4,10 +4,12 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use super::TextError;
 
-/// `off`, or ranges of addresses with commas between them: `10.10.0.100-10.10.0.200`.
+/// `off`, `snoop`, or ranges of addresses with commas between them: `10.10.0.100-10.10.0.200`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dhcp {
     Off,
+    /// What servers outside give is followed, and guests have nothing else.
+    Snoop,
     Ranges(Vec<AddressRange>),
 }
 
@@ -22,6 +24,7 @@ impl fmt::Display for Dhcp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
+            Self::Snoop => f.write_str("snoop"),
             Self::Ranges(ranges) => {
                 let texts: Vec<_> = ranges.iter().map(ToString::to_string).collect();
                 f.write_str(&texts.join(","))
@@ -34,8 +37,10 @@ impl FromStr for Dhcp {
     type Err = TextError;
 
     fn from_str(text: &str) -> Result<Self, TextError> {
-        if text == "off" {
-            return Ok(Self::Off);
+        match text {
+            "off" => return Ok(Self::Off),
+            "snoop" => return Ok(Self::Snoop),
+            _ => {}
         }
         text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self::Ranges)
     }
@@ -74,7 +79,7 @@ mod tests {
 
     #[test]
     fn ranges_parse_and_print() {
-        for text in ["off", "10.10.0.100-10.10.0.200", "10.0.0.5-10.0.0.5,fd00::10-fd00::ff"] {
+        for text in ["off", "snoop", "10.10.0.100-10.10.0.200", "10.0.0.5-10.0.0.5,fd00::10-fd00::ff"] {
             assert_eq!(text.parse::<Dhcp>().map(|dhcp| dhcp.to_string()).as_deref(), Ok(text));
         }
         for text in

@@ -3,9 +3,13 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
-use fwd_common::{id::PortId, sweep::Command};
+use fwd_common::{
+    id::{NetworkId, PortId},
+    sweep::Command,
+};
 use tokio::runtime::Handle;
 
 use super::Ground;
@@ -18,7 +22,7 @@ use crate::{
         sockets::{self, Socket},
     },
     datapath::{self, Datapath, Kernel, OBJECT, Point, Sizes, Sweeper, Target},
-    host::{Greeting, Host, Inventory, News, Wanted},
+    host::{Greeting, Host, Inventory, Lease, News, Wanted},
     observe::Moment,
     plan::MapOp,
 };
@@ -86,6 +90,7 @@ impl Ground for KernelGround {
         let mut inventory = self.runtime.block_on(self.host.inventory(networks)).map_err(|e| of_host(&e))?;
         inventory.learnt = self.kernel.learnt().map_err(|e| of_datapath(&e))?;
         inventory.clock_began = self.clock_began();
+        inventory.snooped = self.snooped()?;
         // A driver that refused is asked again once the device has another MTU: that is what most refuse for.
         for device in inventory.devices.values_mut() {
             let refused = self.refused.get(&(device.ifindex, device.mtu));
@@ -145,6 +150,15 @@ impl Ground for KernelGround {
 }
 
 impl KernelGround {
+    /// Leases that have not ended.
+    fn snooped(&mut self) -> Result<BTreeMap<NetworkId, Vec<Lease>>, ApiError> {
+        let began = self.clock_began();
+        let mut leases = self.kernel.leases(began.unsigned_abs()).map_err(|e| of_datapath(&e))?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        leases.values_mut().for_each(|leases| leases.retain(|lease| lease.expires_secs > now));
+        Ok(leases)
+    }
+
     /// When the datapath's clock was 0. Steered clocks drift apart a little: as long as it is within a
     /// second, it is what it was, and no row changes.
     fn clock_began(&mut self) -> i64 {

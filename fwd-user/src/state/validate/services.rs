@@ -16,12 +16,17 @@ pub(super) fn check(report: &mut Reporter<'_>, network: &Network) {
     let Some(text) = &network.dhcp else { return };
     let ranges = match text.parse() {
         Ok(Dhcp::Off) => return,
+        Ok(Dhcp::Snoop) if network.mode == Mode::Bridge => return,
+        Ok(Dhcp::Snoop) => {
+            let clause = "only guests of a bridge get their addresses from DHCP outside";
+            return report.add("dhcp", Code::BadNetwork, clause, "Give ranges, or leave --dhcp out.");
+        }
         Ok(Dhcp::Ranges(ranges)) => ranges,
         Err(error) => return report.text("dhcp", Code::BadValue, error),
     };
     if network.mode == Mode::Bridge {
         let clause = "addresses on a bridge are given by the outside's DHCP";
-        return report.add("dhcp", Code::BadNetwork, clause, "Leave --dhcp out.");
+        return report.add("dhcp", Code::BadNetwork, clause, "Leave --dhcp out, or say --dhcp snoop.");
     }
     for (index, range) in ranges.iter().enumerate() {
         check_range(report, network, *range);

@@ -137,6 +137,7 @@ fn a_networks_parts_fit_its_mode() {
             {"name": "g", "mode": "host", "subnets": ["10.5.0.0/24"], "nat66": true},
             {"name": "h", "mode": "nat", "subnets": ["10.6.0.0/24"], "nat66": false, "private": true},
             {"name": "i", "mode": "nat", "subnets": ["10.7.0.0/24"], "ntp": ["10.7.0.1", "2001:db8::123"]},
+            {"name": "k", "mode": "nat", "subnets": ["10.9.0.0/24"], "dhcp": "snoop"},
             {"name": "j", "mode": "nat", "subnets": ["10.8.0.0/24"], "ntp": ["10.8.0.1"], "dhcp": "off"},
         ])),
         [
@@ -151,7 +152,8 @@ fn a_networks_parts_fit_its_mode() {
             "/networks/6/nat66 Network g: only a nat network translates.",
             "/networks/7/nat66 Network h: addresses that are routed cannot repeat elsewhere.",
             "/networks/8/ntp/1 Network i: it has no DHCP of IPv6 that could tell the time server 2001:db8::123.",
-            "/networks/9/ntp/0 Network j: it has no DHCP of IPv4 that could tell the time server 10.8.0.1.",
+            "/networks/9/dhcp Network k: only guests of a bridge get their addresses from DHCP outside.",
+            "/networks/10/ntp/0 Network j: it has no DHCP of IPv4 that could tell the time server 10.8.0.1.",
         ]
     );
 }
