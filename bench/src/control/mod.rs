@@ -3,6 +3,7 @@
 mod apply;
 mod edit;
 mod live;
+mod nft;
 mod stand;
 
 use crate::scenario::Scenario;

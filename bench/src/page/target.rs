@@ -212,6 +212,12 @@ pub const TARGETS: &[Target] = &[
         packets("rules", "nft-1k-linear", SameCpu),
     ),
     ratio(
+        "100k rules against none, established",
+        packets("rules", "fwd-xdp-100k-rules", SameCpu),
+        0.98,
+        packets("rules", "fwd-xdp", SameCpu),
+    ),
+    ratio(
         "10k rules against nft with a verdict map of 10k",
         packets("rules", "fwd-xdp-10k-rules", SameCpu),
         1.6,
@@ -313,6 +319,30 @@ pub const TARGETS: &[Target] = &[
     below("an edit by the CLI, p99, until packets meet it", series("edit", "cli", "p99", ANY), 5.0),
     below("10k rules applied", series("apply", "10k-rules", "apply by CLI", ANY), 100.0),
     below("100k rules applied", series("apply", "100k-rules", "apply by CLI", ANY), 1000.0),
+    ratio(
+        "100k rules applied, against nft's one by one",
+        series("apply", "100k-rules", "apply by CLI", ANY),
+        1.0,
+        series("apply", "nft-100k-linear", "apply by CLI", ANY),
+    ),
+    ratio(
+        "100k rules applied, against nft's verdict map",
+        series("apply", "100k-rules", "apply by CLI", ANY),
+        1.0,
+        series("apply", "nft-100k-map", "apply by CLI", ANY),
+    ),
+    ratio(
+        "one rule more among 100k, against nft's one by one",
+        series("apply", "100k-rules", "one rule more by CLI", ANY),
+        1.0,
+        series("apply", "nft-100k-linear", "one rule more by CLI", ANY),
+    ),
+    ratio(
+        "one rule more among 100k, against nft's verdict map",
+        series("apply", "100k-rules", "one rule more by CLI", ANY),
+        1.0,
+        series("apply", "nft-100k-map", "one rule more by CLI", ANY),
+    ),
     below("1M flows and 10k rules, idle: RSS", series("live", FULL, "RSS", ANY), 64.0),
     below("the same: CPU of a core", series("live", FULL, "CPU at rest", ANY), 1.0),
     below("the same: a scrape", series("live", FULL, "scrape", ANY), 50.0),

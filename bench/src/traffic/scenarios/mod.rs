@@ -29,11 +29,15 @@ fn seat<E: Element + 'static>(name: &str, make: impl FnOnce() -> Result<E>) -> S
 /// Rules of a host with many, and of one that has as many as a chain can bear.
 const MANY: u32 = 10_000;
 const LINEAR: u32 = 1_000;
+/// As many as are promised.
+const MOST: u32 = 100_000;
 
 /// What more than one scenario measures.
 const FWD_XDP: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Permitted), flows);
 const FWD_TCX: Build = |rig, flows| Fwd::stand(rig, Hooks::TCX, Job::Gateway(Rules::Permitted), flows);
 const FWD_RULES: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Among(MANY)), flows);
+const FWD_MOST_RULES: Build =
+    |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Among(MOST)), flows);
 const FWD_DENIED: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Denied), flows);
 const FWD_STORM_XDP: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::DeniedTcp), flows);
 const FWD_STORM_TCX: Build = |rig, flows| Fwd::stand(rig, Hooks::TCX, Job::Gateway(Rules::DeniedTcp), flows);
@@ -45,3 +49,4 @@ const FWD_SPOOFED: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Segment
 const NFT: Build = |rig, flows| nft_forward(rig, Filter::Stateful, flows);
 const NFT_LINEAR: Build = |rig, flows| nft_forward(rig, Filter::Linear(LINEAR), flows);
 const NFT_MAP: Build = |rig, flows| nft_forward(rig, Filter::VerdictMap(MANY), flows);
+const NFT_LARGEST_MAP: Build = |rig, flows| nft_forward(rig, Filter::VerdictMap(MOST), flows);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{
-    FWD_DENIED, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP, FWD_SPOOFED, FWD_STORM_TCX, FWD_STORM_XDP,
-    FWD_TCX, FWD_XDP, NFT, NFT_LINEAR, NFT_MAP, seat,
+    FWD_DENIED, FWD_MOST_RULES, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP, FWD_SPOOFED, FWD_STORM_TCX,
+    FWD_STORM_XDP, FWD_TCX, FWD_XDP, NFT, NFT_LARGEST_MAP, NFT_LINEAR, NFT_MAP, seat,
 };
 use crate::peer::{self, Build};
 use crate::result::{Arrangement, Family};
@@ -95,13 +95,15 @@ const TABLES: [Table; 8] = [
     Table {
         name: "rules",
         about: "Established flows among many rules. nft holds each packet against them, as it takes for a rule to \
-                bind running connections: 1000 in a chain, or 10,000 in a verdict map.",
+                bind running connections: 1000 in a chain, or 10,000 and 100,000 in a verdict map.",
         loads: |_| vec![v4(1_000, 64)],
         elements: &[
             ("fwd-xdp", FWD_XDP, Flows::Established),
             ("fwd-xdp-10k-rules", FWD_RULES, Flows::Established),
+            ("fwd-xdp-100k-rules", FWD_MOST_RULES, Flows::Established),
             ("nft-1k-linear", NFT_LINEAR, Flows::Established),
             ("nft-10k-map", NFT_MAP, Flows::Established),
+            ("nft-100k-map", NFT_LARGEST_MAP, Flows::Established),
         ],
     },
     Table {
@@ -111,8 +113,10 @@ const TABLES: [Table; 8] = [
         elements: &[
             ("fwd-xdp", FWD_XDP, Flows::New),
             ("fwd-xdp-10k-rules", FWD_RULES, Flows::New),
+            ("fwd-xdp-100k-rules", FWD_MOST_RULES, Flows::New),
             ("nft-1k-linear", NFT_LINEAR, Flows::New),
             ("nft-10k-map", NFT_MAP, Flows::New),
+            ("nft-100k-map", NFT_LARGEST_MAP, Flows::New),
         ],
     },
     Table {
