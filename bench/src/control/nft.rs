@@ -36,11 +36,13 @@ impl Form {
         let rules: Vec<String> = (0..rules).map(|n| self.rule(n)).collect();
         match self {
             Self::Map => format!(
-                "table inet gate {{ map denied {{ type ipv4_addr . inet_service : verdict; elements = {{ {} }} }}
-                 chain forward {{ {HOOK}; ip saddr . tcp dport vmap @denied; }} }}\n",
+                "table inet gate {{\nmap denied {{ type ipv4_addr . inet_service : verdict; elements = {{ {} }} }}\n\
+                 chain forward {{ {HOOK}; ip saddr . tcp dport vmap @denied; }}\n}}\n",
                 rules.join(", ")
             ),
-            Self::Linear => format!("table inet gate {{ chain forward {{ {HOOK}; {} }} }}\n", rules.join("\n")),
+            Self::Linear => {
+                format!("table inet gate {{\nchain forward {{\n{HOOK};\n{}\n}}\n}}\n", rules.join("\n"))
+            }
         }
     }
 
