@@ -40,7 +40,8 @@ pub mod key_kind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowEntry<A> {
     /// Sum of both ports' generations when this was decided; another sum means: decide anew. Generations
-    /// only grow, so the sum changes whenever one of them does.
+    /// only grow, so the sum changes whenever one of them does. Of a reply that is refused its highest bit is
+    /// another, so that none hits ([`FlowEntry::generation_of_reply`]).
     pub generation: u32,
     /// Stage and TCP flags seen; changed by atomics only.
     pub life: Life,
@@ -68,7 +69,8 @@ pub struct FlowEntry<A> {
     /// that would decide it; 0: none.
     pub rule: RuleId,
     /// The original direction's: index of its key in the table's ring. The reply's: the rule from which
-    /// [`flag::KEPT_FROM_RULE`] keeps the flow.
+    /// [`flag::KEPT_FROM_RULE`] keeps the flow, or its replies. Where it keeps both, the flow's: its replies are asked
+    /// about again once a rule permits the flow.
     pub slot: u32,
     pub packets: u64,
     pub bytes: u64,
@@ -88,7 +90,8 @@ pub mod flag {
     pub const OWNED_BY_EGRESS: u16 = 16;
     /// The next hop's MAC was unknown at the last decision.
     pub const UNRESOLVED: u16 = 32;
-    /// A rule, or the default, that an edit brought no longer permits the flow, and the edit let it live.
+    /// A rule, or the default, that an edit brought no longer permits the flow (the reply's: what answers a stateless
+    /// rule's flow), and the edit let it live.
     pub const KEPT_FROM_RULE: u16 = 64;
     /// Its forward leads there no longer, or it would now be translated otherwise, and that edit let the flow live.
     pub const KEPT_FROM_FORWARD: u16 = 128;
@@ -103,6 +106,9 @@ pub mod flag {
     /// The prefix of an address was exchanged, or both addresses': checksums stay, and so do the L4 ports, if there
     /// are any.
     pub const PREFIX: u16 = 4096;
+    /// The reply's: a stateless rule permits the flow, and nothing permits what answers it. While a flow is not admitted
+    /// yet, the original direction's.
+    pub const REPLY_REFUSED: u16 = 8192;
 }
 
 /// Time since boot in units of 2^27 ns (about 134 ms), wrapping after 18 years.
@@ -155,7 +161,8 @@ pub struct Pair<A> {
     pub is_midstream: u32,
     /// What staged rules would do, of the decision made last.
     pub staged: Staged,
-    pub _pad_end: u32,
+    /// The rule that permits what answers a stateless rule's flow, if it is another; 0: none, or the default.
+    pub reply_rule: RuleId,
 }
 
 impl<A: Address> FlowKey<A> {
@@ -200,6 +207,19 @@ impl<A: Address> FlowEntry<A> {
             proto,
             kind: if self.has(flag::MAPPING) { key_kind::MAPPING } else { key_kind::FLOW },
         }
+    }
+
+    /// What a reply of a flow has that was decided under these generations. A CPU that read one of them before an edit is
+    /// behind by few, never by as much as the highest bit: it takes no refused reply for a hit.
+    #[inline(always)]
+    pub const fn generation_of_reply(generations: u32, is_refused: bool) -> u32 {
+        generations ^ (is_refused as u32) << 31
+    }
+
+    /// Whether it was decided under these generations.
+    #[inline(always)]
+    pub const fn is_current(&self, generations: u32) -> bool {
+        Self::generation_of_reply(generations, self.has(flag::REPLY_REFUSED)) == self.generation
     }
 
     #[inline(always)]
@@ -252,6 +272,22 @@ mod tests {
         let reply = FlowEntry { dst: V4(1), dport: 3, flags: flag::MAPPING, ..Default::default() };
         assert_eq!(reply.partner_key(packet.proto, Zone(5)), own);
         assert!(!FlowEntry { packets: u64::MAX, ..entry }.is_held());
+    }
+
+    #[test]
+    fn a_refused_reply_is_current_and_equal_to_no_generation_near() {
+        let entry = |generation, flags| FlowEntry::<V4> { generation, flags, ..Default::default() };
+        for generations in [0_u32, 1, 7, u32::MAX] {
+            let refused = FlowEntry::<V4>::generation_of_reply(generations, true);
+            assert!(entry(refused, flag::REPLY_REFUSED).is_current(generations));
+            assert!(entry(generations, 0).is_current(generations));
+            assert!(!entry(refused, 0).is_current(generations));
+            assert!(!entry(generations, flag::REPLY_REFUSED).is_current(generations));
+            for behind in 0..1000 {
+                assert_ne!(refused, generations.wrapping_sub(behind));
+                assert_ne!(refused, generations.wrapping_add(behind));
+            }
+        }
     }
 
     #[test]

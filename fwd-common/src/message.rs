@@ -48,6 +48,24 @@ pub const fn service<A: Address>(sport: u16, dport: u16) -> u16 {
     u16::from_ne_bytes([if sport == 0 && dport != 0 { reply } else { request }, 0])
 }
 
+/// Type and code of what answers messages of this type and code; the same where nothing does.
+#[inline(always)]
+pub const fn answered<A: Address>(service: u16) -> u16 {
+    let [kind, code] = service.to_ne_bytes();
+    let (request, reply) = echo::<A>();
+    if kind == request {
+        return u16::from_ne_bytes([reply, 0]);
+    }
+    if kind == reply {
+        return u16::from_ne_bytes([request, 0]);
+    }
+    let other = match question::<A>(kind) {
+        0 => answer::<A>(kind),
+        question => question,
+    };
+    u16::from_ne_bytes([other, code])
+}
+
 /// The id of an echo with this `sport` and `dport`, in network byte order.
 pub const fn id(sport: u16, dport: u16) -> Option<u16> {
     match (sport, dport) {
@@ -119,7 +137,12 @@ mod tests {
         }
         for (kind, wanted) in [(8, 0), (13, 14), (15, 16), (17, 18)] {
             assert_eq!(answers::<V4>(kind), [wanted]);
+            let service = |kind| u16::from_ne_bytes([kind, 0]);
+            assert_eq!(answered::<V4>(service(kind)), service(wanted));
+            assert_eq!(answered::<V4>(service(wanted)), service(kind));
         }
+        assert_eq!(answered::<V4>(u16::from_ne_bytes([42, 9])), u16::from_ne_bytes([42, 9]));
+        assert_eq!(answered::<V6>(u16::from_ne_bytes([139, 1])), u16::from_ne_bytes([140, 1]));
         assert_eq!((answers::<V4>(42), answers::<V4>(9)), (vec![], vec![]));
         assert_eq!((answers::<V6>(128), answers::<V6>(139)), (vec![129], vec![140]));
         assert!(answers::<V6>(141).is_empty());

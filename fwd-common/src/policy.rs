@@ -110,7 +110,8 @@ pub struct RowVerdict {
     pub rule: RuleId,
     /// The staged rule that would decide if it were in force; 0: none.
     pub staged: RuleId,
-    /// [`RowVerdict::DENY`], [`RowVerdict::PERMIT`], [`RowVerdict::REJECT`] or [`RowVerdict::BY_SOURCE`].
+    /// [`RowVerdict::DENY`], [`RowVerdict::PERMIT`], [`RowVerdict::REJECT`], [`RowVerdict::BY_SOURCE`] or
+    /// [`RowVerdict::PERMIT_STATELESS`].
     pub action: u16,
     /// What the staged rule would do; 0 where there is none.
     pub staged_action: u16,
@@ -123,6 +124,8 @@ impl RowVerdict {
     pub const REJECT: u16 = 2;
     /// The source L4 port decides, in another row.
     pub const BY_SOURCE: u16 = 3;
+    /// Permitted as packets of this direction are: what answers them is asked about like any first packet.
+    pub const PERMIT_STATELESS: u16 = 4;
 
     /// Of a rule, or of a default (0), without a staged one.
     pub const fn new(rule: RuleId, action: u16) -> Self {
@@ -142,7 +145,12 @@ impl RowVerdict {
 
     #[inline(always)]
     pub const fn permits(self) -> bool {
-        self.action == Self::PERMIT
+        Self::is_permit(self.action)
+    }
+
+    #[inline(always)]
+    const fn is_permit(action: u16) -> bool {
+        matches!(action, Self::PERMIT | Self::PERMIT_STATELESS)
     }
 }
 
@@ -203,7 +211,7 @@ pub struct Denied {
     pub rule: RuleId,
 }
 
-/// What staged rules would do to a packet that both ends are asked about.
+/// What is noted while both ends of a packet are asked: above all, what staged rules would do to it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Staged {
@@ -211,18 +219,31 @@ pub struct Staged {
     pub rule: RuleId,
     /// As [`RowVerdict::staged_action`].
     pub action: u16,
-    /// Not 0: the decision, staged or not, looked at the source L4 port.
-    pub by_source: u16,
+    /// Bits of [`note`].
+    pub notes: u16,
+}
+
+/// Bits of [`Staged::notes`].
+pub mod note {
+    /// The decision, staged or not, looked at the source L4 port.
+    pub const BY_SOURCE: u16 = 1;
+    /// A stateless rule permits it.
+    pub const STATELESS: u16 = 2;
 }
 
 impl Staged {
     /// One end said this. As of rules in force, the receiver's counts, unless the sender's refuses.
     #[inline(always)]
     pub const fn note(&mut self, verdict: RowVerdict) {
-        let is_open = self.rule.0 == 0 || self.action == RowVerdict::PERMIT;
+        let is_open = self.rule.0 == 0 || RowVerdict::is_permit(self.action);
         if verdict.staged.0 != 0 && is_open {
             (self.rule, self.action) = (verdict.staged, verdict.staged_action);
         }
+    }
+
+    #[inline(always)]
+    pub const fn has(&self, notes: u16) -> bool {
+        self.notes & notes != 0
     }
 }
 
@@ -247,11 +268,14 @@ pub fn decide<P: Policies>(
     };
     let mut verdict = policies.verdict(&RowKey::new(row, l4.proto(), l4.service())).ok_or(MISSING)?;
     if let Some(row) = verdict.by_source() {
-        staged.by_source = 1;
+        staged.notes |= note::BY_SOURCE;
         verdict = policies.verdict(&RowKey::new(row, l4.proto(), l4.sport())).ok_or(MISSING)?;
     }
     staged.note(verdict);
     if verdict.permits() {
+        if verdict.action == RowVerdict::PERMIT_STATELESS {
+            staged.notes |= note::STATELESS;
+        }
         return Ok(verdict.rule);
     }
     let reason = match (verdict.action, verdict.rule) {
@@ -318,7 +342,21 @@ mod tests {
         assert_eq!(ask(HTTP), Ok(RuleId(5)));
         let other = ask(L4::new(HTTP.proto(), HTTP.service(), 1));
         assert_eq!(other.map_err(|d| d.reason), Err(DropReason::PolicyRowMissing));
-        assert_eq!(staged.by_source, 1);
+        assert_eq!(staged.notes, note::BY_SOURCE);
+    }
+
+    #[test]
+    fn a_stateless_permit_is_noted() {
+        let mut t = Tables::default();
+        let key = PolicyKey::new(PolicyId(1), Direction::Ingress, Identity::vm(9));
+        t.0.insert(key, RowId(1));
+        for (action, wanted) in [(RowVerdict::PERMIT, 0), (RowVerdict::PERMIT_STATELESS, note::STATELESS)] {
+            let verdict = RowVerdict::new(RuleId(5), action);
+            t.1.insert(RowKey::new(RowId(1), HTTP.proto(), HTTP.service()), verdict);
+            let mut staged = Staged::default();
+            assert_eq!(decide(&t, key, HTTP, &mut staged), Ok(RuleId(5)));
+            assert_eq!(staged.notes, wanted);
+        }
     }
 
     #[test]

@@ -133,7 +133,12 @@ fn miss<F: Deliver, A: Family>(frame: F, ingress: &Ingress, dst: Mac, code: i32)
     let is_known = match revisited {
         Revisited::Nothing => false,
         Revisited::Known => true,
-        Revisited::Stale => frame.recheck::<A>()? == Kept::Yes,
+        Revisited::Stale => match frame.recheck::<A>()? {
+            Kept::Yes => true,
+            Kept::DecideAsNew => false,
+            // A reply that was refused until now has not moved its flow on.
+            Kept::Reopened => frame.revisit::<A>(ingress.id)? != Revisited::Nothing,
+        },
     };
     let mut verdict = Verdict::NEXT;
     if is_known {
@@ -164,6 +169,9 @@ fn known<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verdict>
         && let Ok(packet) = parse::packet::<F, A>(frame, ingress.port.zone)
         && let Some(found) = flow::find(ingress, &ether, packet)
     {
+        if found.is_refused() {
+            policy::check(frame, ingress, packet, found.entry)?;
+        }
         return deliver::known(frame, packet, found);
     }
     Outcome::ok(Verdict::NEXT)
@@ -248,6 +256,7 @@ pub fn first<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verd
             refusal::remember(ingress, &ether, packet, Some(to), rule);
         }
         to.rule = rule?;
+        policy::check_replies::<F, A>(ingress, packet, to)?;
     }
     Outcome::ok(verdict)
 }

@@ -302,9 +302,9 @@ pub fn began<A>(entry: &FlowEntry<A>) -> u32 {
     0
 }
 
-/// Counts a flow that a staged rule would decide.
+/// Counts a flow that a staged rule would decide, or whose replies a rule permits.
 #[inline(never)]
-pub fn staged(id: RuleId) -> u32 {
+pub fn decided(id: RuleId) -> u32 {
     if let Some(totals) = rule(id) {
         shared(&mut totals.flows).add(1);
         // SAFETY: reads a clock. A race leaves one of two times a moment apart.

@@ -112,6 +112,7 @@ fn what_show_prints_apply_accepts() {
             services:
               - tcp/22
             priority: 1000
+            stateless: false
             stage: false
             log: false
             enabled: true

@@ -41,20 +41,21 @@ fn a_rule_is_added_in_both_forms() {
             $ fwd policy disable policy-1
             Changed policy policy-1 (revision 6).
             $ fwd policy show policy-1
-            name:     policy-1
-            action:   allow
-            from:     group:web
-            to:       group:db
-            services: tcp/5432
-            priority: 1000
-            stage:    no
-            log:      no
-            enabled:  no
-            expires:  -
-            reason:   -
-            flows:    0
-            packets:  0
-            last_hit: -
+            name:      policy-1
+            action:    allow
+            from:      group:web
+            to:        group:db
+            services:  tcp/5432
+            priority:  1000
+            stateless: no
+            stage:     no
+            log:       no
+            enabled:   no
+            expires:   -
+            reason:    -
+            flows:     0
+            packets:   0
+            last_hit:  -
             $ fwd policy enable policy-1
             Changed policy policy-1 (revision 7).
             $ fwd policy set no-ssh --service ssh --service icmp/echo-request --service icmp/13/0 --service icmp6/128
@@ -74,6 +75,7 @@ fn a_rule_is_added_in_both_forms() {
               - icmp/timestamp-request/0
               - icmpv6/echo-request
             priority: 2000
+            stateless: false
             stage: false
             log: false
             enabled: true
@@ -124,6 +126,7 @@ fn a_rule_is_staged_and_enforced() {
             services:
               - tcp/22
             priority: 1000
+            stateless: false
             stage: true
             log: true
             enabled: true
@@ -133,9 +136,9 @@ fn a_rule_is_staged_and_enforced() {
             packets: 0
             last_hit: ~
             $ fwd policy list -o wide
-            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  LOG  LAST_HIT  EXPIRES  REASON
-            policy-1  deny    -     host  tcp/22    1000      yes      yes    0      0        -                yes  -         -        -
-            no-mail   deny    -     -     tcp/25    1000      yes      no     0      0        -                no   -         -        -
+            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            policy-1  deny    -     host  tcp/22    1000      yes      yes    0      0        -                no         yes  -         -        -
+            no-mail   deny    -     -     tcp/25    1000      yes      no     0      0        -                no         no   -         -        -
             $ fwd policy enforce policy-1
             Changed policy policy-1 (revision 3).
             $ fwd policy set no-mail --stage on --log on
@@ -328,6 +331,7 @@ fn rules_name_source_l4_ports_of_protocols_that_have_any() {
               - "123"
               - 1024-65535
             priority: 1000
+            stateless: false
             stage: false
             log: false
             enabled: true
@@ -339,8 +343,8 @@ fn rules_name_source_l4_ports_of_protocols_that_have_any() {
             $ fwd policy set time --source-l4-port 123-123
             Changed policy time (revision 2).
             $ fwd policy list -o wide
-            NAME  ACTION  FROM  TO  SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  LOG  LAST_HIT  EXPIRES  REASON
-            time  allow   -     -   udp/123   1000      yes      no     0      0        123              no   -         -        -
+            NAME  ACTION  FROM  TO  SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            time  allow   -     -   udp/123   1000      yes      no     0      0        123              no         no   -         -        -
             $ fwd policy set time --service any --source-l4-port any
             Changed policy time (revision 3).
             $ fwd policy add bad --deny --source-l4-port 53
@@ -358,6 +362,90 @@ fn rules_name_source_l4_ports_of_protocols_that_have_any() {
               L4 ports are numbers from 1 to 65535, or ranges such as 5000-5003.
               (FWD-E603; fwd explain FWD-E603)
             [exit code 6]
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_that_allows_may_be_stateless() {
+    check(
+        &[
+            "policy add syslog --allow --stateless --to 10.0.0.9/32 --service udp/514",
+            "policy show syslog -o yaml",
+            "policy list -o wide",
+            "policy add syslog --allow --to 10.0.0.9/32 --service udp/514 --may-exist",
+            "policy set syslog --action deny",
+            "policy set syslog --stateless off --action deny",
+            "policy show syslog",
+            "policy add bad --reject --stateless",
+            "policy add allow any any udp/514 --stateless --stage",
+            "policy list -o wide",
+        ],
+        expect![[r#"
+            $ fwd policy add syslog --allow --stateless --to 10.0.0.9/32 --service udp/514
+            Added policy syslog (revision 1).
+            $ fwd policy show syslog -o yaml
+            api: fwd/v1
+            kind: policy
+            name: syslog
+            action: allow
+            from: []
+            to:
+              - 10.0.0.9/32
+            services:
+              - udp/514
+            priority: 1000
+            stateless: true
+            stage: false
+            log: false
+            enabled: true
+            expires: ~
+            reason: ""
+            flows: 0
+            packets: 0
+            last_hit: ~
+            $ fwd policy list -o wide
+            NAME    ACTION  FROM  TO           SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            syslog  allow   -     10.0.0.9/32  udp/514   1000      yes      no     0      0        -                yes        no   -         -        -
+            $ fwd policy add syslog --allow --to 10.0.0.9/32 --service udp/514 --may-exist
+            error: Policy syslog exists already, and is another one.
+              Change it with set, or use --may-exist.
+              (FWD-E401; fwd explain FWD-E401)
+            [exit code 4]
+            $ fwd policy set syslog --action deny
+            error: Policy syslog: only a rule that allows is stateless: what is refused has no answers.
+              Leave it out (--stateless off), or let the rule allow.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd policy set syslog --stateless off --action deny
+            Changed policy syslog (revision 2).
+            $ fwd policy show syslog
+            name:      syslog
+            action:    deny
+            from:      -
+            to:        10.0.0.9/32
+            services:  udp/514
+            priority:  1000
+            stateless: no
+            stage:     no
+            log:       no
+            enabled:   yes
+            expires:   -
+            reason:    -
+            flows:     0
+            packets:   0
+            last_hit:  -
+            $ fwd policy add bad --reject --stateless
+            error: Policy bad: only a rule that allows is stateless: what is refused has no answers.
+              Leave it out (--stateless off), or let the rule allow.
+              (FWD-E603; fwd explain FWD-E603)
+            [exit code 6]
+            $ fwd policy add allow any any udp/514 --stateless --stage
+            Added policy policy-1 (revision 3).
+            $ fwd policy list -o wide
+            NAME      ACTION  FROM  TO           SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            syslog    deny    -     10.0.0.9/32  udp/514   1000      yes      no     0      0        -                no         no   -         -        -
+            policy-1  allow   any   any          udp/514   1000      yes      yes    0      0        -                yes        no   -         -        -
         "#]],
     );
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
-use fwd_tests::frame::{Packet, SYN, ip};
+use fwd_tests::frame::{ACK, Packet, SYN, ip};
 use fwd_tests::lab::Hook;
 use fwd_tests::{need, skip};
 use fwd_user::observe::Maps as _;
@@ -112,8 +112,10 @@ fn rule() -> impl Strategy<Value = Rule> {
     let ranges = vec![(FIRST, FIRST + 9), (FIRST + 5, FIRST + 60), (FIRST + 40, u16::MAX), (1, FIRST + 70)];
     let services = prop_oneof![2 => all, 1 => (l4, subsequence(ranges, 1..3))];
     let priority = select(vec![10, 1000, 2000]);
-    (any::<bool>(), ends(), ends(), services, priority, proptest::bool::weighted(0.8)).prop_map(
-        |(allows, from, to, (services, sources), priority, is_enabled)| Rule {
+    // Allows, statelessly; is enabled.
+    let switches = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.8));
+    (switches, ends(), ends(), services, priority).prop_map(
+        |((allows, is_stateless, is_enabled), from, to, (services, sources), priority)| Rule {
             allows,
             from,
             to,
@@ -121,6 +123,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             sources,
             priority,
             is_enabled,
+            is_stateless: allows && is_stateless,
         },
     )
 }
@@ -199,6 +202,53 @@ fn packet(l4: L4, number: u16, (from, to): (&str, &str)) -> Packet {
     }
 }
 
+/// The answer to a frame, and the device by which it comes in; `out` is the frame as it left. None of messages that nothing
+/// answers, and none from the host, whose device is TCX's alone.
+fn answer(
+    (way, l4, family): Frame,
+    number: u16,
+    out: &[u8],
+    world: &World,
+) -> Option<(&'static str, Packet)> {
+    let own = |vm: usize| (VMS[vm].2, VMS[vm].3[family]);
+    // What NAT made of the source L4 port, or of an echo's id.
+    let l4_at = if family == 0 { 34 } else { 54 } + if matches!(l4, L4::Echo) { 4 } else { 0 };
+    let left_by = u16::from_be_bytes([out[l4_at], out[l4_at + 1]]);
+    let public = ["203.0.113.10", "2001:db8:113::10"][family];
+    Some(match way {
+        Way::Within(a, b) => {
+            let ((from_mac, from), (to_mac, to)) = (own(b), own(a));
+            (VMS[b].0, answering(l4, number, (from, to))?.macs(from_mac, to_mac))
+        }
+        Way::Out(_, to) => {
+            ("eth0", answering(l4, left_by, (CLIENTS[to][family], public))?.macs(ROUTER, ETH0))
+        }
+        Way::In(client) => {
+            let l4 = if matches!(l4, L4::Tcp(_)) { L4::Tcp(80) } else { L4::Udp(53) };
+            let (mac, vm) = own(0);
+            let packet = answering(l4, number, (vm, CLIENTS[client][family]))?;
+            (VMS[0].0, packet.macs(mac, world.gateway("red")))
+        }
+        Way::ToHost(_) => return None,
+    })
+}
+
+fn answering(l4: L4, number: u16, (from, to): (&str, &str)) -> Option<Packet> {
+    Some(match l4 {
+        L4::Tcp(l4_port) => Packet::tcp((from, l4_port), (to, number)).flags(SYN | ACK),
+        L4::Udp(l4_port) => Packet::udp((from, l4_port), (to, number)),
+        L4::Echo => Packet::echo_reply(from, to, number, 1),
+        L4::Message(kind) => {
+            let answered = match MESSAGES[kind][usize::from(from.contains(':'))] {
+                13 if !from.contains(':') => 14,
+                139 if from.contains(':') => 140,
+                _ => return None,
+            };
+            Packet::icmp(from, to, answered, code(number), [0; 4])
+        }
+    })
+}
+
 /// Of a message that has no id: it makes it a flow of its own.
 const fn code(number: u16) -> u8 {
     (number - FIRST) as u8
@@ -256,9 +306,9 @@ fn hold(
         let number = FIRST + u16::try_from(number).expect("frames are few");
         let (device, packet, seen) = made(*frame, number, world);
         let fate = written.fate(&seen);
-        let passes = world.run_frame(device, &packet.frame()) != code_of(world.hook, Column::Dropped);
+        let (code, out) = world.run_whole(device, &packet.frame());
+        let passes = code != code_of(world.hook, Column::Dropped);
         let after = counted(world);
-        let moved: Vec<_> = after.iter().filter(|(fate, count)| before.get(fate) != Some(count)).collect();
         // What passes without a rule is counted for none, and what XDP leaves to TCX is counted there.
         let silent = match fate {
             Fate::Passes(rule) => {
@@ -266,14 +316,47 @@ fn hold(
             }
             _ => false,
         };
-        let wanted: Vec<_> =
-            if silent { vec![] } else { vec![(fate, before.get(&fate).copied().unwrap_or(0) + 1)] };
-        let moved: Vec<_> = moved.into_iter().map(|(fate, count)| (*fate, *count)).collect();
-        prop_assert_eq!(&moved, &wanted, "{:?}: {:?}", frame, fate);
+        let mut wanted = if silent { vec![] } else { vec![fate] };
+        let back = seen.answer();
+        let fate_of_answer = if passes { written.fate_of_answer(&seen, &back) } else { None };
+        // Another rule that permits the answers counts the flow too, when it is admitted.
+        let is_admitted = world.hook == Hook::Tcx || !matches!(seen.to, Party::Host(_));
+        let is_counted = |by: &Fate| is_admitted && matches!(by, Fate::Passes(Some(_))) && *by != fate;
+        wanted.extend(fate_of_answer.filter(is_counted));
+        prop_assert_eq!(moved(&before, &after), counts(&wanted), "{:?}: {:?}", frame, fate);
         prop_assert_eq!(passes, matches!(fate, Fate::Passes(_)), "{:?}: {:?}", frame, fate);
+        before = after;
+        if !passes {
+            continue;
+        }
+        let Some((device, answer)) = answer(*frame, number, &out, world) else { continue };
+        let passes = world.run_frame(device, &answer.frame()) != code_of(world.hook, Column::Dropped);
+        let after = counted(world);
+        let refused = fate_of_answer.filter(|fate| !matches!(fate, Fate::Passes(_)));
+        let wanted: Vec<Fate> = refused.into_iter().collect();
+        prop_assert_eq!(
+            moved(&before, &after),
+            counts(&wanted),
+            "answer of {:?}: {:?}",
+            frame,
+            fate_of_answer
+        );
+        prop_assert_eq!(passes, refused.is_none(), "answer of {:?}: {:?}", frame, fate_of_answer);
         before = after;
     }
     Ok(())
+}
+
+/// By how much counters moved.
+fn moved(before: &BTreeMap<Fate, u64>, after: &BTreeMap<Fate, u64>) -> BTreeMap<Fate, u64> {
+    let by = after.iter().map(|(fate, count)| (*fate, count - before.get(fate).copied().unwrap_or(0)));
+    by.filter(|(_, by)| *by != 0).collect()
+}
+
+fn counts(fates: &[Fate]) -> BTreeMap<Fate, u64> {
+    let mut counts = BTreeMap::new();
+    fates.iter().for_each(|fate| *counts.entry(*fate).or_default() += 1);
+    counts
 }
 
 #[test]

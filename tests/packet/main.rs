@@ -31,6 +31,7 @@ mod run;
 mod sctp;
 mod sent;
 mod source;
+mod stateless;
 mod sweep;
 mod translation;
 mod whole;

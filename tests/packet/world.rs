@@ -267,6 +267,12 @@ impl World {
         self.run_gso(device, frame, 0).0
     }
 
+    /// The same, with the frame that came out.
+    #[track_caller]
+    pub fn run_whole(&mut self, device: &str, frame: &[u8]) -> (i32, Vec<u8>) {
+        self.run_gso(device, frame, 0)
+    }
+
     #[track_caller]
     fn run_gso(&mut self, device: &str, frame: &[u8], gso_size: u32) -> (i32, Vec<u8>) {
         match self.hook {

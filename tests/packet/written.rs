@@ -43,6 +43,8 @@ pub struct Rule {
     pub sources: Vec<(u16, u16)>,
     pub priority: u16,
     pub is_enabled: bool,
+    /// Of one that allows: what answers is asked about for itself.
+    pub is_stateless: bool,
 }
 
 /// Who is at one side of a packet.
@@ -101,6 +103,15 @@ impl Written<'_> {
             (_, (false, rule)) => Fate::DeniedOnIngress(rule),
             ((true, sent), (true, received)) => Fate::Passes(received.or(sent)),
         }
+    }
+
+    /// What becomes of the answer to a packet that passes; nothing where nothing is asked about it.
+    pub fn fate_of_answer(&self, seen: &Seen, answer: &Seen) -> Option<Fate> {
+        let is_stateless = |end: &Party| {
+            let (_, rule) = self.ask(end, seen, |rule| self.speaks(rule, seen));
+            rule.is_some_and(|rule| self.rules[rule].is_stateless)
+        };
+        (is_stateless(&seen.from) || is_stateless(&seen.to)).then(|| self.fate(answer))
     }
 
     /// Whether one end lets it pass, and by which rule. Only VMs are asked.
@@ -172,6 +183,27 @@ impl Party {
     }
 }
 
+impl Seen {
+    /// What answers it.
+    pub fn answer(&self) -> Self {
+        let message = self.message.map(|(kind, code)| match (self.proto, kind) {
+            (1, 8) => (0, 0),
+            (58, 128) => (129, 0),
+            (1, 13) => (14, code),
+            (58, 139) => (140, code),
+            _ => (kind, code),
+        });
+        Self {
+            from: self.to.clone(),
+            to: self.from.clone(),
+            proto: self.proto,
+            l4_port: self.l4_port.map(|_| self.source),
+            source: self.l4_port.unwrap_or(0),
+            message,
+        }
+    }
+}
+
 impl Service {
     fn is(self, seen: &Seen) -> bool {
         match self {
@@ -203,7 +235,7 @@ impl Rule {
             "from": words(&self.from), "to": words(&self.to),
             "services": self.services.iter().map(Service::to_string).collect::<Vec<_>>(),
             "source_l4_ports": self.sources.iter().map(|(low, high)| format!("{low}-{high}")).collect::<Vec<_>>(),
-            "priority": self.priority, "enabled": self.is_enabled,
+            "priority": self.priority, "enabled": self.is_enabled, "stateless": self.is_stateless,
         })
     }
 }

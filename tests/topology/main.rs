@@ -32,6 +32,7 @@ mod routed;
 mod sctp;
 mod segment;
 mod services;
+mod stateless;
 mod storm;
 mod trace;
 mod trial;

@@ -9,6 +9,7 @@ use fwd_common::{
     flow::{FlowEntry, Pair, flag},
     id::{ForwardId, PortId, RuleId},
     nat::TRIES,
+    policy::note,
     port::{Port, PortKind},
     proto::{IpProto, tcp},
     settings,
@@ -50,6 +51,7 @@ pub fn candidate<F: Deliver, A: Family>(
     pair.is_midstream = is_midstream as u32;
     pair.frame_src = ether.src;
     pair.l4 = packet.l4 as u16;
+    pair.reply_rule = RuleId(0);
     // Field by field: a whole entry would be made on the stack first.
     let entry = &mut pair.entry;
     entry.generation = ingress.generation;
@@ -113,7 +115,9 @@ fn admit_in<F: Deliver, A: Family>(
         return Outcome::ok(Verdict::PASS_UP);
     }
     deliver::check::<F, A>(frame, egress, pair.entry.flags)?;
-    if pair.is_midstream != 0 && maps::settings()?.flags & settings::flag::MIDSTREAM_TCP == 0 {
+    // A stateless rule permits packets, not connections.
+    let is_midstream = pair.is_midstream != 0 && !pair.staged.has(note::STATELESS);
+    if is_midstream && maps::settings()?.flags & settings::flag::MIDSTREAM_TCP == 0 {
         return Outcome::dropped(DropReason::TcpMidstream);
     }
     let owner = complete(pair, ingress, egress);
@@ -159,9 +163,10 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
         pair.entry.generation = pair.entry.generation.wrapping_sub(1);
     }
     pair.entry.last_seen = now;
-    let both = flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED | flag::PREFIX;
+    let both = flag::ROUTED | flag::TRANSLATED | flag::SOURCE_TRANSLATED | flag::PREFIX | flag::REPLY_REFUSED;
     let (key, reply) = (&pair.key, &mut pair.reply);
-    reply.generation = pair.entry.generation;
+    let is_refused = pair.entry.has(flag::REPLY_REFUSED);
+    reply.generation = FlowEntry::<A>::generation_of_reply(pair.entry.generation, is_refused);
     reply.life = Life::NEW;
     reply.egress = ingress.id;
     reply.flags = pair.entry.flags & both;
@@ -172,6 +177,7 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
     reply.out_dst = pair.frame_src;
     reply.rule = pair.staged.rule;
     (reply.slot, reply.packets, reply.bytes) = (0, 0, 0);
+    pair.entry.flags &= !flag::REPLY_REFUSED;
     finish_translation(pair, egress);
     if ingress.port.is(PortKind::Vm) || !egress.is(PortKind::Vm) {
         return ingress.id;
@@ -283,6 +289,7 @@ fn admitted<F: Deliver, A: Family>(pair: &Pair<A>, owner: PortId) {
     }
     report::add(FlowCounter::Admitted, 1);
     report::began(&pair.entry);
-    report::staged(pair.staged.rule);
+    report::decided(pair.staged.rule);
+    report::decided(pair.reply_rule);
     flow_event::began(pair);
 }

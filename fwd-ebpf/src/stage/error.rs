@@ -66,7 +66,7 @@ pub fn revisit<F: Frame, A: Family>(frame: F, ingress: &Ingress) -> Revisited {
     let pair = unsafe { &mut *pair };
     let start = quote::key(frame, ingress.port.zone, &mut pair.reply_key);
     let Some((entry, egress)) = live(frame, start, pair) else { return Revisited::Nothing };
-    if entry.generation == ingress.port.generation.wrapping_add(egress.generation) {
+    if entry.is_current(ingress.port.generation.wrapping_add(egress.generation)) {
         return Revisited::Nothing;
     }
     if entry.has(flag::ORIGINAL) {

@@ -82,6 +82,10 @@ pub fn revisit<F: Deliver, A: Family>(
         table::end_flow(original_key, End::Expired, RuleId(0));
         return NOTHING;
     }
+    if hit.is_refused() {
+        // It neither keeps the flow alive nor moves it on.
+        return Outcome::ok(if hit.is_current(ingress) { Revisited::Known } else { Revisited::Stale });
+    }
     if conntrack::reopens(hit.entry.life, packet.key.proto, packet.tcp_flags) {
         table::end_flow(original_key, End::Reopened, RuleId(0));
         return NOTHING;
@@ -104,11 +108,17 @@ pub fn find<A: Family>(ingress: &Ingress, ether: &Ether, packet: &Packet<A>) -> 
     (ether.dst == dst && same_source).then_some(Hit { entry, egress })
 }
 
-impl<A> Hit<A> {
+impl<A: Address> Hit<A> {
+    /// Whether it answers a stateless rule's flow, and the rules refuse it.
+    #[inline(always)]
+    pub const fn is_refused(&self) -> bool {
+        self.entry.has(flag::REPLY_REFUSED)
+    }
+
     /// Whether nothing was edited since the flow was decided.
     #[inline(always)]
     fn is_current(&self, ingress: &Ingress) -> bool {
-        self.entry.generation == ingress.port.generation.wrapping_add(self.egress.generation)
+        self.entry.is_current(ingress.port.generation.wrapping_add(self.egress.generation))
     }
 }
 

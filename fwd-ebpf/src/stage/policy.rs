@@ -4,9 +4,10 @@
 use fwd_common::{
     addr::Ip,
     drop::DropReason,
-    flow::FlowEntry,
+    flow::{FlowEntry, FlowKey, flag},
     id::{ClassId, Identity, RuleId},
-    policy::{self, Denied, Direction, L4, PolicyKey, Staged},
+    message,
+    policy::{self, Denied, Direction, L4, PolicyKey, Staged, note},
     port::{self, Port, PortKind},
     verdict::{Dropped, Outcome},
 };
@@ -18,7 +19,8 @@ use crate::{
     report::{self, Ingress},
 };
 
-/// The rule that permits a new flow (0: the default).
+/// The rule that permits a packet (0: the default): a new flow's first one, or one that answers a flow of a stateless
+/// rule.
 ///
 /// # Errors
 /// The drop that names the rule which does not.
@@ -42,6 +44,49 @@ pub fn check<F: Frame, A: Family>(
     asked
 }
 
+/// Asks about what will answer a flow to be admitted, right after [`check`] has permitted it. Leaves in scratch what is
+/// to become of the replies.
+#[inline(always)]
+pub fn check_replies<F: Frame, A: Family>(
+    ingress: &Ingress,
+    packet: &Packet<A>,
+    to: &mut FlowEntry<A>,
+) -> Outcome<()> {
+    let egress = maps::port(to.egress).ok_or(DropReason::PortDown)?;
+    let asked = ask_replies::<F, A>((ingress.port, egress), &packet.key, to, packet.service);
+    if asked.is_drop() {
+        to.flags |= flag::REPLY_REFUSED;
+    } else if asked.value() != to.rule
+        && let Some(pair) = A::scratch().get_ptr_mut(F::PROGRAM)
+    {
+        // SAFETY: this CPU's and this program's row.
+        unsafe { (*pair).reply_rule = asked.value() };
+    }
+    Outcome::ok(())
+}
+
+/// The rule that permits what answers a flow that [`ask`] has just found permitted: both ends are asked as about a first
+/// packet the other way, if it was by a stateless rule; else nobody is. `key` and `entry` are the original direction's, and
+/// of ICMP `service` is its type and code.
+///
+/// # Errors
+/// As for [`check`].
+#[inline(always)]
+pub fn ask_replies<F: Frame, A: Family>(
+    (from, to): (&Port, &Port),
+    key: &FlowKey<A>,
+    entry: &FlowEntry<A>,
+    service: u16,
+) -> Outcome<RuleId> {
+    if !staged::<F, A>()?.has(note::STATELESS) {
+        return Outcome::ok(RuleId(0));
+    }
+    let service = if key.proto == A::ICMP { message::answered::<A>(service) } else { key.sport };
+    let l4 = L4::new(key.proto, service, entry.dport);
+    // What staged rules would do to either direction is told once, for the flow.
+    ask_also::<F, A>((to, from), (entry.dst.ip(), key.src.ip()), l4)
+}
+
 /// What staged rules would do, of the decision made last.
 #[inline(always)]
 pub fn staged<F: Frame, A: Family>() -> Result<&'static mut Staged, DropReason> {
@@ -54,18 +99,23 @@ pub fn staged<F: Frame, A: Family>() -> Result<&'static mut Staged, DropReason> 
 /// source L4 port.
 #[inline(always)]
 pub fn is_of_one_packet<F: Frame, A: Family>() -> bool {
-    staged::<F, A>().is_ok_and(|staged| staged.rule != RuleId(0) || staged.by_source != 0)
+    staged::<F, A>().is_ok_and(|staged| staged.rule != RuleId(0) || staged.has(note::BY_SOURCE))
 }
 
 /// Asks both ends of a flow.
 ///
 /// # Errors
 /// As for [`check`].
+#[inline(always)]
+pub fn ask<F: Frame, A: Family>(ports: (&Port, &Port), addresses: (Ip, Ip), l4: L4) -> Outcome<RuleId> {
+    *staged::<F, A>()? = Staged::default();
+    ask_also::<F, A>(ports, addresses, l4)
+}
+
+/// The same beside what was noted before.
 #[inline(never)]
-pub fn ask<F: Frame, A: Family>((from, to): (&Port, &Port), (src, dst): (Ip, Ip), l4: L4) -> Outcome<RuleId> {
-    let staged = staged::<F, A>()?;
-    *staged = Staged::default();
-    ask_both((from, to), (src, dst), l4, staged)
+fn ask_also<F: Frame, A: Family>(ports: (&Port, &Port), addresses: (Ip, Ip), l4: L4) -> Outcome<RuleId> {
+    ask_both(ports, addresses, l4, staged::<F, A>()?)
 }
 
 #[inline(always)]

@@ -30,6 +30,8 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     Yes,
+    /// And its replies are permitted, which were not before.
+    Reopened,
     /// It goes another way now: its entries are gone, and its packet is a first one.
     DecideAsNew,
 }
@@ -37,11 +39,19 @@ pub enum Kept {
 impl Payload for Kept {
     #[inline(always)]
     fn to_word(self) -> u32 {
-        (self == Self::Yes) as u32
+        match self {
+            Self::DecideAsNew => 0,
+            Self::Yes => 1,
+            Self::Reopened => 2,
+        }
     }
     #[inline(always)]
     fn from_word(word: u32) -> Self {
-        if word != 0 { Self::Yes } else { Self::DecideAsNew }
+        match word {
+            0 => Self::DecideAsNew,
+            1 => Self::Yes,
+            _ => Self::Reopened,
+        }
     }
 }
 
@@ -73,11 +83,13 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
         return Outcome::dropped(led.drop());
     }
     let l4 = L4::new(key.proto, service(key, entry), key.sport);
+    let mut is_reopened = false;
     let asked = policy::ask::<F, A>((from, to), (key.src.ip(), entry.dst.ip()), l4);
     if !asked.is_drop() {
         entry.rule = asked.value();
         entry.flags &= !flag::KEPT_FROM_RULE;
-    } else if !is_kept_from_rule(entry, reply, asked.drop().rule) {
+        is_reopened = decide_replies::<F, A>((from, to), key, entry, reply);
+    } else if !is_kept_from_rule(&mut entry.flags, &mut reply.slot, asked.drop().rule) {
         table::end_flow(key, End::CutByPolicy, asked.drop().rule);
         return Outcome::dropped(asked.drop());
     }
@@ -87,12 +99,39 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     let staged = policy::staged::<F, A>()?.rule;
     if reply.rule != staged {
         reply.rule = staged;
-        report::staged(staged);
+        report::decided(staged);
     }
     let stale = entry.has(flag::UNRESOLVED) as u32;
     entry.generation = generation.wrapping_sub(stale);
-    reply.generation = entry.generation;
-    Outcome::ok(Kept::Yes)
+    let is_refused = reply.has(flag::REPLY_REFUSED);
+    reply.generation = FlowEntry::<A>::generation_of_reply(entry.generation, is_refused);
+    Outcome::ok(if is_reopened { Kept::Reopened } else { Kept::Yes })
+}
+
+/// Decides the replies of a flow that a rule has just been found to permit still; whether they were refused until now, and
+/// are no longer.
+///
+/// Verifier: a function of its own, so that its stack is not added to that of what else its caller calls.
+#[inline(never)]
+fn decide_replies<F: Frame, A: Family>(
+    ports: (&Port, &Port),
+    key: &FlowKey<A>,
+    entry: &FlowEntry<A>,
+    reply: &mut FlowEntry<A>,
+) -> bool {
+    let asked = policy::ask_replies::<F, A>(ports, key, entry, service(key, entry));
+    let was_refused = reply.has(flag::REPLY_REFUSED);
+    if !asked.is_drop() {
+        reply.flags &= !(flag::REPLY_REFUSED | flag::KEPT_FROM_RULE);
+        if was_refused && asked.value() != entry.rule {
+            report::decided(asked.value());
+        }
+        return was_refused;
+    }
+    if was_refused || !is_kept_from_rule(&mut reply.flags, &mut reply.slot, asked.drop().rule) {
+        reply.flags = reply.flags & !flag::KEPT_FROM_RULE | flag::REPLY_REFUSED;
+    }
+    false
 }
 
 #[inline(always)]
@@ -117,15 +156,15 @@ fn is_kept_from_forward<A: Family>(entry: &mut FlowEntry<A>) -> bool {
     entry.has(flag::KEPT_FROM_FORWARD)
 }
 
-/// Whether a flow goes on though this rule (0: the default) does not permit it. What another rule, of a
+/// Whether a flow, or its replies, goes on though this rule (0: the default) does not permit it. What another rule, of a
 /// later edit, says of it counts.
 #[inline(always)]
-fn is_kept_from_rule<A: Family>(entry: &mut FlowEntry<A>, reply: &mut FlowEntry<A>, rule: RuleId) -> bool {
+fn is_kept_from_rule(flags: &mut u16, kept_from: &mut u32, rule: RuleId) -> bool {
     if keeps_flows() {
-        entry.flags |= flag::KEPT_FROM_RULE;
-        reply.slot = rule.0;
+        *flags |= flag::KEPT_FROM_RULE;
+        *kept_from = rule.0;
     }
-    entry.has(flag::KEPT_FROM_RULE) && reply.slot == rule.0
+    *flags & flag::KEPT_FROM_RULE != 0 && *kept_from == rule.0
 }
 
 /// What rules compare, as the flow's first packet had it.

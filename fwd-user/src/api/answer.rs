@@ -52,6 +52,9 @@ pub struct Impact {
     pub cut: Vec<FlowImpact>,
     /// Flows that go on only because an edit kept them, and that would be permitted again.
     pub allowed: Vec<FlowImpact>,
+    /// Flows of stateless rules that go on, and whose answers would be refused; permitted.
+    pub answers_refused: Vec<FlowImpact>,
+    pub answers_permitted: Vec<FlowImpact>,
 }
 
 /// A live flow, and what would decide it.
@@ -61,7 +64,7 @@ pub struct FlowImpact {
     pub flow: FlowRow,
     /// The rule that would decide; null: the default, or none.
     pub by: Option<String>,
-    /// Why it would be cut, a drop reason; null: it would not.
+    /// Why it would be cut, or its answers refused, a drop reason; null: it would not.
     pub reason: Option<String>,
 }
 

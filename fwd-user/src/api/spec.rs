@@ -323,6 +323,9 @@ pub struct Policy {
     pub source_l4_ports: Vec<String>,
     #[serde(default = "default_priority")]
     pub priority: u16,
+    /// Of `allow`: permits what matches it, and not what answers that.
+    #[serde(default)]
+    pub stateless: bool,
     /// It decides nothing: what it would do is counted.
     #[serde(default)]
     pub stage: bool,

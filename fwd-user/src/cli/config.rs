@@ -158,7 +158,13 @@ async fn diff(session: &Session, file: &File, query: WriteQuery) -> Answered {
 /// The live flows that would fare otherwise; nothing where they were not asked about.
 fn flows_text(plan: &PlanSummary) -> String {
     let Some(flows) = &plan.flows else { return String::new() };
-    if flows.cut.is_empty() && flows.allowed.is_empty() {
+    let all = [
+        ("cut", &flows.cut),
+        ("allowed", &flows.allowed),
+        ("answers refused", &flows.answers_refused),
+        ("answers permitted", &flows.answers_permitted),
+    ];
+    if all.iter().all(|(_, flows)| flows.is_empty()) {
         return "No live flow would be cut.\n".to_owned();
     }
     let head =
@@ -169,9 +175,8 @@ fn flows_text(plan: &PlanSummary) -> String {
         let ends = [text(port), protocol.clone(), source.clone(), destination.clone()];
         [vec![what.to_owned()], ends.to_vec(), vec![text(&of.by), text(&of.reason)]].concat()
     };
-    let cut = flows.cut.iter().map(|of| row("cut", of));
-    let allowed = flows.allowed.iter().map(|of| row("allowed", of));
-    view::table(&std::iter::once(head).chain(cut).chain(allowed).collect::<Vec<_>>())
+    let rows = all.iter().flat_map(|(what, flows)| flows.iter().map(|of| row(what, of)));
+    view::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }
 
 impl Apply {

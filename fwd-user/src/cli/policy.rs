@@ -29,6 +29,7 @@ const COLUMNS: &[Column] = &[
     column("FLOWS", "/flows"),
     column("PACKETS", "/packets"),
     wide("SOURCE_L4_PORTS", "/source_l4_ports"),
+    wide("STATELESS", "/stateless"),
     wide("LOG", "/log"),
     wide("LAST_HIT", "/last_hit"),
     wide("EXPIRES", "/expires"),
@@ -89,6 +90,9 @@ pub struct Add {
     /// The higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N", default_value_t = 1000)]
     priority: u16,
+    /// Permit what matches it, and not what answers that: answers need a rule of their own. Of --allow only
+    #[arg(long)]
+    stateless: bool,
     /// Count what it would do, and do nothing; `fwd policy enforce` lets it decide
     #[arg(long)]
     stage: bool,
@@ -136,6 +140,9 @@ pub struct Set {
     /// The higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N")]
     priority: Option<u16>,
+    /// Whether answers to what it permits need a rule of their own
+    #[arg(long, value_name = "on|off", value_parser = value::switch)]
+    stateless: Option<bool>,
     /// Whether it only counts what it would do
     #[arg(long, value_name = "on|off", value_parser = value::switch)]
     stage: Option<bool>,
@@ -199,6 +206,7 @@ impl Add {
             services,
             source_l4_ports: self.ends.source_l4_ports.clone().unwrap_or_default(),
             priority: self.priority,
+            stateless: self.stateless,
             stage: self.stage,
             log: self.log,
             enabled: true,
@@ -235,6 +243,7 @@ impl Set {
             .field("services", self.ends.services)
             .field("source_l4_ports", self.ends.source_l4_ports)
             .field("priority", self.priority)
+            .field("stateless", self.stateless)
             .field("stage", self.stage)
             .field("log", self.log)
             .field("expires", value::from_now(self.lifetime))

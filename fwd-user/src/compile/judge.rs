@@ -6,7 +6,7 @@ use fwd_common::{
     addr::Ip,
     drop::DropReason,
     id::{Identity, PortId, RowId, RuleId},
-    policy::{Denied, Direction, L4, PolicyKey, RowKey, Staged, decide},
+    policy::{Denied, Direction, L4, PolicyKey, RowKey, Staged, decide, note},
     port::{PortKind, flag},
     proto::IpProto,
 };
@@ -46,6 +46,23 @@ impl Tables {
     /// # Errors
     /// Why not, and by which rule.
     pub fn judge(&self, from: Party, to: Party, l4: L4) -> Result<RuleId, Denied> {
+        self.judge_noting(from, to, l4).map(|(rule, _)| rule)
+    }
+
+    /// What they say of the answers to a packet that they permit, `answer` being what they compare of these: nothing where
+    /// no stateless rule permits it.
+    ///
+    /// # Errors
+    /// As for [`Tables::judge`], of the answers.
+    pub fn judge_answer(&self, (from, to): (Party, Party), l4: L4, answer: L4) -> Result<RuleId, Denied> {
+        match self.judge_noting(from, to, l4) {
+            Ok((_, noted)) if noted.has(note::STATELESS) => self.judge(to, from, answer),
+            _ => Ok(RuleId(0)),
+        }
+    }
+
+    fn judge_noting(&self, from: Party, to: Party, l4: L4) -> Result<(RuleId, Staged), Denied> {
+        let mut noted = Staged::default();
         let is_isolated = |party| match party {
             Party::Vm(port) => self.ports.get(&port).is_some_and(|row| row.has(flag::ISOLATED)),
             Party::Host(_) | Party::Outside(_) => false,
@@ -53,9 +70,9 @@ impl Tables {
         if is_isolated(from) && is_isolated(to) {
             return Err(Denied { reason: DropReason::ModeForbids, rule: RuleId(0) });
         }
-        let sent = self.one_end((from, Direction::Egress), to, l4)?;
-        let received = self.one_end((to, Direction::Ingress), from, l4)?;
-        Ok(if received == RuleId(0) { sent } else { received })
+        let sent = self.one_end((from, Direction::Egress), to, l4, &mut noted)?;
+        let received = self.one_end((to, Direction::Ingress), from, l4, &mut noted)?;
+        Ok((if received == RuleId(0) { sent } else { received }, noted))
     }
 
     /// Source L4 ports (host byte order), one for each that rules may tell apart: of all others the same is said as of
@@ -94,10 +111,16 @@ impl Tables {
         edges.flatten().collect()
     }
 
-    fn one_end(&self, (asked, direction): (Party, Direction), peer: Party, l4: L4) -> Result<RuleId, Denied> {
+    fn one_end(
+        &self,
+        (asked, direction): (Party, Direction),
+        peer: Party,
+        l4: L4,
+        noted: &mut Staged,
+    ) -> Result<RuleId, Denied> {
         let Party::Vm(port) = asked else { return Ok(RuleId(0)) };
         let policy = self.views.get(&port).copied().unwrap_or_default().policy;
         let key = PolicyKey::new(policy, direction, peer.identity(self));
-        decide(self, key, l4, &mut Staged::default())
+        decide(self, key, l4, noted)
     }
 }

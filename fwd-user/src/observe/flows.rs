@@ -266,7 +266,12 @@ impl<A: Address> Flow<'_, A> {
             },
             sport: key.sport,
             forward: entry.forward,
+            answer: match key.proto == A::ICMP {
+                true => message::answered::<A>(message::service::<A>(key.sport, key.dport)),
+                false => key.sport,
+            },
             flags: entry.flags,
+            answers: reply.map_or(0, |reply| reply.flags),
             kept_from: reply.map_or(RuleId(0), |reply| RuleId(reply.slot)),
         }
     }

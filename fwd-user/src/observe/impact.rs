@@ -31,8 +31,12 @@ pub struct LiveFlow {
     pub service: u16,
     pub sport: u16,
     pub forward: ForwardId,
+    /// What rules compare of its answers, in network byte order; from the L4 port that it left for.
+    pub answer: u16,
+    /// Of the original direction's entry, and of the reply's.
     pub flags: u16,
-    /// With [`flag::KEPT_FROM_RULE`]: the rule from which an edit keeps it.
+    pub answers: u16,
+    /// With [`flag::KEPT_FROM_RULE`]: the rule from which an edit keeps it, or its answers.
     pub kept_from: RuleId,
 }
 
@@ -46,7 +50,20 @@ pub fn impact(view: &View<'_>, tables: &Tables, names: &Names) -> Result<Impact,
         let is_kept = flow.flags & flag::KEPT_FROM_RULE != 0;
         match judge(tables, flow) {
             Ok(rule) if is_kept => impact.allowed.push(told(row(), names, rule, None)),
-            Ok(_) => {}
+            Ok(_) => {
+                let is_refused = flow.answers & flag::REPLY_REFUSED != 0;
+                let is_kept = flow.answers & flag::KEPT_FROM_RULE != 0;
+                match judge_answer(tables, flow) {
+                    Ok(rule) if is_refused => {
+                        impact.answers_permitted.push(told(row(), names, rule, None));
+                    }
+                    Err(denied) if !(is_refused || is_kept && denied.rule == flow.kept_from) => {
+                        let by = Some(denied.reason);
+                        impact.answers_refused.push(told(row(), names, denied.rule, by));
+                    }
+                    _ => {}
+                }
+            }
             Err(denied) if is_kept && denied.rule == flow.kept_from => {}
             Err(denied) => impact.cut.push(told(row(), names, denied.rule, Some(denied.reason))),
         }
@@ -55,8 +72,8 @@ pub fn impact(view: &View<'_>, tables: &Tables, names: &Names) -> Result<Impact,
         let key = |of: &FlowImpact| (of.flow.network.clone(), of.flow.source.clone(), of.flow.name.clone());
         key(a).cmp(&key(b))
     };
-    impact.cut.sort_by(by_name);
-    impact.allowed.sort_by(by_name);
+    let Impact { cut, allowed, answers_refused, answers_permitted } = &mut impact;
+    [cut, allowed, answers_refused, answers_permitted].into_iter().for_each(|list| list.sort_by(by_name));
     Ok(impact)
 }
 
@@ -84,6 +101,16 @@ fn judge(tables: &Tables, flow: &LiveFlow) -> Result<RuleId, Denied> {
             return Err(without_rule(DropReason::ForwardClientDenied));
         }
     }
-    let parties = (Party::behind(tables, from, src), Party::behind(tables, to, dst));
-    tables.judge(parties.0, parties.1, L4::new(flow.proto, flow.service, flow.sport))
+    let (from, to) = parties(tables, flow);
+    tables.judge(from, to, L4::new(flow.proto, flow.service, flow.sport))
+}
+
+fn judge_answer(tables: &Tables, flow: &LiveFlow) -> Result<RuleId, Denied> {
+    let asked = L4::new(flow.proto, flow.service, flow.sport);
+    tables.judge_answer(parties(tables, flow), asked, L4::new(flow.proto, flow.answer, flow.left.1))
+}
+
+fn parties(tables: &Tables, flow: &LiveFlow) -> (Party, Party) {
+    let ((from, to), (src, ..), (dst, _)) = (flow.ports, flow.came, flow.left);
+    (Party::behind(tables, from, src), Party::behind(tables, to, dst))
 }

@@ -131,9 +131,9 @@ fn a_rule_with_one_end_binds_vms_at_the_other() {
     let ask = |peer: &Peer, l4_port| {
         compiled_decision(&tables, &desired, ("a", Direction::Egress, peer), (IpProto::TCP, l4_port, 40_000))
     };
-    assert_eq!(ask(&host, 22), (desired.numbers.rules["r"], false, RuleId(0)));
-    assert_eq!(ask(&host, 23), (RuleId(0), true, RuleId(0)));
-    assert_eq!(ask(&Peer::Vm("b".to_owned()), 22), (RuleId(0), true, RuleId(0)));
+    assert_eq!(ask(&host, 22), (desired.numbers.rules["r"], false, RuleId(0), false));
+    assert_eq!(ask(&host, 23), (RuleId(0), true, RuleId(0), false));
+    assert_eq!(ask(&Peer::Vm("b".to_owned()), 22), (RuleId(0), true, RuleId(0), false));
 }
 
 #[test]

@@ -14,6 +14,8 @@ use crate::{
     state::Desired,
 };
 
+pub(super) type Decision = (RuleId, bool, RuleId, bool);
+
 /// Who is at the other side of a packet.
 #[derive(Clone, Debug)]
 pub(super) enum Peer {
@@ -124,15 +126,15 @@ impl<'a> Naive<'a> {
             && (rule.sources.is_empty() || rule.sources.iter().any(comes_so))
     }
 
-    /// The rule that decides (0: none), whether the packet passes, and the staged rule that would decide (0:
-    /// none).
+    /// The rule that decides (0: none), whether the packet passes, the staged rule that would decide (0: none), and whether
+    /// it passes by a stateless rule.
     pub fn decide(
         &self,
         subject: &str,
         direction: Direction,
         peer: &Peer,
         packet: (IpProto, u16, u16),
-    ) -> (RuleId, bool, RuleId) {
+    ) -> Decision {
         let applies =
             |rule: &&Written<'_>| self.applies(rule, subject, direction, peer) && Self::serves(rule, packet);
         let all: Vec<_> = self.rules.iter().filter(applies).collect();
@@ -142,7 +144,8 @@ impl<'a> Naive<'a> {
             Some(rule) => (rule.id, rule.rule.action == Action::Allow),
             None => (RuleId(0), self.default(subject, direction, peer, packet)),
         };
-        (rule, passes, staged.map_or(RuleId(0), |rule| rule.id))
+        let is_stateless = passes && in_force.is_some_and(|rule| rule.rule.stateless);
+        (rule, passes, staged.map_or(RuleId(0), |rule| rule.id), is_stateless)
     }
 
     fn best<'b>(rules: impl Iterator<Item = &'b Written<'a>>) -> Option<&'b Written<'a>>

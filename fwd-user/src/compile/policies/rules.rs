@@ -221,8 +221,9 @@ fn parse_end(text: &str) -> Option<End> {
     text.parse().ok().filter(|end| *end != End::Any)
 }
 
-const fn row_action(action: Action) -> u16 {
-    match action {
+const fn row_action(policy: &Policy) -> u16 {
+    match policy.action {
+        Action::Allow if policy.stateless => RowVerdict::PERMIT_STATELESS,
         Action::Allow => RowVerdict::PERMIT,
         Action::Deny => RowVerdict::DENY,
         Action::Reject => RowVerdict::REJECT,
@@ -240,7 +241,7 @@ fn rule(id: RuleId, policy: &Policy, from: Side, to: Side) -> Rule {
     let is_about = |one: &Match| sources.is_empty() || one.proto.is_some_and(IpProto::has_l4_ports);
     let matches = services.into_iter().flat_map(Service::matches).filter(is_about).collect();
     Rule {
-        verdict: RowVerdict::new(id, row_action(policy.action)),
+        verdict: RowVerdict::new(id, row_action(policy)),
         from,
         to,
         matches,

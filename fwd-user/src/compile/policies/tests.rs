@@ -6,8 +6,8 @@ use std::{
 };
 
 use fwd_common::{
-    id::{Identity, RowId, RuleId},
-    policy::{Direction, L4, PolicyKey, RowKey, RowVerdict, Staged, decide},
+    id::{Identity, RowId},
+    policy::{Direction, L4, PolicyKey, RowKey, RowVerdict, Staged, decide, note},
     proto::IpProto,
 };
 use imbl::OrdMap;
@@ -19,7 +19,7 @@ use proptest::{
 use serde_json::{Value, json};
 
 use super::{
-    naive::{Naive, Peer, SEEN},
+    naive::{Decision, Naive, Peer, SEEN},
     rows,
 };
 use crate::{
@@ -139,7 +139,8 @@ fn rule() -> impl Strategy<Value = Value> {
     let rule = (any::<bool>(), ends(), ends(), services(), select(vec![10, 1000, 2000]), 0..8);
     rule.prop_map(|(allow, from, to, (services, sources), priority, dice)| {
         let action = if allow { "allow" } else { "deny" };
-        json!({"source_l4_ports": sources, "action": action, "from": from, "to": to, "services": services, "priority": priority,
+        let stateless = allow && dice % 2 == 0i32;
+        json!({"stateless": stateless, "source_l4_ports": sources, "action": action, "from": from, "to": to, "services": services, "priority": priority,
                "enabled": dice != 0i32, "stage": dice > 5, "log": dice == 1})
     })
 }
@@ -234,7 +235,7 @@ pub(super) fn compiled_decision(
     desired: &Desired,
     (subject, direction, peer): (&str, Direction, &Peer),
     (proto, l4_port, source): (IpProto, u16, u16),
-) -> (RuleId, bool, RuleId) {
+) -> Decision {
     let view = |name: &str| tables.views[&desired.numbers.ports[name]];
     let class = |addr: &IpAddr| tables.class_of((*addr).into());
     let identity = match peer {
@@ -245,8 +246,8 @@ pub(super) fn compiled_decision(
     let key = PolicyKey::new(view(subject).policy, direction, identity);
     let mut staged = Staged::default();
     match decide(tables, key, L4::new(proto, l4_port.to_be(), source.to_be()), &mut staged) {
-        Ok(rule) => (rule, true, staged.rule),
-        Err(denied) => (denied.rule, false, staged.rule),
+        Ok(rule) => (rule, true, staged.rule, staged.has(note::STATELESS)),
+        Err(denied) => (denied.rule, false, staged.rule, staged.has(note::STATELESS)),
     }
 }
 

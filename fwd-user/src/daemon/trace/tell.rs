@@ -129,6 +129,13 @@ impl Teller<'_> {
         }
     }
 
+    fn by_rule(&self, name: &str) -> String {
+        match self.world.desired.document.find::<Policy>(name) {
+            Some(rule) if rule.stateless => format!("rule {name}, without what answers"),
+            _ => format!("rule {name}"),
+        }
+    }
+
     /// Whether copies go to the members of the network.
     fn is_flood(&self) -> bool {
         let is_group = self.frame.first().is_some_and(|byte| byte & 1 != 0);
@@ -174,7 +181,7 @@ impl Teller<'_> {
             flow: told.filter(|_| self.traced.is_known).map(|told| format!("flow {}", told.name)),
             chooser,
             chosen,
-            policy: Some(rule.map_or_else(|| "by default".to_owned(), |rule| format!("rule {rule}"))),
+            policy: Some(rule.map_or_else(|| "by default".to_owned(), |rule| self.by_rule(&rule))),
             translation: told
                 .filter(|told| told.has_source)
                 .and_then(|told| told.translated.clone())
@@ -227,7 +234,8 @@ impl Teller<'_> {
             return Question { from: own, to, proto, service: heads.service, sport: heads.sport };
         };
         let is_icmp = matches!(heads.proto, IpProto::ICMP | IpProto::ICMPV6);
-        if told.flags & flag::ORIGINAL != 0 || !self.traced.is_known {
+        // An answer that is refused was asked about for itself.
+        if told.flags & (flag::ORIGINAL | flag::REPLY_REFUSED) != 0 || !self.traced.is_known {
             let to = self.party(told.egress, told.destination.0);
             let service = if is_icmp { heads.service } else { told.destination.1 };
             return Question { from: own, to, proto: heads.proto, service, sport: heads.sport };

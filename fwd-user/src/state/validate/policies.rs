@@ -5,7 +5,7 @@ use fwd_common::proto::IpProto;
 use crate::api::{
     error::{Code, Problem},
     object::Noun,
-    spec::{Document, Policy},
+    spec::{Action, Document, Policy},
     text::{End, Match, Moment, Service, parse_l4_range},
 };
 
@@ -31,6 +31,15 @@ pub(super) fn check_one(policy: &Policy, index: usize, exists: &Exists<'_>, out:
                 Ok(end) => check_end(&mut report, &field, &end, exists),
             }
         }
+    }
+    if policy.stateless && policy.action != Action::Allow {
+        let clause = "only a rule that allows is stateless: what is refused has no answers";
+        report.add(
+            "stateless",
+            Code::BadValue,
+            clause,
+            "Leave it out (--stateless off), or let the rule allow.",
+        );
     }
     check_moment(&mut report, policy.expires.as_deref());
     for (n, text) in policy.services.iter().enumerate() {

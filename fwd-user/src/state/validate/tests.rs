@@ -383,3 +383,15 @@ fn a_translation_is_of_one_kind_and_takes_what_nobody_has() {
         ]
     );
 }
+
+#[test]
+fn only_rules_that_allow_are_stateless() {
+    let rule = |action: &str| json!({"name": action, "action": action, "stateless": true});
+    assert_eq!(
+        told(json!({"policies": [rule("allow"), rule("deny"), rule("reject")]})),
+        [
+            "/policies/1/stateless Policy deny: only a rule that allows is stateless: what is refused has no answers.",
+            "/policies/2/stateless Policy reject: only a rule that allows is stateless: what is refused has no answers.",
+        ]
+    );
+}
