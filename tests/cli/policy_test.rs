@@ -204,3 +204,22 @@ fn a_test_is_about_one_source_l4_port_or_about_all_that_rules_tell_apart() {
     "#]]
     .assert_eq(&transcript);
 }
+
+#[test]
+fn answers_to_a_stateless_rules_packets_are_tested_for_themselves() {
+    let instance = Instance::up();
+    instance.file(
+        "segments.yaml",
+        &SEGMENTS.replace("services: tcp/5432}", "services: tcp/5432, stateless: true}"),
+    );
+    instance.file("tests.txt", "web1 -> db1 tcp/5432 allow\ndb1 -> web1 tcp/40000 source 5432 allow\n");
+    let transcript = instance.transcript(&["policy test DIR/tests.txt -f DIR/segments.yaml"]);
+    expect![[r#"
+        $ fwd policy test DIR/tests.txt -f DIR/segments.yaml
+        LINE  TEST                               JUDGED     WANTED  VERDICT  RULE    PASSED
+        1     web1 -> db1 tcp/5432               candidate  allow   allow    web2db  yes
+        2     db1 -> web1 tcp/40000 source 5432  candidate  allow   deny     -       no
+        [exit code 21]
+    "#]]
+    .assert_eq(&transcript);
+}

@@ -4,6 +4,7 @@ use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
 use fwd_tests::frame::{ACK, FIN, Packet, RST, SYN, ip};
 use fwd_tests::{need, skip};
+use fwd_user::observe::Maps as _;
 use fwd_user::plan::{Admitted, cut, keep};
 use serde_json::{Value, json};
 
@@ -408,5 +409,42 @@ fn a_sweep_closes_and_opens_answers_and_cuts_no_flow() {
         world.edit(with(rule("back", ("port:red2", "port:red1"), "udp", true)));
         assert_eq!(world.sweep(sweep).cut, 0);
         world.send("red2", &answer).forwards("red1", &answer, &[]);
+    });
+}
+
+#[test]
+fn staged_rules_count_what_they_would_do_to_answers_and_do_nothing() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        closed(world, ("port:red1", "port:red2"), "udp/514");
+        let mut back = rule("back", ("port:red2", "port:red1"), "udp/4000", true);
+        back["stage"] = json!(true);
+        world.edit(with(back));
+        let (log, answer) = syslog("10.10.0.11", "10.10.0.12");
+        let mut moved = by_way("red1", '4');
+        // It would permit the answers of this flow.
+        moved.push(("rule back flows".to_owned(), 1));
+        world.send("red1", &log).forwards("red2", &log, &named(&moved));
+        for _ in 0..2 {
+            world.send("red2", &answer).drops_by(DEFAULT, BY_SENDER, &[]);
+        }
+        let id = world.rule_id("back");
+        let rows = world.maps.rule_totals().expect("the map is readable");
+        let totals = rows.into_iter().find(|(rule, _)| *rule == id).expect("it has counted").1;
+        assert_eq!((totals.flows, totals.out.packets), (1, 2));
+        // In force, it opens the flow.
+        world.edit(|document| document["policies"][1]["stage"] = json!(false));
+        world.send("red2", &answer).forwards("red1", &answer, &named(&opened_by("back", "red1", '4')));
+        // A stateless rule that is staged permits nothing, and closes nothing.
+        world.edit(|document| {
+            document["policies"][0]["stateless"] = json!(false);
+            document["policies"][1]["enabled"] = json!(false);
+        });
+        let mut one_way = rule("one-way", ("port:red1", "port:red2"), "udp", true);
+        (one_way["stage"], one_way["priority"]) = (json!(true), json!(2000));
+        world.edit(with(one_way));
+        let counted = [ANEW, ("rule one-way flows", 1)];
+        world.send("red2", &answer).forwards("red1", &answer, &counted);
+        world.send("red1", &log).forwards("red2", &log, &[]);
     });
 }

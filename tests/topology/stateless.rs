@@ -37,18 +37,31 @@ fn a_syslog_sender_gets_nothing_back(hook: Hook) {
         (&"policy_default_deny".into(), &"egress".into()),
         "{traced}"
     );
+    let (code, traced) = trace(&lab, "red1", &format!("udp {}:4002 > {server}", red1.v4));
+    assert_eq!(code, 0, "{traced}");
+    let stages = traced["stages"].as_array().expect("a list");
+    let detail = stages.iter().find(|stage| stage["stage"] == "policy").map(|stage| &stage["detail"]);
+    assert_eq!(detail, Some(&"rule syslog, without what answers".into()), "{traced}");
     // A rule for the answers opens the flow that is there, and its end closes it.
     lab.ok("policy add back --allow --from port:red2 --to port:red1 --service udp --source-l4-port 514");
     send().expect("now a rule permits it");
     assert_eq!(lab.json("policy show back")["flows"], 1);
-    let mut document = lab.json("config show");
+    let path = lab.fwd.folder().join("new.json");
+    let diff = |document: &Value| -> (String, Value) {
+        std::fs::write(&path, document.to_string()).expect("our own folder");
+        let line = format!("config diff -f {} --against-flows", path.display());
+        let told = lab.fwd(&format!("{line} -o json")).stdout;
+        (lab.fwd(&line).stdout, serde_json::from_str::<Value>(&told).expect("json")["plan"]["flows"].take())
+    };
+    let opened = lab.json("config show");
+    let mut document = opened.clone();
     let rules = document["policies"].as_array_mut().expect("a list");
     rules.retain(|rule| rule["name"] != "back");
-    let path = lab.fwd.folder().join("new.json");
-    std::fs::write(&path, document.to_string()).expect("our own folder");
-    let told = lab.fwd(&format!("config diff -f {} --against-flows -o json", path.display()));
-    let told: Value = serde_json::from_str(&told.stdout).expect("json");
-    let flows = &told["plan"]["flows"];
+    let (shown, flows) = diff(&document);
+    assert!(
+        shown.lines().any(|line| line.starts_with("answers refused") && line.contains(&server)),
+        "{shown}"
+    );
     assert_eq!(flows["cut"].as_array().map(Vec::len), Some(0), "{flows}");
     assert_eq!(flows["answers_refused"][0]["reason"], "policy_default_deny", "{flows}");
     let deleted = lab.json("policy delete back --wait");
@@ -56,6 +69,12 @@ fn a_syslog_sender_gets_nothing_back(hook: Hook) {
     let before = refused();
     assert!(send().is_err(), "nothing permits an answer any more");
     assert!(refused() > before);
+    let (shown, flows) = diff(&opened);
+    assert!(
+        shown.lines().any(|line| line.starts_with("answers permitted") && line.contains("back")),
+        "{shown}"
+    );
+    assert_eq!(flows["answers_permitted"].as_array().map(Vec::len), Some(1), "{flows}");
     assert_eq!(lab.items("flow list --port red1 --proto udp").len(), 1);
     lab.ok("status --check");
 }
