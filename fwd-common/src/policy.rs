@@ -229,6 +229,8 @@ pub mod note {
     pub const BY_SOURCE: u16 = 1;
     /// A stateless rule permits it.
     pub const STATELESS: u16 = 2;
+    /// What answers the flow was refused until now, and is permitted.
+    pub const REOPENED: u16 = 4;
 }
 
 impl Staged {

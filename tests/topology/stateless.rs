@@ -30,34 +30,16 @@ fn a_syslog_sender_gets_nothing_back(hook: Hook) {
         (&0.into(), &"half_open".into()),
         "{flows:?}"
     );
-    let (code, traced) = trace(&lab, "red2", &format!("udp {server} > {}:4001", red1.v4));
-    assert_eq!(code, 21, "{traced}");
-    assert_eq!(
-        (&traced["reason"], &traced["direction"]),
-        (&"policy_default_deny".into(), &"egress".into()),
-        "{traced}"
-    );
-    let (code, traced) = trace(&lab, "red1", &format!("udp {}:4002 > {server}", red1.v4));
-    assert_eq!(code, 0, "{traced}");
-    let stages = traced["stages"].as_array().expect("a list");
-    let detail = stages.iter().find(|stage| stage["stage"] == "policy").map(|stage| &stage["detail"]);
-    assert_eq!(detail, Some(&"rule syslog, without what answers".into()), "{traced}");
+    both_ways_are_traced(&lab, &server);
     // A rule for the answers opens the flow that is there, and its end closes it.
     lab.ok("policy add back --allow --from port:red2 --to port:red1 --service udp --source-l4-port 514");
     send().expect("now a rule permits it");
     assert_eq!(lab.json("policy show back")["flows"], 1);
-    let path = lab.fwd.folder().join("new.json");
-    let diff = |document: &Value| -> (String, Value) {
-        std::fs::write(&path, document.to_string()).expect("our own folder");
-        let line = format!("config diff -f {} --against-flows", path.display());
-        let told = lab.fwd(&format!("{line} -o json")).stdout;
-        (lab.fwd(&line).stdout, serde_json::from_str::<Value>(&told).expect("json")["plan"]["flows"].take())
-    };
     let opened = lab.json("config show");
     let mut document = opened.clone();
     let rules = document["policies"].as_array_mut().expect("a list");
     rules.retain(|rule| rule["name"] != "back");
-    let (shown, flows) = diff(&document);
+    let (shown, flows) = diff(&lab, &document);
     assert!(
         shown.lines().any(|line| line.starts_with("answers refused") && line.contains(&server)),
         "{shown}"
@@ -69,7 +51,7 @@ fn a_syslog_sender_gets_nothing_back(hook: Hook) {
     let before = refused();
     assert!(send().is_err(), "nothing permits an answer any more");
     assert!(refused() > before);
-    let (shown, flows) = diff(&opened);
+    let (shown, flows) = diff(&lab, &opened);
     assert!(
         shown.lines().any(|line| line.starts_with("answers permitted") && line.contains("back")),
         "{shown}"
@@ -77,4 +59,32 @@ fn a_syslog_sender_gets_nothing_back(hook: Hook) {
     assert_eq!(flows["answers_permitted"].as_array().map(Vec::len), Some(1), "{flows}");
     assert_eq!(lab.items("flow list --port red1 --proto udp").len(), 1);
     lab.ok("status --check");
+}
+
+/// A packet to the server would pass, and its answer would not.
+#[track_caller]
+fn both_ways_are_traced(lab: &Lab, server: &str) {
+    let red1 = &lab.get("red1").v4;
+    let (code, traced) = trace(lab, "red2", &format!("udp {server} > {red1}:4001"));
+    assert_eq!(code, 21, "{traced}");
+    assert_eq!(
+        (&traced["reason"], &traced["direction"]),
+        (&"policy_default_deny".into(), &"egress".into()),
+        "{traced}"
+    );
+    let (code, traced) = trace(lab, "red1", &format!("udp {red1}:4002 > {server}"));
+    assert_eq!(code, 0, "{traced}");
+    let stages = traced["stages"].as_array().expect("a list");
+    let detail = stages.iter().find(|stage| stage["stage"] == "policy").map(|stage| &stage["detail"]);
+    assert_eq!(detail, Some(&"rule syslog, without what answers".into()), "{traced}");
+}
+
+/// What `config diff --against-flows` shows of a document, and its flows in JSON.
+fn diff(lab: &Lab, document: &Value) -> (String, Value) {
+    let path = lab.fwd.folder().join("new.json");
+    std::fs::write(&path, document.to_string()).expect("our own folder");
+    let line = format!("config diff -f {} --against-flows", path.display());
+    let told = lab.fwd(&format!("{line} -o json")).stdout;
+    let mut told: Value = serde_json::from_str(&told).expect("json");
+    (lab.fwd(&line).stdout, told["plan"]["flows"].take())
 }

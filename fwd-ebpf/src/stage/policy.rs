@@ -106,13 +106,16 @@ pub fn is_of_one_packet<F: Frame, A: Family>() -> bool {
 ///
 /// # Errors
 /// As for [`check`].
-#[inline(always)]
+#[inline(never)]
 pub fn ask<F: Frame, A: Family>(ports: (&Port, &Port), addresses: (Ip, Ip), l4: L4) -> Outcome<RuleId> {
-    *staged::<F, A>()? = Staged::default();
-    ask_also::<F, A>(ports, addresses, l4)
+    let staged = staged::<F, A>()?;
+    *staged = Staged::default();
+    ask_both(ports, addresses, l4, staged)
 }
 
 /// The same beside what was noted before.
+///
+/// Verifier: no part of [`ask`], whose stack is not to be added to this one's.
 #[inline(never)]
 fn ask_also<F: Frame, A: Family>(ports: (&Port, &Port), addresses: (Ip, Ip), l4: L4) -> Outcome<RuleId> {
     ask_both(ports, addresses, l4, staged::<F, A>()?)

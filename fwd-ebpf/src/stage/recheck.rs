@@ -10,7 +10,7 @@ use fwd_common::{
     flow::{FlowEntry, FlowKey, Pair, flag},
     id::{PortId, RuleId},
     message, network,
-    policy::L4,
+    policy::{L4, note},
     port::{self, Port, PortKind},
     settings,
     verdict::{Outcome, Payload},
@@ -83,12 +83,11 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
         return Outcome::dropped(led.drop());
     }
     let l4 = L4::new(key.proto, service(key, entry), key.sport);
-    let mut is_reopened = false;
     let asked = policy::ask::<F, A>((from, to), (key.src.ip(), entry.dst.ip()), l4);
     if !asked.is_drop() {
         entry.rule = asked.value();
         entry.flags &= !flag::KEPT_FROM_RULE;
-        is_reopened = decide_replies::<F, A>((from, to), key, entry, reply);
+        decide_replies::<F, A>((from, to), key, entry, reply)?;
     } else if !is_kept_from_rule(&mut entry.flags, &mut reply.slot, asked.drop().rule) {
         table::end_flow(key, End::CutByPolicy, asked.drop().rule);
         return Outcome::dropped(asked.drop());
@@ -96,42 +95,46 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     if !reroute(frame, key, entry, (from, to)) {
         return as_new(key);
     }
-    let staged = policy::staged::<F, A>()?.rule;
-    if reply.rule != staged {
-        reply.rule = staged;
-        report::decided(staged);
+    let staged = policy::staged::<F, A>()?;
+    if reply.rule != staged.rule {
+        reply.rule = staged.rule;
+        report::decided(staged.rule);
     }
     let stale = entry.has(flag::UNRESOLVED) as u32;
     entry.generation = generation.wrapping_sub(stale);
     let is_refused = reply.has(flag::REPLY_REFUSED);
     reply.generation = FlowEntry::<A>::generation_of_reply(entry.generation, is_refused);
-    Outcome::ok(if is_reopened { Kept::Reopened } else { Kept::Yes })
+    Outcome::ok(if staged.has(note::REOPENED) { Kept::Reopened } else { Kept::Yes })
 }
 
-/// Decides the replies of a flow that a rule has just been found to permit still; whether they were refused until now, and
+/// Decides the replies of a flow that a rule has just been found to permit still. Notes that they were refused until now, and
 /// are no longer.
 ///
-/// Verifier: a function of its own, so that its stack is not added to that of what else its caller calls.
+/// Verifier: a function of its own, so that its stack is not added to that of what else its caller calls; and what it
+/// finds is noted in scratch, for the caller's has no room for it.
 #[inline(never)]
 fn decide_replies<F: Frame, A: Family>(
     ports: (&Port, &Port),
     key: &FlowKey<A>,
     entry: &FlowEntry<A>,
     reply: &mut FlowEntry<A>,
-) -> bool {
+) -> Outcome<()> {
     let asked = policy::ask_replies::<F, A>(ports, key, entry, service(key, entry));
     let was_refused = reply.has(flag::REPLY_REFUSED);
     if !asked.is_drop() {
         reply.flags &= !(flag::REPLY_REFUSED | flag::KEPT_FROM_RULE);
-        if was_refused && asked.value() != entry.rule {
-            report::decided(asked.value());
+        if was_refused {
+            policy::staged::<F, A>()?.notes |= note::REOPENED;
+            if asked.value() != entry.rule {
+                report::decided(asked.value());
+            }
         }
-        return was_refused;
+        return Outcome::ok(());
     }
     if was_refused || !is_kept_from_rule(&mut reply.flags, &mut reply.slot, asked.drop().rule) {
         reply.flags = reply.flags & !flag::KEPT_FROM_RULE | flag::REPLY_REFUSED;
     }
-    false
+    Outcome::ok(())
 }
 
 #[inline(always)]
