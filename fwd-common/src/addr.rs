@@ -17,6 +17,9 @@ impl Mac {
     pub const NONE: Self = Self([0; 6]);
     /// All stations.
     pub const BROADCAST: Self = Self([0xff; 6]);
+    /// Both ends of a tunnel whose packets have no Ethernet header: it stands in the header that they get while they
+    /// are decided, and leaves no host.
+    pub const OF_TUNNEL: Self = Self([0x02, b'f', b'w', b't', 0, 0]);
 
     /// Group bit: multicast or broadcast.
     #[inline(always)]

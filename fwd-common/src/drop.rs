@@ -64,7 +64,7 @@ drop_reasons! {
     33 Internal "internal" "A table that always exists could not be read: this cannot happen." "Report it with fwd status --check.";
     34 LinkLocalFrame "link_local_frame" "The frame is for the next bridge only (01:80:c2:00:00:0x)." "Nothing to do: bridges never forward these.";
     35 SourceAddressInvalid "source_address_invalid" "The source address is one that no host may send from." "Look at the sender: the packet is forged.";
-    36 RewriteFailed "rewrite_failed" "The kernel refused to change the packet." "Report it with the guest's offload settings.";
+    36 RewriteFailed "rewrite_failed" "The kernel refused to change the packet." "Report it with the guest's offload settings; of a tunnel lower the MTU below 16000.";
     38 BadL4Header "bad_l4_header" "A length in the L4 header is wrong." "Look at the sender: the header is forged.";
     39 RogueServer "rogue_server" "A guest answers DHCP, DHCPv6 or router discovery for the network." "Stop that service in the guest, or --trust the port.";
     41 ForwardRemoved "forward_removed" "The forward that admitted the flow is gone or leads elsewhere now." "Connect again; if it should still be there: fwd forward list.";

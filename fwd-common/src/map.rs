@@ -33,6 +33,7 @@ maps! {
     PORT_OF_HIGH_DEVICE User "Hash by ifindex (from 65,536 on): the port that has the device.";
     PORTS User "Array by port id: what the datapath knows of a port.";
     DEVICES User "Devmap by port id: devices into which XDP redirects.";
+    PIPELINE User "Program array, one row: the program behind the one that gives packets of tunnels their Ethernet header.";
     NETWORKS User "Array by network id: mode, host port, uplink.";
     MEMBERS User "Hash by (network, n): the ports that a flood reaches.";
     NEIGHBORS Both "Hash by (network, address): the port and MAC that have it. Learnt rows are the kernel's.";
@@ -86,6 +87,9 @@ pub mod program {
     pub const XDP: &str = "fwd_xdp";
     pub const INGRESS: &str = "fwd_ingress";
     pub const EGRESS: &str = "fwd_egress";
+    /// As [`INGRESS`] and [`EGRESS`], where packets have no Ethernet header.
+    pub const TUNNEL_INGRESS: &str = "fwd_tunnel_ingress";
+    pub const TUNNEL_EGRESS: &str = "fwd_tunnel_egress";
     /// Not attached: run by user space to delete and to re-decide flows.
     pub const SWEEP: &str = "fwd_sweep";
 }

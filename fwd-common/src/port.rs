@@ -54,6 +54,8 @@ pub mod flag {
     pub const INTO: u16 = 512;
     /// IPv4 addresses come from DHCP, and are not learnt.
     pub const LEASED: u16 = 1024;
+    /// Uplink whose packets have no Ethernet header: every next hop is [`Mac::OF_TUNNEL`](crate::addr::Mac::OF_TUNNEL).
+    pub const TUNNEL: u16 = 2048;
 }
 
 /// The port as rules see it. Two copies are kept; the epoch's parity says which one holds, so an edit of

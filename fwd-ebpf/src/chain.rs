@@ -19,7 +19,7 @@ use fwd_common::{
 };
 
 use crate::{
-    frame::{Deliver, Frame, Hook, opaque},
+    frame::{Frame, Hook, opaque},
     maps::Family,
     parse::{self, Body, Kind, L3, Packet},
     report,
@@ -82,7 +82,7 @@ pub fn is_piece<F: Frame, A: Family>(frame: F) -> bool {
 /// # Errors
 /// The reason why it cannot be read.
 #[inline(always)]
-pub fn read<F: Deliver, A: Family>(frame: F, zone: Zone, row: &mut Reading<A>) -> Result<(), DropReason> {
+pub fn read<F: Frame, A: Family>(frame: F, zone: Zone, row: &mut Reading<A>) -> Result<(), DropReason> {
     if F::HOOK == Hook::Xdp {
         // It was passed up, or is told of only.
         return Err(DropReason::Internal);

@@ -36,7 +36,7 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use frame::{Incoming, Outgoing, Swept, Xdp};
+use frame::{Bare, Incoming, Outgoing, Swept, Xdp};
 
 /// Every frame that comes in on a device of a port whose hook is XDP, also where it is in several pieces.
 #[xdp(frags)]
@@ -54,6 +54,18 @@ pub fn fwd_ingress(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn fwd_egress(ctx: TcContext) -> i32 {
     stage::host::run(Outgoing::new(ctx.skb.skb))
+}
+
+/// Every packet that comes in on a tunnel, without an Ethernet header.
+#[classifier]
+pub fn fwd_tunnel_ingress(ctx: TcContext) -> i32 {
+    stage::tunnel::enter(Incoming::new(ctx.skb.skb))
+}
+
+/// What the host sends out of a tunnel.
+#[classifier]
+pub fn fwd_tunnel_egress(ctx: TcContext) -> i32 {
+    stage::host::run_bare(Bare::new(ctx.skb.skb))
 }
 
 /// Runs a [`fwd_common::sweep::Command`]; not attached anywhere.

@@ -5,8 +5,8 @@ use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{
-        Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, Queue, RingBuf,
-        lpm_trie::Key,
+        Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, Queue,
+        RingBuf, lpm_trie::Key,
     },
 };
 use fwd_common::{
@@ -45,6 +45,9 @@ static PORT_OF_HIGH_DEVICE: HashMap<u32, PortId> = HashMap::with_max_entries(MAX
 static PORTS: Array<Port> = Array::with_max_entries(MAX_PORTS, 0);
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_PORTS, 0);
+/// Its one row is `fwd_ingress`.
+#[map]
+pub static PIPELINE: ProgramArray = ProgramArray::with_max_entries(1, 0);
 #[map]
 static NETWORKS: Array<Network> = Array::with_max_entries(MAX_NETWORKS, 0);
 #[map]

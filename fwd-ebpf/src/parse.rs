@@ -182,7 +182,7 @@ pub fn last<F: Frame, A: Family>() -> Result<&'static Packet<A>, DropReason> {
 /// # Errors
 /// The reason why it cannot be read.
 #[inline(always)]
-pub fn read<F: Deliver, A: Family>(frame: F, zone: Zone) -> Result<(), DropReason> {
+pub fn read<F: Frame, A: Family>(frame: F, zone: Zone) -> Result<(), DropReason> {
     let row = A::reading().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
     // SAFETY: this CPU's and this program's row.
     let row = unsafe { &mut *row };

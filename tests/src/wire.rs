@@ -6,6 +6,9 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -135,13 +138,13 @@ impl Tap {
     #[must_use]
     #[track_caller]
     pub fn open(netns: &Netns, name: &str, header: VnetHeader) -> Self {
-        let mut file = netns.inside(|| open_tap(name, header));
+        let mut file = netns.inside(|| open_tun(name, (libc::IFF_TAP, header)));
         // A process that another test's thread forked has a copy of every descriptor until it runs its program.
         let is_busy =
             |file: &io::Result<File>| matches!(file, Err(e) if e.raw_os_error() == Some(libc::EBUSY));
         _ = eventually(|| {
             if is_busy(&file) {
-                file = netns.inside(|| open_tap(name, header));
+                file = netns.inside(|| open_tun(name, (libc::IFF_TAP, header)));
             }
             !is_busy(&file)
         });
@@ -168,6 +171,122 @@ impl Link for Tap {
             bytes.drain(..VNET_HEADER_LEN);
         }
         Some(bytes)
+    }
+}
+
+/// A tun opened from user space, as a VPN's daemon does. Its packets have no Ethernet header; they read as frames with
+/// MACs of zeros.
+#[derive(Debug)]
+pub struct Tun {
+    file: File,
+}
+
+impl Tun {
+    /// Makes the tun, up.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn open(netns: &Netns, name: &str) -> Self {
+        let file = netns.inside(|| open_tun(name, (libc::IFF_TUN, VnetHeader::Off)));
+        let file = file.unwrap_or_else(|error| panic!("{name}: {error}"));
+        netns.up(name);
+        Self { file }
+    }
+}
+
+impl Link for Tun {
+    fn try_send(&self, frame: &[u8]) -> io::Result<()> {
+        write_all(&self.file, &frame[14..])
+    }
+
+    fn receive(&self, patience: Duration) -> Option<Vec<u8>> {
+        if !readable(&self.file, patience) {
+            return None;
+        }
+        let mut bytes = vec![0; LONGEST_FRAME];
+        let length = nix::unistd::read(&self.file, &mut bytes[14..]).expect("the tun is readable");
+        let is_v6 = bytes[14] >> 4 == 6;
+        bytes[12..14].copy_from_slice(if is_v6 { &[0x86, 0xdd] } else { &[0x08, 0] });
+        bytes.truncate(14 + length);
+        Some(bytes)
+    }
+}
+
+/// `ARPHRD_PPP`: packets without Ethernet header, before which the kernel puts one of its own.
+pub const ARPHRD_PPP: libc::c_int = 512;
+
+/// Gives a tun of this namespace another link-layer type; it is down.
+///
+/// # Panics
+/// If the kernel refuses.
+#[track_caller]
+pub fn set_link_type(name: &str, link_type: libc::c_int) {
+    let file = open_tun(name, (libc::IFF_TUN, VnetHeader::Off));
+    let file = file.unwrap_or_else(|error| panic!("{name}: {error}"));
+    // SAFETY: the descriptor is open, and the request takes a number.
+    unsafe { tun_set_link(file.as_raw_fd(), link_type) }.unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+/// A tunnel of the same name in two namespaces, of whose packets a thread of this process carries each to the other
+/// end: also those that the kernel has yet to cut and to give their checksums, as WireGuard and ipip take them.
+#[derive(Debug)]
+pub struct Tunnel {
+    is_over: Arc<AtomicBool>,
+    carrier: Option<JoinHandle<()>>,
+}
+
+impl Tunnel {
+    /// # Panics
+    /// If an end cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn between(one: &Netns, other: &Netns, name: &str) -> Self {
+        let ends = [one, other].map(|netns| {
+            let file = netns.inside(|| {
+                let file = open_tun(name, (libc::IFF_TUN, VnetHeader::On))?;
+                let offloads = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+                // SAFETY: the descriptor is open, and the request takes a number.
+                unsafe { tun_set_offload(file.as_raw_fd(), offloads.cast_signed()) }?;
+                Ok::<_, io::Error>(file)
+            });
+            netns.up(name);
+            file.unwrap_or_else(|error| panic!("{name}: {error}"))
+        });
+        let is_over = Arc::new(AtomicBool::new(false));
+        let carrier = thread::spawn({
+            let is_over = Arc::clone(&is_over);
+            move || carry(&ends, &is_over)
+        });
+        Self { is_over, carrier: Some(carrier) }
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(carrier) = self.carrier.take() {
+            _ = carrier.join();
+        }
+    }
+}
+
+/// Carries packets between two ends until it is over. One that an end does not take is lost, as on any way.
+fn carry(ends: &[File; 2], is_over: &AtomicBool) {
+    let mut bytes = vec![0; LONGEST_FRAME + VNET_HEADER_LEN];
+    while !is_over.load(Ordering::Relaxed) {
+        let mut files = ends.each_ref().map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN));
+        if !poll(&mut files, 50_u16).is_ok_and(|ready| ready > 0) {
+            continue;
+        }
+        for ([from, to], file) in [[0, 1], [1, 0]].into_iter().zip(files) {
+            if file.any() == Some(true)
+                && let Ok(length) = nix::unistd::read(&ends[from], &mut bytes)
+            {
+                _ = nix::unistd::write(&ends[to], &bytes[..length]);
+            }
+        }
     }
 }
 
@@ -252,9 +371,12 @@ fn receive_tagged(socket: &OwnedFd) -> io::Result<Vec<u8>> {
 
 nix::ioctl_write_ptr_bad!(tun_set_iff, libc::TUNSETIFF, libc::ifreq);
 
-fn open_tap(name: &str, header: VnetHeader) -> io::Result<File> {
+nix::ioctl_write_int_bad!(tun_set_offload, libc::TUNSETOFFLOAD);
+nix::ioctl_write_int_bad!(tun_set_link, libc::TUNSETLINK);
+
+fn open_tun(name: &str, (mode, header): (libc::c_int, VnetHeader)) -> io::Result<File> {
     let file = File::options().read(true).write(true).open("/dev/net/tun")?;
-    let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
+    let mut flags = mode | libc::IFF_NO_PI;
     if header == VnetHeader::On {
         flags |= libc::IFF_VNET_HDR;
     }

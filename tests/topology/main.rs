@@ -36,6 +36,7 @@ mod stateless;
 mod storm;
 mod trace;
 mod trial;
+mod tunnel;
 mod uplink;
 mod verbs;
 mod watch;

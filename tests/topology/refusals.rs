@@ -94,18 +94,36 @@ fn a_driver_that_refuses_xdp_is_quoted() {
 }
 
 #[test]
-fn a_tunnel_without_ethernet_headers_is_no_uplink() {
+fn a_tunnel_is_an_uplink_only_where_no_ethernet_header_is_needed() {
     need!(skip::bpf());
     let lab = lab();
     lab.host.run("ip tuntap add tun0 mode tun");
     lab.host.run("ip address add 192.0.2.1/30 dev tun0");
     lab.host.run("ip link set tun0 up");
-    let why = "interface tun0 (tun) carries packets without Ethernet headers, which fwd does not serve.\n  Route into the \
-               tunnel from a namespace or a VM, whose veth or tap is the uplink; or use a tunnel that carries Ethernet, as \
-               gretap or vxlan do.\n  (FWD-E004; fwd explain FWD-E004)";
-    refuses(&lab, "uplink add tun0", 10, &format!("error: Uplink tun0: the {why}"));
+    let without = "interface tun0 (tun) carries packets without Ethernet headers";
+    let code = "(FWD-E004; fwd explain FWD-E004)";
     let port = "port add vm --device tun0 --network red --ip 10.10.0.33";
-    refuses(&lab, port, 10, &format!("error: Port vm: the {why}"));
+    let why =
+        "and a VM's port needs them.\n  Give the VM a tap; a tunnel can be an uplink: fwd uplink add DEVICE.";
+    refuses(&lab, port, 10, &format!("error: Port vm: the {without}, {why}\n  {code}"));
+    let bridge = "network add lan --mode bridge --uplink tun0";
+    let why = "so there is nothing to bridge.\n  Use a nat or routed network there, or a tunnel that carries Ethernet, as \
+               gretap or vxlan do.";
+    refuses(&lab, bridge, 10, &format!("error: Network lan: the {without}, {why}\n  {code}"));
+    let why = "packets of tun0 (tun) have no Ethernet header, so XDP cannot read them.\n  TCX serves it: use --hook auto or \
+               --hook tcx.\n  (FWD-E003; fwd explain FWD-E003)";
+    refuses(&lab, "uplink add tun0 --hook xdp", 10, &format!("error: Uplink tun0: {why}"));
+    lab.ok("uplink add tun0");
+    refuses(&lab, "uplink set tun0 --hook xdp", 10, &format!("error: Uplink tun0: {why}"));
+    // What is no tunnel to the kernel either.
+    lab.host.run("ip tuntap add ppp0 mode tun");
+    lab.host.inside(|| fwd_tests::wire::set_link_type("ppp0", fwd_tests::wire::ARPHRD_PPP));
+    let why = "and fwd does not know how the kernel takes them.\n  Route into it from a namespace or a VM, whose veth or tap \
+               is the uplink; a tunnel needs an other end of its own (ip tunnel … remote ADDR).";
+    let words = format!(
+        "error: Uplink ppp0: the interface ppp0 (tun) carries packets without Ethernet headers, {why}\n  {code}"
+    );
+    refuses(&lab, "uplink add ppp0", 10, &words);
 }
 
 #[test]

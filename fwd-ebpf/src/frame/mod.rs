@@ -1,10 +1,12 @@
 //! A frame, whichever hook it came through. All that the hooks do differently is here.
 
+mod bare;
 mod skb;
 mod xdp;
 
 use core::{ffi::c_void, ptr};
 
+pub use bare::Bare;
 pub use skb::{Incoming, Outgoing, Skb, Swept};
 pub use xdp::Xdp;
 

@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     helpers::{
         bpf_check_mtu, bpf_clone_redirect, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh,
-        bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
+        bpf_skb_adjust_room, bpf_skb_change_head, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data,
     },
 };
 use fwd_common::{
@@ -83,6 +83,22 @@ impl<const PROGRAM: u32> Skb<PROGRAM> {
     pub fn make_room(self, len: usize) -> Result<(), Refused> {
         // SAFETY: the context outlives the program's run.
         let code = unsafe { bpf_skb_adjust_room(self.0, len as i32, BPF_ADJ_ROOM_MAC, 0) };
+        if code == 0 { Ok(()) } else { Err(Refused) }
+    }
+
+    /// What the kernel takes the packet for, whatever stands before it.
+    #[inline(always)]
+    pub fn protocol(self) -> EtherType {
+        // SAFETY: the context outlives the program's run.
+        EtherType(u16::from_be(unsafe { (*self.0).protocol } as u16))
+    }
+
+    /// Makes room before the frame, filled with zeros; what the kernel has noted of L3 and L4 stays. It passes the
+    /// packet on to the host's stack from there, without the room.
+    #[inline(always)]
+    pub fn push(self, len: usize) -> Result<(), Refused> {
+        // SAFETY: the context outlives the program's run.
+        let code = unsafe { bpf_skb_change_head(self.0, len as u32, 0) };
         if code == 0 { Ok(()) } else { Err(Refused) }
     }
 

@@ -16,9 +16,11 @@ use super::{
     table::{self, Flows},
 };
 use crate::{
-    frame::Deliver,
+    finish,
+    frame::{Bare, Deliver, Frame},
     maps::{self, Family},
-    parse, pipeline,
+    parse::{self, Packet},
+    pipeline,
     report::Ingress,
 };
 
@@ -31,6 +33,29 @@ pub fn run<F: Deliver>(frame: F) -> i32 {
     }
     let id = addressee(frame, &uplink);
     if id == PortId(0) { F::NEXT } else { pipeline::decide(frame, id) }
+}
+
+/// The same of a tunnel, which is never bridged.
+#[inline(always)]
+pub fn run_bare(frame: Bare) -> i32 {
+    if let Some(uplink) = Ingress::of(frame)
+        && !frame.take_mark()
+    {
+        match frame.ether_type() {
+            EtherType::IPV4 => end_flow_of_bare::<V4>(frame, &uplink),
+            EtherType::IPV6 => end_flow_of_bare::<V6>(frame, &uplink),
+            _ => 0,
+        };
+    }
+    finish::TCX_NEXT
+}
+
+#[inline(never)]
+fn end_flow_of_bare<A: Family>(frame: Bare, uplink: &Ingress) -> u32 {
+    match parse::read::<_, A>(frame, uplink.port.zone).and_then(|()| parse::last::<Bare, A>()) {
+        Ok(packet) => end_flow_of_host(packet, uplink),
+        Err(_) => 0,
+    }
 }
 
 /// Whether a frame that comes in on `lo` is for an address and L4 port that some forward publishes. One that fwd
@@ -66,18 +91,22 @@ fn addressee<F: Deliver>(frame: F, uplink: &Ingress) -> PortId {
         return if is_for_vm || ether.dst.is_group() { network.host_port } else { PortId(0) };
     }
     match ether.ether_type {
-        EtherType::IPV4 => end_flow_of_host::<F, V4>(frame, uplink),
-        EtherType::IPV6 => end_flow_of_host::<F, V6>(frame, uplink),
+        EtherType::IPV4 => end_flow_of_frame::<F, V4>(frame, uplink),
+        EtherType::IPV6 => end_flow_of_frame::<F, V6>(frame, uplink),
         _ => 0,
     };
     PortId(0)
 }
 
+#[inline(never)]
+fn end_flow_of_frame<F: Deliver, A: Family>(frame: F, uplink: &Ingress) -> u32 {
+    parse::packet::<F, A>(frame, uplink.port.zone).map_or(0, |packet| end_flow_of_host(packet, uplink))
+}
+
 /// Cuts the flow whose packets would have the key of replies to this packet of the host: a translated one by its
 /// replies, or one that a forward of every L4 port took; how many.
-#[inline(never)]
-fn end_flow_of_host<F: Deliver, A: Family>(frame: F, uplink: &Ingress) -> u32 {
-    let Ok(packet) = parse::packet::<F, A>(frame, uplink.port.zone) else { return 0 };
+#[inline(always)]
+fn end_flow_of_host<A: Family>(packet: &Packet<A>, uplink: &Ingress) -> u32 {
     let reply_key = packet.key.reversed(uplink.port.zone);
     let Some(reply) = Flows::get(&reply_key) else { return 0 };
     let original = if reply.has(flag::ORIGINAL) {

@@ -26,3 +26,4 @@ pub mod refusal;
 pub mod route;
 pub mod source;
 pub mod table;
+pub mod tunnel;

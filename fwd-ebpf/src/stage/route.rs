@@ -14,7 +14,7 @@ use fwd_common::{
     flow::{FlowEntry, flag},
     id::{NetworkId, PortId},
     network::{self, Mode},
-    port::PortKind,
+    port::{self, PortKind},
     verdict::{Action, Outcome, Verdict},
 };
 
@@ -187,8 +187,10 @@ pub fn lookup<F: Frame, A: Family>(
     }
     hop.egress = maps::port_of_device(fib.ifindex).ok_or(DropReason::NoRoute)?;
     hop.mac = if is_resolved { Mac(fib.dmac) } else { Mac::NONE };
-    match maps::port(hop.egress) {
-        Some(port) if port.is(PortKind::Uplink) => Ok(()),
-        _ => Err(DropReason::NoRoute),
+    let port = maps::port(hop.egress).ok_or(DropReason::NoRoute)?;
+    // In a tunnel there is nobody to be found, whether the kernel has a neighbor of no address there or not.
+    if port.has(port::flag::TUNNEL) {
+        hop.mac = Mac::OF_TUNNEL;
     }
+    if port.is(PortKind::Uplink) { Ok(()) } else { Err(DropReason::NoRoute) }
 }

@@ -71,7 +71,7 @@ macro_rules! codes {
 codes! {
     1 KernelLacks Unsupported "The kernel lacks a feature that fwd needs." "Use a kernel of 6.1 or later with BPF and BTF.";
     3 DriverLacks Unsupported "The device's driver lacks what was asked for." "Use --hook auto or --hook tcx.";
-    4 NoEthernet Unsupported "What the interface carries has no Ethernet header." "Use one that carries Ethernet.";
+    4 NoEthernet Unsupported "What the interface carries has no Ethernet header, where one is needed." "Use one that carries Ethernet, or a nat or routed network over a tunnel with one other end.";
     20 Findings Findings "The check found something." "See the list above.";
     21 WouldDrop Verdict "The packet would be dropped, or the outcome differs from what was expected." "See the stages above, and the rule or reason they name.";
     101 Internal Runtime "Something failed that should not." "Report it with the output of fwd status --check.";

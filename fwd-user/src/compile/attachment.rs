@@ -49,6 +49,8 @@ pub struct Programs {
     pub xdp: bool,
     pub ingress: bool,
     pub egress: bool,
+    /// Packets there have no Ethernet header: TCX's are those for such.
+    pub tunnel: bool,
 }
 
 /// All ports of the host.
@@ -60,7 +62,7 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
             (Some(device), _) => {
                 let names = (vm.port.name.clone(), device.to_owned());
                 let device = world.device_of(vm);
-                of_device(world, PortKind::Vm, names, device, vm.port.hook).in_network(vm.network, device)
+                of_device(world, Use::Vm, names, device, vm.port.hook).in_network(vm.network, device)
             }
             (None, nic) => without_tap(&vm.port.name, nic.as_deref().unwrap_or_default()),
         };
@@ -69,7 +71,8 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
     for (id, uplink, bridge) in world.uplinks() {
         let names = (uplink.device.clone(), uplink.device.clone());
         let device = world.device(&uplink.device);
-        let port = of_device(world, PortKind::Uplink, names, device, uplink.hook);
+        let use_of = if bridge.is_some() { Use::Bridge } else { Use::Uplink };
+        let port = of_device(world, use_of, names, device, uplink.hook);
         // To a network that it routes for it tells its own.
         all.insert(
             id,
@@ -85,9 +88,9 @@ pub(super) fn compile(world: &World<'_>) -> BTreeMap<PortId, Attachment> {
         let device = world.host_device(network);
         let mut port = match (network.mode, &network.uplink) {
             (Mode::Bridge, Some(uplink)) => {
-                of_device(world, PortKind::Host, (name, uplink.clone()), device, Hook::Tcx)
+                of_device(world, Use::Host, (name, uplink.clone()), device, Hook::Tcx)
             }
-            _ => of_device(world, PortKind::Host, (name.clone(), name), device, Hook::Tcx),
+            _ => of_device(world, Use::Host, (name.clone(), name), device, Hook::Tcx),
         };
         port.hook_reason = "What this host sends carries GSO frames, which XDP cannot.".to_owned();
         if network.mode == Mode::Bridge {
@@ -118,13 +121,34 @@ fn loopback(world: &World<'_>) -> Option<Attachment> {
     })
 }
 
+/// What an interface is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Vm,
+    Host,
+    Uplink,
+    /// Uplink of a bridge network.
+    Bridge,
+}
+
+impl Use {
+    const fn kind(self) -> PortKind {
+        match self {
+            Self::Vm => PortKind::Vm,
+            Self::Host => PortKind::Host,
+            Self::Uplink | Self::Bridge => PortKind::Uplink,
+        }
+    }
+}
+
 fn of_device(
     world: &World<'_>,
-    kind: PortKind,
+    use_of: Use,
     (name, device_name): (String, String),
     device: Option<&Device>,
     asked: Hook,
 ) -> Attachment {
+    let kind = use_of.kind();
     let Some(device) = device else {
         let reason = format!("The interface {device_name} does not exist yet.");
         return without_device(kind, (name, device_name), ObjectState::Pending, reason);
@@ -133,7 +157,7 @@ fn of_device(
         let reason = format!("The {}. {}", hold.clause(), hold.hint());
         return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
     }
-    if let Some((clause, hint)) = no_ethernet(&device_name, device) {
+    if let Some((clause, hint)) = no_ethernet((&device_name, device), use_of) {
         let reason = format!("The {clause}. {hint}");
         return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
     }
@@ -153,7 +177,12 @@ fn of_device(
         hook_reason: reason,
         state,
         state_reason,
-        programs: Programs { xdp: hook == Hook::Xdp, ingress: true, egress: kind == PortKind::Uplink },
+        programs: Programs {
+            xdp: hook == Hook::Xdp,
+            ingress: true,
+            egress: kind == PortKind::Uplink,
+            tunnel: matches!(device.kind, DeviceKind::Tunnel(_)),
+        },
     }
 }
 
@@ -171,15 +200,29 @@ impl Attachment {
     }
 }
 
-/// That what a device carries has no Ethernet header, as a clause without its article; and what to do, a sentence.
-pub fn no_ethernet(name: &str, device: &Device) -> Option<(String, &'static str)> {
-    let DeviceKind::Tunnel(kind) = &device.kind else { return None };
-    let clause = format!(
-        "interface {name} ({kind}) carries packets without Ethernet headers, which fwd does not serve"
-    );
-    let hint = "Route into the tunnel from a namespace or a VM, whose veth or tap is the uplink; or use a tunnel that \
-                carries Ethernet, as gretap or vxlan do.";
-    Some((clause, hint))
+/// That what a device carries has no Ethernet header, where that cannot be served, as a clause without its article; and
+/// what to do, a sentence.
+pub fn no_ethernet((name, device): (&str, &Device), use_of: Use) -> Option<(String, &'static str)> {
+    let (kind, why, hint) = match (&device.kind, use_of) {
+        (DeviceKind::Unserved(kind), _) => (
+            kind,
+            "and fwd does not know how the kernel takes them",
+            "Route into it from a namespace or a VM, whose veth or tap is the uplink; a tunnel needs an other end of its \
+             own (ip tunnel … remote ADDR).",
+        ),
+        (DeviceKind::Tunnel(kind), Use::Vm) => (
+            kind,
+            "and a VM's port needs them",
+            "Give the VM a tap; a tunnel can be an uplink: fwd uplink add DEVICE.",
+        ),
+        (DeviceKind::Tunnel(kind), Use::Bridge) => (
+            kind,
+            "so there is nothing to bridge",
+            "Use a nat or routed network there, or a tunnel that carries Ethernet, as gretap or vxlan do.",
+        ),
+        _ => return None,
+    };
+    Some((format!("interface {name} ({kind}) carries packets without Ethernet headers, {why}"), hint))
 }
 
 /// That a device does not carry what its network promises, and what to do.

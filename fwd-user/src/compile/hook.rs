@@ -49,7 +49,11 @@ fn fitting(device: &Device) -> (Hook, String) {
         DeviceKind::Physical if device.native_xdp => (Hook::Xdp, "The NIC's driver runs XDP natively."),
         DeviceKind::Physical => (Hook::Tcx, "The NIC's driver does not run XDP natively."),
         DeviceKind::Bridge { .. } => (Hook::Tcx, "A Linux bridge does not run XDP natively."),
-        DeviceKind::Other(kind) | DeviceKind::Tunnel(kind) => {
+        DeviceKind::Tunnel(kind) => {
+            let why = format!("Packets of {kind} have no Ethernet header, which XDP needs.");
+            return (Hook::Tcx, why);
+        }
+        DeviceKind::Other(kind) | DeviceKind::Unserved(kind) => {
             return (Hook::Tcx, format!("A device of kind {kind} is served by TCX."));
         }
     };
@@ -86,7 +90,10 @@ pub(super) fn is_xdp_target(device: &Device, hook: Hook) -> bool {
     match device.kind {
         DeviceKind::Tap { .. } => true,
         DeviceKind::Physical | DeviceKind::Veth => hook == Hook::Xdp,
-        DeviceKind::Bridge { .. } | DeviceKind::Other(_) | DeviceKind::Tunnel(_) => false,
+        DeviceKind::Bridge { .. }
+        | DeviceKind::Other(_)
+        | DeviceKind::Tunnel(_)
+        | DeviceKind::Unserved(_) => false,
     }
 }
 
@@ -111,7 +118,7 @@ mod tests {
 
     #[test]
     fn each_device_gets_the_hook_that_carries_its_frames() {
-        use DeviceKind::{Bridge, Other, Physical, Tap, Veth};
+        use DeviceKind::{Bridge, Other, Physical, Tap, Tunnel, Veth};
         // Kind, native XDP; hook by auto; by --hook xdp, degraded, target of XDP then.
         let rows = [
             (Tap { vnet_header: false }, true, Hook::Xdp, (Hook::Xdp, false, true)),
@@ -121,6 +128,7 @@ mod tests {
             (Physical, false, Hook::Tcx, (Hook::Tcx, true, false)),
             (Bridge { vlan_filtering: false }, false, Hook::Tcx, (Hook::Tcx, true, false)),
             (Other("vlan".into()), false, Hook::Tcx, (Hook::Tcx, true, false)),
+            (Tunnel("wireguard".into()), false, Hook::Tcx, (Hook::Tcx, true, false)),
         ];
         for (kind, native, auto, (hook, degraded, target)) in rows {
             let device = device(kind, native);

@@ -100,11 +100,13 @@ fn uplink(
     (id, attachment): (PortId, &Attachment),
 ) -> Port {
     let device = world.device(&uplink.device);
-    let mac = device.map_or(Mac::NONE, |d| d.mac);
+    let is_tunnel = attachment.programs.tunnel;
+    let mac = if is_tunnel { Mac::OF_TUNNEL } else { device.map_or(Mac::NONE, |d| d.mac) };
+    let tunnel = if is_tunnel { flag::TUNNEL } else { 0 };
     let common = Port {
         ifindex: attachment.ifindex,
         kind: PortKind::Uplink as u8,
-        flags: hook_flags(attachment, device) | flag::MARKED,
+        flags: hook_flags(attachment, device) | flag::MARKED | tunnel,
         mac,
         flow_limit: world.settings.flow_limit,
         half_open_limit: world.settings.half_open_limit,

@@ -311,7 +311,7 @@ fn a_port_says_what_it_waits_for() {
     assert_eq!(of("db1").programs, Programs::default());
     assert_eq!((of("pc").state, of("pc").ifindex), (ObjectState::Pending, 12));
     let eth0 = &compiled.ports[&desired.numbers.uplinks["eth0"]];
-    assert_eq!(eth0.programs, Programs { xdp: true, ingress: true, egress: true });
+    assert_eq!(eth0.programs, Programs { xdp: true, ingress: true, egress: true, tunnel: false });
     let behind = &compiled.ports[&desired.numbers.host_ports["lan"]];
     assert_eq!((behind.name.as_str(), behind.device.as_str()), ("fwd-lan", "eth1"));
     assert_eq!(behind.programs, Programs::default());

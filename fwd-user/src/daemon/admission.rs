@@ -8,11 +8,11 @@ use crate::{
     api::{
         error::{Code, Problem},
         object::Noun,
-        spec::{Document, Forward, Uplink},
+        spec::{Document, Forward, Hook, Mode, Uplink},
         text::Listen,
     },
-    compile::{Hold, device_name, no_ethernet},
-    host::Inventory,
+    compile::{Hold, Use, device_name, no_ethernet},
+    host::{DeviceKind, Inventory},
     state::{Accepted, Change},
 };
 
@@ -31,6 +31,7 @@ pub fn problems(accepted: &Accepted, inventory: &Inventory, sockets: &[Socket]) 
     for change in accepted.changes.iter().filter(|c| c.after.is_some()) {
         match change.kind.as_str() {
             "uplink" => out.extend(uplink(change, document, inventory)),
+            "network" => out.extend(network(change, document, inventory)),
             "port" => out.extend(port(change, document, inventory)),
             "nat" => out.extend(nat(change, document, inventory)),
             "forward" => out.extend(forward(change, document, inventory, sockets)),
@@ -53,7 +54,10 @@ fn uplink(change: &Change, document: &Document, inventory: &Inventory) -> Option
             hints: vec!["List them: ip -br link.".to_owned()],
         });
     }
-    if let Some(problem) = tunnel((Noun::Uplink, index, name), name, inventory) {
+    // Whether it is bridged as well is for the network to say.
+    if let Some(problem) = tunnel((Noun::Uplink, index, name), (name, Use::Uplink), inventory)
+        .or_else(|| without_xdp(&document.uplinks[index], index, inventory))
+    {
         return Some(problem);
     }
     let hold = Hold::of(inventory, name, true)?;
@@ -64,16 +68,45 @@ fn port(change: &Change, document: &Document, inventory: &Inventory) -> Option<P
     let index = document.ports.iter().position(|p| p.name == change.name)?;
     let port = &document.ports[index];
     let device = device_name(inventory, port)?;
-    if let Some(problem) = tunnel((Noun::Port, index, &change.name), device, inventory) {
+    if let Some(problem) = tunnel((Noun::Port, index, &change.name), (device, Use::Vm), inventory) {
         return Some(problem);
     }
     let hold = Hold::of(inventory, device, false)?;
     held((Noun::Port, index, &change.name), hold, port.take_over)
 }
 
-/// An interface whose packets have no Ethernet header serves nobody.
-fn tunnel((noun, index, name): (Noun, usize, &str), device: &str, inventory: &Inventory) -> Option<Problem> {
-    let (clause, hint) = no_ethernet(device, inventory.devices.get(device)?)?;
+/// A bridge network has no use for an uplink whose packets have no Ethernet header.
+fn network(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
+    let index = document.networks.iter().position(|n| n.name == change.name)?;
+    let network = &document.networks[index];
+    let device = network.uplink.as_deref().filter(|_| network.mode == Mode::Bridge)?;
+    let problem = tunnel((Noun::Network, index, &network.name), (device, Use::Bridge), inventory)?;
+    Some(Problem { path: format!("/networks/{index}/uplink"), ..problem })
+}
+
+/// XDP reads Ethernet, and is asked for by name.
+fn without_xdp(uplink: &Uplink, index: usize, inventory: &Inventory) -> Option<Problem> {
+    let DeviceKind::Tunnel(kind) = &inventory.devices.get(&uplink.device)?.kind else { return None };
+    let name = &uplink.device;
+    (uplink.hook == Hook::Xdp).then(|| Problem {
+        path: format!("/uplinks/{index}/hook"),
+        code: Code::DriverLacks,
+        kind: Code::DriverLacks.kind(),
+        object: format!("uplink {name}"),
+        message: format!(
+            "Uplink {name}: packets of {name} ({kind}) have no Ethernet header, so XDP cannot read them."
+        ),
+        hints: vec!["TCX serves it: use --hook auto or --hook tcx.".to_owned()],
+    })
+}
+
+/// An interface whose packets have no Ethernet header, where they are needed.
+fn tunnel(
+    (noun, index, name): (Noun, usize, &str),
+    (device, use_of): (&str, Use),
+    inventory: &Inventory,
+) -> Option<Problem> {
+    let (clause, hint) = no_ethernet((device, inventory.devices.get(device)?), use_of)?;
     let object = format!("{noun} {name}");
     Some(Problem {
         path: format!("/{}/{index}/device", noun.list()),

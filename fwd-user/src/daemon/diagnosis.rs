@@ -135,8 +135,8 @@ impl Handle {
             device: program.device,
             point: match program.point {
                 Point::Xdp => "XDP",
-                Point::Ingress => "TC ingress",
-                Point::Egress => "TC egress",
+                Point::Ingress | Point::TunnelIngress => "TC ingress",
+                Point::Egress | Point::TunnelEgress => "TC egress",
             },
             name: program.name,
         });

@@ -128,6 +128,6 @@ fn kind_name(kind: &DeviceKind) -> &str {
         DeviceKind::Veth => "veth",
         DeviceKind::Bridge { .. } => "bridge",
         DeviceKind::Physical => "physical",
-        DeviceKind::Other(name) | DeviceKind::Tunnel(name) => name,
+        DeviceKind::Other(name) | DeviceKind::Tunnel(name) | DeviceKind::Unserved(name) => name,
     }
 }

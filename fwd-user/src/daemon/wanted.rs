@@ -12,7 +12,7 @@ use crate::{
         text::parse_mac,
     },
     compile::{Compiled, Hold, device_name, gateway_mac},
-    host::{HostPort, Inventory, Uplink, Wanted, namespace_of},
+    host::{DeviceKind, HostPort, Inventory, Uplink, Wanted, namespace_of},
     state::Desired,
 };
 
@@ -73,9 +73,10 @@ fn bridged_macs(desired: &Desired, device: &str) -> Option<Vec<fwd_common::addr:
     Some(ports.filter_map(|p| parse_mac(p.mac.as_deref()?).ok()).collect())
 }
 
-/// Whether the outside prefix of a translation lies on an uplink's link.
+/// Whether the outside prefix of a translation lies on an uplink's link. In a tunnel nobody asks.
 fn answers(desired: &Desired, inventory: &Inventory, device: &str) -> bool {
-    let Some(found) = inventory.devices.get(device) else { return false };
+    let found = inventory.devices.get(device).filter(|found| !matches!(found.kind, DeviceKind::Tunnel(_)));
+    let Some(found) = found else { return false };
     let prefixes = desired.document.nats.iter().filter_map(Nat::prefixes);
     let mut outside = prefixes.map(|pair| IpNet::V6(pair.outside));
     outside.any(|net| found.addresses.iter().any(|own| own.contains(&net) || net.contains(own)))

@@ -145,6 +145,8 @@ const fn program_of(point: Point) -> &'static str {
         Point::Xdp => program::XDP,
         Point::Ingress => program::INGRESS,
         Point::Egress => program::EGRESS,
+        Point::TunnelIngress => program::TUNNEL_INGRESS,
+        Point::TunnelEgress => program::TUNNEL_EGRESS,
     }
 }
 

@@ -27,7 +27,7 @@ use super::{
 
 /// Before other filters on the way in (lower comes first) and after them on the way out.
 const fn priority(point: Point) -> u16 {
-    if matches!(point, Point::Egress) { 0xc000 } else { 1 }
+    if point.is_egress() { 0xc000 } else { 1 }
 }
 const HANDLE: TcHandle = TcHandle::new(0, HANDLE_NUMBER as u16);
 pub(super) const HANDLE_NUMBER: u32 = 0xf4d;
@@ -98,7 +98,7 @@ fn replace(program: &Path, device: &str, point: Point) -> io::Result<()> {
 }
 
 const fn direction(point: Point) -> TcAttachType {
-    if matches!(point, Point::Egress) { TcAttachType::Egress } else { TcAttachType::Ingress }
+    if point.is_egress() { TcAttachType::Egress } else { TcAttachType::Ingress }
 }
 
 fn delete_qdisc(ifindex: u32) -> io::Result<()> {

@@ -95,7 +95,8 @@ impl PinnedLink {
 }
 
 fn open(path: PathBuf) -> Result<PinnedLink> {
-    let opened = sys::open_pin(&path).and_then(|fd| Ok((sys::link_info(fd.as_fd())?, fd)));
+    let point = place(&path).map(|(_, point)| point);
+    let opened = sys::open_pin(&path).and_then(|fd| Ok((sys::link_info(fd.as_fd(), point)?, fd)));
     match opened {
         Ok((info, fd)) => Ok(PinnedLink { path, fd, info }),
         Err(source) => Err(Error::Link { link: path.display().to_string(), action: "opening", source }),
@@ -105,7 +106,12 @@ fn open(path: PathBuf) -> Result<PinnedLink> {
 fn filter(path: &Path) -> Option<Filter> {
     let word = fs::read_link(path).ok()?;
     let qdisc = Qdisc::ALL.into_iter().find(|qdisc| Path::new(qdisc.word()) == word)?;
+    let (ifindex, point) = place(path)?;
+    Some(Filter { ifindex, point, qdisc })
+}
+
+/// What [`Pins::link`] made a path of.
+fn place(path: &Path) -> Option<(u32, Point)> {
     let (ifindex, point) = path.file_name()?.to_str()?.split_once('-')?;
-    let point = Point::ALL.into_iter().find(|p| p.name() == point)?;
-    Some(Filter { ifindex: ifindex.parse().ok()?, point, qdisc })
+    Some((ifindex.parse().ok()?, Point::named(point)?))
 }

@@ -9,7 +9,11 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use aya::{Ebpf, EbpfLoader, maps::MapInfo, programs::Program};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{MapInfo, ProgramArray},
+    programs::Program,
+};
 use aya_obj::generated::{BPF_F_RDONLY_PROG, bpf_map_type::BPF_MAP_TYPE_DEVMAP};
 use fwd_common::map::{self, program};
 
@@ -24,7 +28,14 @@ use super::{
 /// The object that was built with this binary.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fwd"));
 
-const PROGRAMS: [&str; 4] = [program::XDP, program::INGRESS, program::EGRESS, program::SWEEP];
+const PROGRAMS: [&str; 6] = [
+    program::XDP,
+    program::INGRESS,
+    program::EGRESS,
+    program::TUNNEL_INGRESS,
+    program::TUNNEL_EGRESS,
+    program::SWEEP,
+];
 /// Lines of the verifier's log that are shown: the end says why.
 const LOG_LINES: usize = 12;
 
@@ -112,7 +123,18 @@ fn load(pins: &Pins, object: &[u8], sizes: Sizes, log: LogLevel) -> Result<()> {
         let program = load_program(&mut loaded, name)?;
         replace_pin(pins, name, program).map_err(|reason| Error::ProgramRefused { program: name, reason })?;
     }
-    Ok(())
+    continue_in_pipeline(&mut loaded).map_err(|reason| Error::Object(format!("{}: {reason}", map::PIPELINE)))
+}
+
+/// Has the program of tunnels go on in that of all other devices, in place of an older one.
+fn continue_in_pipeline(loaded: &mut Ebpf) -> std::result::Result<(), String> {
+    let Some(Program::SchedClassifier(ingress)) = loaded.program(program::INGRESS) else {
+        return Err(format!("there is no program {}", program::INGRESS));
+    };
+    let ingress = ingress.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|e| with_causes(&e))?;
+    let map = loaded.map_mut(map::PIPELINE).ok_or("there is no such map")?;
+    let mut next = ProgramArray::try_from(map).map_err(|e| with_causes(&e))?;
+    next.set(0, &ingress, 0).map_err(|e| with_causes(&e))
 }
 
 /// Has the kernel check a program and take it.

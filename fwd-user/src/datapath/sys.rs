@@ -29,24 +29,47 @@ pub enum Point {
     Ingress,
     /// TCX, out of the host.
     Egress,
+    /// The same of a device whose packets have no Ethernet header.
+    TunnelIngress,
+    TunnelEgress,
 }
 
 impl Point {
-    pub const ALL: [Self; 3] = [Self::Xdp, Self::Ingress, Self::Egress];
+    pub const ALL: [Self; 5] =
+        [Self::Xdp, Self::Ingress, Self::Egress, Self::TunnelIngress, Self::TunnelEgress];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+            Self::TunnelIngress => "tunnel-ingress",
+            Self::TunnelEgress => "tunnel-egress",
         }
+    }
+
+    /// The point of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|point| point.name() == name)
+    }
+
+    /// Whether it is what the host sends that is met here.
+    pub const fn is_egress(self) -> bool {
+        matches!(self, Self::Egress | Self::TunnelEgress)
     }
 
     const fn attach_type(self) -> u32 {
         match self {
             Self::Xdp => BPF_XDP as u32,
-            Self::Ingress => BPF_TCX_INGRESS as u32,
-            Self::Egress => BPF_TCX_EGRESS as u32,
+            Self::Ingress | Self::TunnelIngress => BPF_TCX_INGRESS as u32,
+            Self::Egress | Self::TunnelEgress => BPF_TCX_EGRESS as u32,
+        }
+    }
+
+    const fn link_type(self) -> u32 {
+        match self {
+            Self::Xdp => BPF_LINK_TYPE_XDP as u32,
+            _ => BPF_LINK_TYPE_TCX as u32,
         }
     }
 
@@ -54,8 +77,8 @@ impl Point {
     const fn flags(self) -> u32 {
         match self {
             Self::Xdp => XDP_FLAGS_DRV_MODE,
-            Self::Ingress => BPF_F_BEFORE,
-            Self::Egress => BPF_F_AFTER,
+            Self::Ingress | Self::TunnelIngress => BPF_F_BEFORE,
+            Self::Egress | Self::TunnelEgress => BPF_F_AFTER,
         }
     }
 }
@@ -66,7 +89,7 @@ pub struct LinkInfo {
     pub program: u32,
     /// 0: its device is gone.
     pub ifindex: u32,
-    /// `None`: a link of a kind that fwd does not make.
+    /// `None`: a link of another kind than its pin's name says.
     pub point: Option<Point>,
 }
 
@@ -187,16 +210,15 @@ struct RawLinkInfo {
     attach_type: u32,
 }
 
-/// What the kernel says of a link.
-pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+/// What the kernel says of a link that was made for a point.
+pub fn link_info(link: BorrowedFd<'_>, point: Option<Point>) -> io::Result<LinkInfo> {
     let mut info = RawLinkInfo::default();
     let mut attr =
         InfoAttr { fd: raw(link), len: size_of::<RawLinkInfo>() as u32, info: (&raw mut info) as u64 };
     // SAFETY: BPF_OBJ_GET_INFO_BY_FD writes at most `len` bytes to `info`, which is that long.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    let point = Point::ALL.into_iter().find(|point| match point {
-        Point::Xdp => info.kind == BPF_LINK_TYPE_XDP as u32,
-        _ => info.kind == BPF_LINK_TYPE_TCX as u32 && info.attach_type == point.attach_type(),
+    let point = point.filter(|point| {
+        info.kind == point.link_type() && (*point == Point::Xdp || info.attach_type == point.attach_type())
     });
     Ok(LinkInfo { program: info.program, ifindex: info.ifindex, point })
 }

@@ -117,8 +117,12 @@ pub enum DeviceKind {
     },
     /// A NIC, or a virtual one that looks like it.
     Physical,
-    /// A tunnel, by netlink's name ("tun", "wireguard", "sit", …): what it carries has no Ethernet header.
+    /// A tunnel, by netlink's name ("tun", "wireguard", "ipip", …): packets without an Ethernet header, all to one
+    /// other end, or to one that it finds by the packet itself.
     Tunnel(String),
+    /// What carries neither Ethernet nor packets alone, or packets whose other end only a route can tell, by netlink's
+    /// name ("ppp", "ipoib", "sit", …).
+    Unserved(String),
     /// Anything else, by netlink's name ("vlan", "bond", "dummy", …).
     Other(String),
 }

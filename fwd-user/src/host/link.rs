@@ -81,18 +81,39 @@ fn kind(message: &LinkMessage) -> DeviceKind {
     match named {
         Some(InfoKind::Veth) => DeviceKind::Veth,
         Some(InfoKind::Bridge) => bridge_kind(info.unwrap_or_default()),
-        Some(InfoKind::Tun) => tun_kind(info.unwrap_or_default()),
+        Some(InfoKind::Tun) => tun_kind(message, info.unwrap_or_default()),
         Some(other) if has_ethernet(message) => DeviceKind::Other(other.to_string()),
-        Some(other) => DeviceKind::Tunnel(other.to_string()),
+        Some(other) => bare_kind(message, other.to_string()),
         None if message.header.link_layer_type == LinkLayerType::Loopback => {
             DeviceKind::Other("loopback".to_owned())
         }
-        None => DeviceKind::Physical,
+        None if has_ethernet(message) => DeviceKind::Physical,
+        None => bare_kind(message, format!("{:?}", message.header.link_layer_type).to_lowercase()),
     }
 }
 
 fn has_ethernet(message: &LinkMessage) -> bool {
     matches!(message.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback)
+}
+
+/// What has no Ethernet header. A redirect puts a packet into what the kernel's `dev_is_mac_header_xmit` knows to have
+/// none; and where a tunnel has no other end of its own, it would need a route, which a redirected packet has not.
+fn bare_kind(message: &LinkMessage, kind: String) -> DeviceKind {
+    let flags = message.header.flags;
+    let has_one_end = flags.contains(LinkFlags::Pointopoint) && !flags.contains(LinkFlags::Broadcast);
+    match message.header.link_layer_type {
+        LinkLayerType::None | LinkLayerType::Rawip => DeviceKind::Tunnel(kind),
+        LinkLayerType::Tunnel
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Sit
+        | LinkLayerType::Ipgre
+        | LinkLayerType::Ip6gre
+            if has_one_end =>
+        {
+            DeviceKind::Tunnel(kind)
+        }
+        _ => DeviceKind::Unserved(kind),
+    }
 }
 
 fn bridge_kind(info: &[LinkInfo]) -> DeviceKind {
@@ -104,8 +125,8 @@ fn bridge_kind(info: &[LinkInfo]) -> DeviceKind {
     DeviceKind::Bridge { vlan_filtering }
 }
 
-/// A tap, or a tun that carries packets without an Ethernet header.
-fn tun_kind(info: &[LinkInfo]) -> DeviceKind {
+/// A tap, or a tun. The link-layer type of either can be set to what it does not carry.
+fn tun_kind(message: &LinkMessage, info: &[LinkInfo]) -> DeviceKind {
     // if_link.h; netlink-packet-route leaves these to its users.
     const IFLA_TUN_TYPE: u16 = 3;
     const IFLA_TUN_VNET_HDR: u16 = 5;
@@ -115,9 +136,10 @@ fn tun_kind(info: &[LinkInfo]) -> DeviceKind {
         _ => None,
     });
     let byte = |kind: u16| data.unwrap_or_default().iter().find(|part| part.kind() == kind).map(first_byte);
-    match byte(IFLA_TUN_TYPE) {
-        Some(IFF_TAP) => DeviceKind::Tap { vnet_header: byte(IFLA_TUN_VNET_HDR) != Some(0) },
-        _ => DeviceKind::Tunnel("tun".to_owned()),
+    match (byte(IFLA_TUN_TYPE) == Some(IFF_TAP), has_ethernet(message)) {
+        (true, true) => DeviceKind::Tap { vnet_header: byte(IFLA_TUN_VNET_HDR) != Some(0) },
+        (false, false) => bare_kind(message, "tun".to_owned()),
+        (true, false) | (false, true) => DeviceKind::Unserved("tun".to_owned()),
     }
 }
 
@@ -130,7 +152,7 @@ fn first_byte(attribute: &InfoTun) -> u8 {
 fn has_native_xdp(kind: &DeviceKind, name: Option<&String>) -> bool {
     match kind {
         DeviceKind::Tap { .. } | DeviceKind::Veth => true,
-        DeviceKind::Bridge { .. } | DeviceKind::Tunnel(_) => false,
+        DeviceKind::Bridge { .. } | DeviceKind::Tunnel(_) | DeviceKind::Unserved(_) => false,
         DeviceKind::Physical => name.is_some_and(|name| driver::has_native_xdp(name)),
         DeviceKind::Other(kind) => kind == "bond",
     }
@@ -142,22 +164,52 @@ mod tests {
 
     use super::*;
 
-    fn tun(attributes: &[(u16, u8)]) -> DeviceKind {
-        let data = attributes.iter().map(|(kind, byte)| InfoTun::Other(DefaultNla::new(*kind, vec![*byte])));
+    fn message(link_layer_type: LinkLayerType, info: Vec<LinkInfo>) -> LinkMessage {
         let mut message = LinkMessage::default();
-        message.attributes = vec![LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Tun),
-            LinkInfo::Data(InfoData::Tun(data.collect())),
-        ])];
-        device(&message, Vec::new(), &BTreeMap::new()).kind
+        message.header.link_layer_type = link_layer_type;
+        message.attributes = vec![LinkAttribute::LinkInfo(info)];
+        message
+    }
+
+    fn tun(link_layer_type: LinkLayerType, attributes: &[(u16, u8)]) -> DeviceKind {
+        let data = attributes.iter().map(|(kind, byte)| InfoTun::Other(DefaultNla::new(*kind, vec![*byte])));
+        let info = vec![LinkInfo::Kind(InfoKind::Tun), LinkInfo::Data(InfoData::Tun(data.collect()))];
+        kind(&message(link_layer_type, info))
     }
 
     #[test]
     fn a_tap_says_whether_frames_carry_a_header() {
-        assert_eq!(tun(&[(3, 2), (5, 0)]), DeviceKind::Tap { vnet_header: false });
-        assert_eq!(tun(&[(3, 2), (5, 1)]), DeviceKind::Tap { vnet_header: true });
+        use LinkLayerType::{Ether, None};
+        assert_eq!(tun(Ether, &[(3, 2), (5, 0)]), DeviceKind::Tap { vnet_header: false });
+        assert_eq!(tun(Ether, &[(3, 2), (5, 1)]), DeviceKind::Tap { vnet_header: true });
         // An older kernel does not tell: assume the worse.
-        assert_eq!(tun(&[(3, 2)]), DeviceKind::Tap { vnet_header: true });
-        assert_eq!(tun(&[(3, 1), (5, 0)]), DeviceKind::Tunnel("tun".to_owned()));
+        assert_eq!(tun(Ether, &[(3, 2)]), DeviceKind::Tap { vnet_header: true });
+        assert_eq!(tun(None, &[(3, 1), (5, 0)]), DeviceKind::Tunnel("tun".to_owned()));
+        assert_eq!(tun(Ether, &[(3, 1), (5, 0)]), DeviceKind::Unserved("tun".to_owned()));
+        assert_eq!(tun(None, &[(3, 2), (5, 0)]), DeviceKind::Unserved("tun".to_owned()));
+    }
+
+    #[test]
+    fn a_tunnel_has_one_other_end_or_finds_it_by_the_packet() {
+        use LinkLayerType as Type;
+        let (one, group) = (LinkFlags::Pointopoint, LinkFlags::Pointopoint | LinkFlags::Broadcast);
+        let rows = [
+            (InfoKind::Wireguard, Type::None, LinkFlags::empty(), true),
+            (InfoKind::Xfrm, Type::None, LinkFlags::empty(), true),
+            (InfoKind::IpIp, Type::Tunnel, one, true),
+            (InfoKind::IpIp, Type::Tunnel, LinkFlags::empty(), false),
+            (InfoKind::SitTun, Type::Sit, LinkFlags::empty(), false),
+            (InfoKind::GreTun, Type::Ipgre, one, true),
+            (InfoKind::GreTun, Type::Ipgre, group, false),
+            (InfoKind::Other("ppp".to_owned()), Type::Ppp, one, false),
+            (InfoKind::Ipoib, Type::Infiniband, LinkFlags::empty(), false),
+        ];
+        for (named, link_layer_type, flags, is_served) in rows {
+            let mut message = message(link_layer_type, vec![LinkInfo::Kind(named.clone())]);
+            message.header.flags = flags;
+            let name = named.to_string();
+            let wanted = if is_served { DeviceKind::Tunnel(name) } else { DeviceKind::Unserved(name) };
+            assert_eq!(kind(&message), wanted);
+        }
     }
 }

@@ -62,6 +62,13 @@ impl Network {
         Self { name, mode, uplink, v4, v6, private, number }
     }
 
+    /// The same by another uplink.
+    #[must_use]
+    pub const fn by(&self, uplink: &'static str) -> Self {
+        let Self { name, mode, v4, v6, private, number, .. } = *self;
+        Self { name, mode, uplink, v4, v6, private, number }
+    }
+
     /// The IPv4 address of a host number.
     #[must_use]
     pub fn v4(&self, number: u8) -> String {

@@ -172,8 +172,11 @@ impl KernelGround {
 
 fn target(port: &Attachment) -> (Target, Vec<Point>) {
     let programs = port.programs;
-    let points =
-        [(programs.ingress, Point::Ingress), (programs.egress, Point::Egress), (programs.xdp, Point::Xdp)];
+    let (ingress, egress) = match programs.tunnel {
+        true => (Point::TunnelIngress, Point::TunnelEgress),
+        false => (Point::Ingress, Point::Egress),
+    };
+    let points = [(programs.ingress, ingress), (programs.egress, egress), (programs.xdp, Point::Xdp)];
     let points = points.into_iter().filter(|(wanted, _)| *wanted).map(|(_, point)| point);
     (Target { ifindex: port.ifindex, name: port.device.clone() }, points.collect())
 }

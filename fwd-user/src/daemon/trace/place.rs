@@ -91,7 +91,7 @@ impl Place {
 
     fn own_mac(&self, tracer: &Tracer) -> Result<Mac, ApiError> {
         if self.row.is(PortKind::Uplink) {
-            return Ok(STRANGER);
+            return Ok(if self.row.has(flag::TUNNEL) { Mac::OF_TUNNEL } else { STRANGER });
         }
         if self.row.mac != Mac::NONE {
             return Ok(self.row.mac);

@@ -223,8 +223,9 @@ impl Instance {
 const fn program_of(point: Point) -> &'static str {
     match point {
         Point::Xdp => program::XDP,
-        Point::Ingress => program::INGRESS,
-        Point::Egress => program::EGRESS,
+        // Frames that are traced have their Ethernet header.
+        Point::Ingress | Point::TunnelIngress => program::INGRESS,
+        Point::Egress | Point::TunnelEgress => program::EGRESS,
     }
 }
 
