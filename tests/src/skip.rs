@@ -109,6 +109,14 @@ pub fn libvirt() -> Result<(), String> {
     program("virsh", "libvirt-clients")
 }
 
+/// What gives WireGuard its keys and peers.
+///
+/// # Errors
+/// With the reason and the remedy.
+pub fn wireguard() -> Result<(), String> {
+    program("wg", "wireguard-tools")
+}
+
 /// A routing daemon.
 ///
 /// # Errors

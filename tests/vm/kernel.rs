@@ -35,27 +35,45 @@ for name in web db vm lan out; do /tools/tc filter show dev $name ingress; /tool
 grep . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_local_reserved_ports /proc/sys/net/ipv*/conf/*/forwarding \\
     /proc/sys/net/ipv4/conf/*/rp_filter";
 
-struct Host(Guest);
+/// A guest in which fwd runs.
+pub struct Host(Guest);
 
 impl Host {
+    /// Boots it with fwd and these programs of this machine.
     #[track_caller]
-    fn run(&mut self, command: &str) -> String {
+    pub fn boot(outer: &Netns, tools: &[&str]) -> Self {
+        let tools: Vec<_> = tools.iter().map(PathBuf::from).collect();
+        let tools = [&tools[..], &[binary().unwrap_or_else(|error| panic!("{error:#}"))]].concat();
+        let spec = Spec {
+            name: "host",
+            tap: "tap0",
+            mac: Mac([0x52, 0x54, 0, 1, 0, 61]),
+            offloads: Offloads::NoHeader,
+            addresses: &[],
+            gateways: &[],
+            tools: &tools,
+        };
+        Self(Guest::boot(outer, &spec).unwrap_or_else(|error| panic!("{error:#}")))
+    }
+
+    #[track_caller]
+    pub fn run(&mut self, command: &str) -> String {
         self.0.exec(command).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     #[track_caller]
-    fn fwd(&mut self, words: &str) -> String {
+    pub fn fwd(&mut self, words: &str) -> String {
         self.run(&format!("/tools/fwd {words}"))
     }
 
     #[track_caller]
-    fn json(&mut self, words: &str) -> Value {
+    pub fn json(&mut self, words: &str) -> Value {
         let text = self.fwd(&format!("{words} -o json"));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words}: {error}\n{text}"))
     }
 
     /// The page of the web server at an address, asked for by a namespace: who it saw; or what was wrong.
-    fn page(&mut self, from: &str, (addr, l4_port): (&str, u16)) -> Result<String, String> {
+    pub fn page(&mut self, from: &str, (addr, l4_port): (&str, u16)) -> Result<String, String> {
         let get = format!(
             "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | /tools/ip netns exec {from} nc -w 20 {addr} {l4_port}"
         );
@@ -64,7 +82,7 @@ impl Host {
     }
 
     #[track_caller]
-    fn sees(&mut self, from: &str, at: (&str, u16), seen: &str) {
+    pub fn sees(&mut self, from: &str, at: (&str, u16), seen: &str) {
         let page = self.page(from, at);
         assert!(page.as_ref().is_ok_and(|page| page.contains(seen)), "{from} to {at:?}: {page:?}");
     }
@@ -76,18 +94,7 @@ fn the_main_job_runs_on_a_kernel_without_tcx() {
     need!(skip::qemu());
     let outer = Netns::new("kernel");
     outer.tap("tap0", VnetHeader::Off);
-    let tools = ["ip", "tc", "ethtool"].map(PathBuf::from);
-    let tools = [&tools[..], &[binary().unwrap_or_else(|error| panic!("{error:#}"))]].concat();
-    let spec = Spec {
-        name: "host",
-        tap: "tap0",
-        mac: Mac([0x52, 0x54, 0, 1, 0, 61]),
-        offloads: Offloads::NoHeader,
-        addresses: &[],
-        gateways: &[],
-        tools: &tools,
-    };
-    let mut host = Host(Guest::boot(&outer, &spec).unwrap_or_else(|error| panic!("{error:#}")));
+    let mut host = Host::boot(&outer, &["ip", "tc", "ethtool"]);
     host.run(MAKE);
     let before = host.run(LEFT);
     host.fwd("up");

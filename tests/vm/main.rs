@@ -7,6 +7,7 @@ mod libvirt;
 mod network;
 mod offload;
 mod services;
+mod tunnel;
 
 use fwd_tests::frame::Mac;
 use fwd_tests::guest::{Guest, Offloads, Spec};

@@ -14,8 +14,8 @@ use crate::netns::output;
 pub const BLOCK_LEN: usize = 1 << 20;
 
 /// Some are built in, depending on the kernel; those are passed over.
-const MODULES: [&str; 7] =
-    ["virtio_pci", "virtio_console", "virtio_net", "failover", "veth", "sch_ingress", "cls_bpf"];
+const MODULES: [&str; 8] =
+    ["virtio_pci", "virtio_console", "virtio_net", "failover", "veth", "wireguard", "sch_ingress", "cls_bpf"];
 
 const SCRIPTS: [(&str, &str); 3] = [
     ("init", include_str!("init.sh")),

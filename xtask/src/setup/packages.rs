@@ -37,6 +37,7 @@ pub const TEST: &[&str] = &[
     "systemd",
     "tcpdump",
     "util-linux",
+    "wireguard-tools",
     "xz-utils",
 ];
 
