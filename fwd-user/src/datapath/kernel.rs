@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 use fwd_common::{
     addr::Mac,
     id::{ClassId, NetworkId, PortId, RowId},
-    policy::{ClassKey, PolicyKey},
+    policy::{ClassKey, PolicyKey, RowCopies},
     port::View,
     settings::Settings,
     sweep::Op,
@@ -26,11 +26,12 @@ use super::{
     read, rights,
     sizes::Sizes,
     sys::{self, Point},
+    table::Prefix,
 };
 use crate::{
     compile::Tables,
     host::inventory::{Learnt, Lease},
-    plan::{MapOp, Row},
+    plan::{MapOp, Row, RowKeyOf},
 };
 
 /// What the datapath is made from.
@@ -175,54 +176,105 @@ impl Kernel {
     }
 
     fn run(&self, plan: &[MapOp], staged: &mut Staged) -> Result<()> {
-        let maps = &self.maps;
-        for op in plan {
-            match op {
-                MapOp::Put(Row::Settings(settings)) => {
-                    // A limit above what the tables were made for would be met as a fault, not as a limit.
-                    let flow_limit = settings.flow_limit.min(self.sizes.flows);
-                    maps.put(&Row::Settings(Settings { flow_limit, ..*settings }))?;
-                }
-                MapOp::Put(row) => maps.put(row)?,
-                MapOp::StageView(port, view) => {
-                    maps.put_view(*port, *view, maps.settings()?.epoch + 1)?;
-                    staged.views.push((*port, *view));
-                }
-                MapOp::StageClass(key, bits, class) => {
-                    maps.put_class((*key, *bits), *class, maps.settings()?.epoch + 1)?;
-                    staged.classes.push(((*key, *bits), *class));
-                }
-                MapOp::StagePolicy(key, row) => {
-                    maps.put_policy(*key, *row, maps.settings()?.epoch + 1)?;
-                    staged.policies.push((*key, *row));
-                }
-                MapOp::Commit => {
-                    let mut settings = maps.settings()?;
-                    settings.epoch = settings.epoch.wrapping_add(1);
-                    maps.settings.put(&0, &settings)?;
-                    staged.is_committed = true;
-                }
-                MapOp::Bump(port) => {
-                    let mut row = maps.port(*port)?;
-                    row.generation = row.generation.wrapping_add(1);
-                    maps.ports.put(&port.0.into(), &row)?;
-                }
-                MapOp::Delete(key) => {
-                    self.settle(staged)?;
-                    maps.delete(key)?;
-                }
-                MapOp::Recheck => {
-                    self.settle(staged)?;
-                    grace::wait_for_running_programs();
-                    self.sweep_all(Op::Recheck)?;
-                }
-                MapOp::Cut(flows) => {
-                    self.settle(staged)?;
-                    self.cut(*flows)?;
-                }
+        for ops in plan.chunk_by(|a, b| Many::of(a).is_some() && Many::of(a) == Many::of(b)) {
+            match Many::of(&ops[0]) {
+                Some(many) => self.run_many(many, ops, staged)?,
+                None => ops.iter().try_for_each(|op| self.run_one(op, staged))?,
             }
         }
         self.settle(staged)
+    }
+
+    /// Steps of one kind, of which a plan may have very many: by few calls of the kernel.
+    fn run_many(&self, many: Many, ops: &[MapOp], staged: &mut Staged) -> Result<()> {
+        let maps = &self.maps;
+        match many {
+            Many::Rows => maps.rows.put_all(&each(ops, |op| match op {
+                MapOp::Put(Row::PolicyRow(data, bits, verdict)) => Some((Prefix { bits, data }, verdict)),
+                _ => None,
+            })),
+            Many::Policies => maps.policies.put_all(&each(ops, |op| match op {
+                MapOp::Put(Row::Policy(key, row)) => Some((key, RowCopies([row; 2]))),
+                _ => None,
+            })),
+            Many::Classes => {
+                let classes = each(ops, |op| match op {
+                    MapOp::StageClass(key, bits, class) => Some(((key, bits), class)),
+                    _ => None,
+                });
+                maps.put_classes(&classes, maps.settings()?.epoch + 1)?;
+                staged.classes.extend(classes);
+                Ok(())
+            }
+            Many::Staged => {
+                let policies = each(ops, |op| match op {
+                    MapOp::StagePolicy(key, row) => Some((key, row)),
+                    _ => None,
+                });
+                maps.put_policies(&policies, maps.settings()?.epoch + 1)?;
+                staged.policies.extend(policies);
+                Ok(())
+            }
+            Many::GonePolicies => {
+                self.settle(staged)?;
+                maps.policies.delete_all(&each(ops, |op| match op {
+                    MapOp::Delete(RowKeyOf::Policy(key)) => Some(key),
+                    _ => None,
+                }))
+            }
+            Many::GoneRows => {
+                self.settle(staged)?;
+                maps.rows.delete_all(&each(ops, |op| match op {
+                    MapOp::Delete(RowKeyOf::PolicyRow(data, bits)) => Some(Prefix { bits, data }),
+                    _ => None,
+                }))
+            }
+        }
+    }
+
+    fn run_one(&self, op: &MapOp, staged: &mut Staged) -> Result<()> {
+        let maps = &self.maps;
+        match op {
+            MapOp::Put(Row::Settings(settings)) => {
+                // A limit above what the tables were made for would be met as a fault, not as a limit.
+                let flow_limit = settings.flow_limit.min(self.sizes.flows);
+                maps.put(&Row::Settings(Settings { flow_limit, ..*settings }))
+            }
+            MapOp::Put(row) => maps.put(row),
+            MapOp::StageView(port, view) => {
+                maps.put_view(*port, *view, maps.settings()?.epoch + 1)?;
+                staged.views.push((*port, *view));
+                Ok(())
+            }
+            MapOp::Commit => {
+                let mut settings = maps.settings()?;
+                settings.epoch = settings.epoch.wrapping_add(1);
+                maps.settings.put(&0, &settings)?;
+                staged.is_committed = true;
+                Ok(())
+            }
+            MapOp::Bump(port) => {
+                let mut row = maps.port(*port)?;
+                row.generation = row.generation.wrapping_add(1);
+                maps.ports.put(&port.0.into(), &row)
+            }
+            MapOp::Delete(key) => {
+                self.settle(staged)?;
+                maps.delete(key)
+            }
+            MapOp::Recheck => {
+                self.settle(staged)?;
+                grace::wait_for_running_programs();
+                self.sweep_all(Op::Recheck).map(drop)
+            }
+            MapOp::Cut(flows) => {
+                self.settle(staged)?;
+                self.cut(*flows).map(drop)
+            }
+            MapOp::StageClass(..) | MapOp::StagePolicy(..) => {
+                unreachable!("there may be many of them: they are staged together")
+            }
+        }
     }
 
     /// After a commit: waits until no packet is on its way by the old epoch, whose rows may then go and whose
@@ -236,15 +288,43 @@ impl Kernel {
         for (port, view) in staged.views.drain(..) {
             self.maps.put_view(port, view, spare)?;
         }
-        for (key, class) in staged.classes.drain(..) {
-            self.maps.put_class(key, class, spare)?;
-        }
-        for (key, row) in staged.policies.drain(..) {
-            self.maps.put_policy(key, row, spare)?;
-        }
+        self.maps.put_classes(&staged.classes, spare)?;
+        staged.classes.clear();
+        self.maps.put_policies(&staged.policies, spare)?;
+        staged.policies.clear();
         staged.is_committed = false;
         Ok(())
     }
+}
+
+/// Steps of which a plan may have one a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Many {
+    Rows,
+    Policies,
+    Classes,
+    Staged,
+    GonePolicies,
+    GoneRows,
+}
+
+impl Many {
+    const fn of(op: &MapOp) -> Option<Self> {
+        Some(match op {
+            MapOp::Put(Row::PolicyRow(..)) => Self::Rows,
+            MapOp::Put(Row::Policy(..)) => Self::Policies,
+            MapOp::StageClass(..) => Self::Classes,
+            MapOp::StagePolicy(..) => Self::Staged,
+            MapOp::Delete(RowKeyOf::Policy(_)) => Self::GonePolicies,
+            MapOp::Delete(RowKeyOf::PolicyRow(..)) => Self::GoneRows,
+            _ => return None,
+        })
+    }
+}
+
+/// What steps of one kind are about.
+fn each<T>(ops: &[MapOp], part: impl Fn(MapOp) -> Option<T>) -> Vec<T> {
+    ops.iter().copied().filter_map(part).collect()
 }
 
 /// What was written to the copies out of use.

@@ -166,20 +166,31 @@ impl Maps {
         self.ports.put(&port.0.into(), &row)
     }
 
-    /// Writes one of the two copies of an address's class; `None` deletes it.
-    pub fn put_class(&self, key: (ClassKey, u32), class: Option<ClassId>, copy: u32) -> Result<()> {
-        let (ClassKey { addr, .. }, bits) = key;
-        let key = Prefix { bits, data: ClassKey { epoch: copy & 1, addr } };
-        match class {
-            Some(class) => self.classes.put(&key, &class),
-            None => self.classes.delete(&key),
+    /// Writes one of the two copies of addresses' classes; `None` deletes it.
+    pub fn put_classes(&self, classes: &[((ClassKey, u32), Option<ClassId>)], copy: u32) -> Result<()> {
+        let (mut put, mut gone) = (Vec::new(), Vec::new());
+        for ((ClassKey { addr, .. }, bits), class) in classes {
+            let key = Prefix { bits: *bits, data: ClassKey { epoch: copy & 1, addr: *addr } };
+            match class {
+                Some(class) => put.push((key, *class)),
+                None => gone.push(key),
+            }
         }
+        self.classes.put_all(&put)?;
+        self.classes.delete_all(&gone)
     }
 
-    /// Writes one of the two copies of a policy's row; `None` takes it out, and the entry if neither is left.
-    pub fn put_policy(&self, key: PolicyKey, row: Option<RowId>, copy: u32) -> Result<()> {
-        let rows = self.policies.get(&key)?.unwrap_or_default().with(copy, row.unwrap_or_default());
-        if rows == RowCopies::default() { self.policies.delete(&key) } else { self.policies.put(&key, &rows) }
+    /// Writes one of the two copies of policies' rows; `None` takes it out, and the entry if neither is left.
+    pub fn put_policies(&self, policies: &[(PolicyKey, Option<RowId>)], copy: u32) -> Result<()> {
+        let (mut put, mut gone) = (Vec::new(), Vec::new());
+        for (key, row) in policies {
+            match self.policies.get(key)?.unwrap_or_default().with(copy, row.unwrap_or_default()) {
+                rows if rows == RowCopies::default() => gone.push(*key),
+                rows => put.push((*key, rows)),
+            }
+        }
+        self.policies.put_all(&put)?;
+        self.policies.delete_all(&gone)
     }
 
     fn is_low(&self, ifindex: u32) -> bool {

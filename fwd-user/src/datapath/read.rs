@@ -119,11 +119,9 @@ pub(super) fn align_copies(maps: &Maps) -> Result<()> {
             maps.put_view(PortId(id as u16), view, spare)?;
         }
     }
-    for (key, rows) in maps.policies.rows()? {
-        if rows.row(spare) != rows.row(used) {
-            maps.put_policy(key, rows.row(used), spare)?;
-        }
-    }
+    let policies = maps.policies.rows()?.into_iter().filter(|(_, rows)| rows.row(spare) != rows.row(used));
+    let policies: Vec<_> = policies.map(|(key, rows)| (key, rows.row(used))).collect();
+    maps.put_policies(&policies, spare)?;
     let rows = maps.classes.rows()?;
     let key = |k: &super::table::Prefix<ClassKey>| (ClassKey { epoch: 0, addr: { k.data }.addr }, k.bits);
     let in_copy = |copy| move |(k, _): &&(super::table::Prefix<ClassKey>, _)| { k.data }.epoch == copy;
@@ -131,13 +129,8 @@ pub(super) fn align_copies(maps: &Maps) -> Result<()> {
         rows.iter().filter(in_copy(used)).map(|(k, class)| (key(k), *class)).collect();
     let found: BTreeMap<_, _> =
         rows.iter().filter(in_copy(spare)).map(|(k, class)| (key(k), *class)).collect();
-    for (key, class) in &wanted {
-        if found.get(key) != Some(class) {
-            maps.put_class(*key, Some(*class), spare)?;
-        }
-    }
-    for key in found.keys().filter(|key| !wanted.contains_key(key)) {
-        maps.put_class(*key, None, spare)?;
-    }
-    Ok(())
+    let missing = wanted.iter().filter(|(key, class)| found.get(*key) != Some(*class));
+    let gone = found.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (*key, None));
+    let classes: Vec<_> = missing.map(|(key, class)| (*key, Some(*class))).chain(gone).collect();
+    maps.put_classes(&classes, spare)
 }

@@ -327,6 +327,26 @@ pub unsafe fn lookup_batch<K, V>(
     Ok((attr.count as usize, more))
 }
 
+/// Writes rows, or without values deletes them, one after the other up to the first that fails.
+///
+/// # Safety
+/// `K` and `V` are plain data of the map's key and value size.
+pub unsafe fn write_batch<K, V>(map: BorrowedFd<'_>, keys: &[K], values: Option<&[V]>) -> io::Result<()> {
+    let mut attr = BatchAttr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.map_or(0, |values| values.as_ptr() as u64),
+        count: values.map_or(keys.len(), |values| keys.len().min(values.len())) as u32,
+        map_fd: raw(map),
+        element_flags: 0,
+        flags: 0,
+    };
+    let command = if values.is_some() { BPF_MAP_UPDATE_BATCH } else { BPF_MAP_DELETE_BATCH };
+    // SAFETY: the kernel reads `count` keys, and as many values for an update.
+    unsafe { bpf(command, &mut attr) }.map(drop)
+}
+
 #[repr(C)]
 struct TestRunAttr {
     program_fd: u32,

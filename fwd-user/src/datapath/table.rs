@@ -97,6 +97,33 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
         }
     }
 
+    /// Writes many rows by few calls.
+    pub fn put_all(&self, rows: &[(K, V)]) -> Result<()> {
+        for rows in rows.chunks(BATCH) {
+            let (keys, values): (Vec<K>, Vec<V>) = rows.iter().copied().unzip();
+            // SAFETY: by the type's invariant.
+            match unsafe { sys::write_batch(self.fd(), &keys, Some(&values)) } {
+                Ok(()) => {}
+                // What it was is told by the row itself; and a kernel that has no such call writes them one by one.
+                Err(_) => rows.iter().try_for_each(|(key, value)| self.put(key, value))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes many rows by few calls; those that are not there are as good as deleted.
+    pub fn delete_all(&self, keys: &[K]) -> Result<()> {
+        for keys in keys.chunks(BATCH) {
+            // SAFETY: by the type's invariant.
+            match unsafe { sys::write_batch::<K, V>(self.fd(), keys, None) } {
+                Ok(()) => {}
+                // As above.
+                Err(_) => keys.iter().try_for_each(|key| self.delete(key))?,
+            }
+        }
+        Ok(())
+    }
+
     /// All rows; those of an array include the ones never written. Rows that change meanwhile may be missed
     /// or come twice.
     pub fn rows(&self) -> Result<Vec<(K, V)>> {
