@@ -1,15 +1,18 @@
 //! The document: what an operator asks for. One schema for the file, `config show`, the API's objects and
 //! `-o json|yaml`. Fields that are text keep the operator's spelling; [`super::text`] parses them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use imbl::Vector;
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 use std::net::IpAddr;
 use utoipa::ToSchema;
 
-use super::served;
+use super::{document::unique, served};
 
 /// The value of `api` in every document and answer.
 pub const API: &str = "fwd/v1";
@@ -27,6 +30,7 @@ pub enum ApiVersion {
 #[serde(deny_unknown_fields, default)]
 pub struct Document {
     pub api: ApiVersion,
+    #[serde(deserialize_with = "unique")]
     pub settings: BTreeMap<String, serde_json::Value>,
     pub uplinks: Vec<Uplink>,
     pub networks: Vec<Network>,
@@ -190,7 +194,7 @@ pub struct Port {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub allow_addresses: Vec<IpNet>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique")]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
     pub hook: Hook,
@@ -351,22 +355,31 @@ fn yes() -> bool {
 
 /// `from`, `to` and `services` accept one string too.
 fn one_or_many<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a text or a list of texts is wanted")]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
+    struct OneOrMany;
+    impl OneOrMany {
+        const WANTED: &str = "a text or a list of texts is wanted";
     }
-    Ok(match OneOrMany::deserialize(d)? {
-        OneOrMany::One(s) => vec![s],
-        OneOrMany::Many(v) => v,
-    })
+    impl<'de> Visitor<'de> for OneOrMany {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(Self::WANTED)
+        }
+
+        fn visit_str<E>(self, one: &str) -> Result<Self::Value, E> {
+            Ok(vec![one.to_owned()])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, many: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(many))
+        }
+    }
+    d.deserialize_any(OneOrMany).map_err(|_| D::Error::custom(OneOrMany::WANTED))
 }
 
 /// CIDRs, one or many, and addresses as those of one.
 fn one_or_many_cidrs<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
     let cidr = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let wrong =
-        |text: &String| serde::de::Error::custom(format_args!("`{text}` is neither CIDR nor address"));
+    let wrong = |text: &String| Error::custom(format_args!("`{text}` is neither CIDR nor address"));
     one_or_many(d)?.iter().map(|text| cidr(text).map_err(|_| wrong(text))).collect()
 }

@@ -16,7 +16,8 @@ mod yaml;
 pub use words::{object, problem};
 pub use yaml::{MAX_BYTES, Place, yaml_value};
 
-use json::json_value;
+pub(super) use json::unique;
+use json::{json_document, json_value};
 use words::{in_words, inner_pointer, remove};
 use yaml::{Places, escape};
 
@@ -45,6 +46,9 @@ pub struct Text {
 impl Text {
     /// Reads a document. Never fails: what is wrong stands in `problems`.
     pub fn read(text: &str) -> Self {
+        if let Some(document) = json_document(text) {
+            return Self { document, unplaced: Some(text.to_owned()), ..Self::default() };
+        }
         if let Some(value) = json_value(text).or_else(|| yaml_value(text).ok()) {
             let mut read = Self { unplaced: Some(text.to_owned()), ..Self::default() };
             read.check(value);
