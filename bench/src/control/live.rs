@@ -13,6 +13,8 @@ use crate::result::{Reading, Unit, count};
 use crate::scenario::{Effort, Element, Scenario, Seat};
 
 const RULES: usize = 10_000;
+/// For the first walk of all flows.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Room for the flows that are admitted under load.
 const SPARE: u32 = 1 << 19;
 
@@ -62,12 +64,23 @@ impl Full {
         stand.admit(0, flows)?;
         let found = stand.flows()?;
         ensure!(found >= u64::from(flows), "only {found} of {flows} flows were admitted");
-        let watched = if effort.quick { Duration::from_secs(1) } else { Duration::from_secs(4) };
+        let watched = if effort.quick { Duration::from_secs(1) } else { Duration::from_secs(20) };
         Ok(Self { name, stand, admitted: flows, limit, watched })
     }
 
     fn cpu(&self) -> Result<Duration> {
         cpu_of(self.stand.lab.fwd.pid().context("the daemon runs")?)
+    }
+
+    /// Waits until the daemon has walked all flows once since it started, for the sums that `/metrics` has of them:
+    /// before that it is not at rest. The next walk comes two hundred times as long after it as it took.
+    fn settle(&self) -> Result<()> {
+        let begun = Instant::now();
+        while !self.stand.metrics()?.contains("\nfwd_flows{") {
+            ensure!(begun.elapsed() < PATIENCE, "the flows are not walked");
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// Percent of one CPU that the daemon takes while something is done.
@@ -92,6 +105,7 @@ impl Full {
             stand.metrics()?;
             Ok(begun.elapsed().as_secs_f64() * 1e3)
         };
+        self.settle()?;
         let mut readings = vec![
             Reading::new(scrape(&self.stand)?, Unit::Milliseconds).of("scrape"),
             Reading::new(self.resident()?, Unit::Mebibytes).of("RSS"),
