@@ -1,8 +1,19 @@
 //! `fwd config`.
 
-use expect_test::expect;
+use std::fs;
 
-use crate::{check, instance::Instance};
+use expect_test::expect;
+use fwd_tests::lab::eventually;
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    check,
+    instance::{Instance, UP},
+};
 
 const DOCUMENT: &str = r#"api: fwd/v1
 settings: {udp_timeout: 2m}
@@ -45,6 +56,35 @@ fn a_document_is_checked_compared_and_applied() {
         Nothing to change (revision 1).
     "#]]
     .assert_eq(&transcript);
+}
+
+/// The daemon's lock file has its number.
+fn kill(instance: &Instance) {
+    let pid = fs::read_to_string(instance.folder().join("state/lock")).expect("the daemon runs");
+    let pid = Pid::from_raw(pid.trim().parse().expect("a number"));
+    signal::kill(pid, Signal::SIGKILL).expect("our own daemon");
+    assert!(eventually(|| !instance.run("status").status.success()), "it is gone");
+}
+
+#[test]
+fn a_document_of_many_rules_is_there_after_a_crash_and_in_the_audit_log() {
+    let instance = Instance::up();
+    let rules: Vec<_> = (0..1500)
+        .map(|n| json!({"name": format!("r{n}"), "action": "deny", "from": [format!("100.64.{}.{}", n / 250, n % 250)]}))
+        .collect();
+    instance.file("many.json", &json!({"api": "fwd/v1", "policies": rules}).to_string());
+    let applied = instance.transcript(&["config apply -f DIR/many.json -o name"]);
+    assert_eq!(applied.lines().count(), 1 + rules.len(), "{applied}");
+    kill(&instance);
+    instance.transcript(&[UP]);
+    let listed = instance.transcript(&["policy list -o name"]);
+    assert_eq!(listed.lines().filter(|line| line.starts_with('r')).count(), rules.len(), "{listed}");
+    let audit = fs::read_to_string(instance.folder().join("state/audit.log")).expect("it is there");
+    let records: Vec<Value> =
+        audit.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let [record] = records.as_slice() else { panic!("{} records", records.len()) };
+    assert_eq!(record["changes"].as_array().map(Vec::len), Some(rules.len()));
+    assert_eq!(record["changes"][7]["after"]["from"], json!(["100.64.0.7"]));
 }
 
 #[test]

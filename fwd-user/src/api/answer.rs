@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{error::ApiError, status::FlowRow};
+use super::{error::ApiError, json::Json, status::FlowRow};
 
 /// An error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -122,9 +122,11 @@ pub struct ObjectDiff {
     /// `KIND/NAME`.
     pub object: String,
     /// Null: it was not there.
-    pub before: Option<Value>,
+    #[schema(value_type = Option<Value>)]
+    pub before: Option<Json>,
     /// Null: it is gone.
-    pub after: Option<Value>,
+    #[schema(value_type = Option<Value>)]
+    pub after: Option<Json>,
 }
 
 /// `fwd status`.

@@ -6,6 +6,7 @@ pub mod diagnosis;
 pub mod document;
 pub mod error;
 pub mod event;
+pub mod json;
 pub mod object;
 pub mod openapi;
 pub mod policy_test;

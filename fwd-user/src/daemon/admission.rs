@@ -191,7 +191,7 @@ fn nat(change: &Change, document: &Document, inventory: &Inventory) -> Option<Pr
 }
 
 fn before(change: &Change) -> Option<Forward> {
-    serde_json::from_value(change.before.clone()?).ok()
+    change.before.as_ref()?.read().ok()
 }
 
 /// Whether a forward would take packets that are a socket's. `own` are the addresses of the uplinks.

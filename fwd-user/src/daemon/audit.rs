@@ -1,8 +1,9 @@
 //! The audit log: who changed what and when, as it was and as it is; also what was refused. JSON lines in the
-//! state directory, durable before whoever asked is answered.
+//! state directory, written before whoever asked is answered.
 //!
-//! The store comes first and has the same edits. What a crash or a full disk kept out of the log is made good
-//! from there: at the next start, or with the next edit.
+//! The store comes first and has the same edits, durably. What a crash, a power cut or a full disk kept out of the log
+//! is made good from there: at the next start, or with the next edit. So nobody waits until the log is synced after
+//! an edit, which takes a journal's commit because the file got longer; all else is durable before the answer.
 
 use std::{
     io,
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::{bundle::Write, summary, writer::Writer};
 use crate::{
     api::{
-        answer::{ObjectDiff, Revision, Written},
+        answer::{ObjectDiff, Written},
         error::{ApiError, Code},
         query::FlowQuery,
         request::Author,
@@ -35,6 +36,8 @@ pub const AUDIT: &str = "audit.log";
 pub struct Audit {
     file: RecordFile,
     last: u64,
+    /// The last one that a power cut leaves there.
+    durable: u64,
 }
 
 /// What happened.
@@ -102,7 +105,8 @@ impl Audit {
             _ => false,
         })?;
         // A store that was put back from a copy begins again.
-        Ok(Self { file, last: last.min(desired.revision) })
+        let last = last.min(desired.revision);
+        Ok(Self { file, last, durable: last })
     }
 
     /// Writes what the store has and the log does not. A failure is logged, and made good later.
@@ -112,6 +116,7 @@ impl Audit {
             Ok(mut edits) => {
                 edits.reverse();
                 self.edited(&edits, is_on_trial);
+                self.settle();
             }
             Err(error) => tracing::error!("{}", ApiError::from(error)),
         }
@@ -131,12 +136,29 @@ impl Audit {
         let Some(last) = edits.last().map(|edit| edit.revision) else { return };
         let mut lines = Vec::new();
         for edit in edits {
-            let Revision { revision, time, author, uid, pid, diff, .. } = summary::revision(edit);
-            let happened = Happened::Edited { revision, on_trial, changes: &diff };
-            add(&mut lines, &Record { time: &time, author: &author, uid, pid, happened });
+            let store::Revision { revision, ref author, uid, pid, .. } = *edit;
+            let (time, diffs) = (summary::made_at(edit), summary::diffs(edit));
+            let happened = Happened::Edited { revision, on_trial, changes: &diffs };
+            add(&mut lines, &Record { time: &time, author, uid, pid, happened });
         }
-        if self.write(&lines) {
-            self.last = last;
+        match self.file.append(&lines, SystemTime::now()) {
+            Ok(()) => self.last = last,
+            Err(error) => not_in_it(&error),
+        }
+    }
+
+    /// Makes the edits durable that are in it: between jobs. If the disk refuses, they are written once more with the
+    /// next one.
+    pub fn settle(&mut self) {
+        if self.last == self.durable {
+            return;
+        }
+        match self.file.sync() {
+            Ok(()) => self.durable = self.last,
+            Err(error) => {
+                self.last = self.durable;
+                not_in_it(&error);
+            }
         }
     }
 
@@ -146,17 +168,15 @@ impl Audit {
         let time = summary::time_text(SystemTime::now());
         let mut lines = Vec::new();
         add(&mut lines, &Record { time: &time, author: &who.author, uid: who.uid, pid: who.pid, happened });
-        _ = self.write(&lines);
-    }
-
-    /// Whether it is durable.
-    fn write(&mut self, lines: &[u8]) -> bool {
-        let written = self.file.append(lines, SystemTime::now()).and_then(|()| self.file.sync());
-        if let Err(error) = &written {
-            tracing::error!("audit log: what was changed is not in it yet: {error}");
+        match self.file.append(&lines, SystemTime::now()).and_then(|()| self.file.sync()) {
+            Ok(()) => self.durable = self.last,
+            Err(error) => not_in_it(&error),
         }
-        written.is_ok()
     }
+}
+
+fn not_in_it(error: &io::Error) {
+    tracing::error!("audit log: what was changed is not in it yet: {error}");
 }
 
 impl Writer {

@@ -1,7 +1,7 @@
 //! Edits that wait at the same time are made together: one compile, one plan, one commit, one sync of the
 //! store; and each has its own revision and its own answer, as if they had been made one after the other.
 
-use std::{sync::Arc, time::Instant};
+use std::{mem, sync::Arc, time::Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -34,6 +34,14 @@ pub struct Write {
 }
 
 impl Write {
+    /// The edit, to be made once. A document is not left behind: one that nobody else has is altered in place.
+    pub fn taken(&mut self) -> Edit {
+        match &mut *self.edit {
+            Edit::Replace(document) => Edit::Replace(mem::take(document)),
+            other => other.clone(),
+        }
+    }
+
     /// A dry run is held against what is in force, a trial is about one edit, and what becomes of live flows is
     /// told by one edit.
     const fn is_alone(&self) -> bool {

@@ -21,7 +21,12 @@ pub const fn settles_first(query: WriteQuery) -> bool {
 }
 
 /// The way from the tables in force to an edit's.
-pub fn plan(world: &World, tables: &Tables, changes: &[Change], query: WriteQuery) -> Vec<MapOp> {
+pub fn plan<'a>(
+    world: &World,
+    tables: &Tables,
+    changes: impl Iterator<Item = &'a Change>,
+    query: WriteQuery,
+) -> Vec<MapOp> {
     let old = &world.compiled.tables;
     let mut plan = diff(old, tables);
     match query.existing {
@@ -36,9 +41,9 @@ pub fn plan(world: &World, tables: &Tables, changes: &[Change], query: WriteQuer
 }
 
 /// What the objects that are edited have admitted, as they were.
-fn admitted(changes: &[Change], world: &World) -> BTreeSet<Admitted> {
+fn admitted<'a>(changes: impl Iterator<Item = &'a Change>, world: &World) -> BTreeSet<Admitted> {
     let (document, numbers) = (&world.desired.document, &world.desired.numbers);
-    let edited = changes.iter().filter(|change| change.before.is_some());
+    let edited = changes.filter(|change| change.before.is_some());
     edited.flat_map(|change| by_object(&change.kind, &change.name, document, numbers)).collect()
 }
 

@@ -11,6 +11,7 @@ mod failure;
 mod ground;
 mod handle;
 mod implicit;
+mod keep;
 mod lock;
 mod log;
 mod observed;

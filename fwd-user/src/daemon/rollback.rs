@@ -75,7 +75,7 @@ impl Writer {
             return Err(ApiError::new(Code::NothingOnTrial, sentence)
                 .hint("See what became of it: fwd config history."));
         }
-        self.tools.store.confirm(revision)?;
+        self.tools.store().confirm(revision)?;
         self.begin_trial(None, revision);
         self.publish();
         self.tools.audit.note(Some(author), Happened::Confirmed { revision });
@@ -87,7 +87,7 @@ impl Writer {
         let before = self.world.desired.revision.saturating_sub(1);
         let confirmed = self.trial.as_ref().map(|_| self.world.confirmed);
         let target = query.revision.or(confirmed).unwrap_or(before);
-        let edit = Edit::Replace(document_at(&self.tools.store, target)?);
+        let edit = Edit::Replace(document_at(&self.tools.store(), target)?);
         let (from, RollbackQuery { dry_run, if_revision, .. }) = (self.world.desired.revision, query);
         let query = WriteQuery { dry_run, if_revision, ..WriteQuery::default() };
         let written = match confirmed == Some(target) && !dry_run {
@@ -113,7 +113,7 @@ impl Writer {
             return;
         }
         let (from, to) = (self.world.desired.revision, self.world.confirmed);
-        let back = document_at(&self.tools.store, to);
+        let back = document_at(&self.tools.store(), to);
         match back.and_then(|document| self.go_back(Edit::Replace(document), None, None)) {
             Ok(written) => {
                 let revision = written.revision;
@@ -136,7 +136,7 @@ impl Writer {
         let (revision, changed) = (bundle.desired.revision, summary::names(&changes));
         if changes.is_empty() {
             // What was on trial came to nothing.
-            self.tools.store.confirm(revision)?;
+            self.tools.store().confirm(revision)?;
             self.begin_trial(None, revision);
             self.publish();
         } else {

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -140,6 +140,7 @@ impl Engine {
         let observer = Arc::new(observer);
         let instance = instance(&options.state_dir);
         let services = services::read();
+        let store = Arc::new(Mutex::new(store));
         let tools =
             Tools { ground, store, audit, observer: Arc::clone(&observer), services, instance, trials };
         let (mut writer, world) = Writer::new(tools)?;

@@ -52,6 +52,16 @@ pub fn kept(revision: u64, author: Option<Author>, now: SystemTime, changes: Vec
     }
 }
 
+/// What an edit changed.
+pub fn diffs(kept: &store::Revision) -> Vec<ObjectDiff> {
+    kept.changes.iter().map(diff).collect()
+}
+
+/// When an edit was made.
+pub fn made_at(kept: &store::Revision) -> String {
+    time_text(SystemTime::UNIX_EPOCH + Duration::from_secs(kept.at_secs.try_into().unwrap_or(0)))
+}
+
 /// An edit as the history shows it.
 pub fn revision(kept: &store::Revision) -> Revision {
     let sign = |c: &Change| match (&c.before, &c.after) {
@@ -59,15 +69,14 @@ pub fn revision(kept: &store::Revision) -> Revision {
         (_, None) => '-',
         _ => '~',
     };
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(kept.at_secs.try_into().unwrap_or(0));
     Revision {
         revision: kept.revision,
-        time: time_text(at),
+        time: made_at(kept),
         author: kept.author.clone(),
         uid: kept.uid,
         pid: kept.pid,
         changes: kept.changes.iter().map(|c| format!("{}{}", sign(c), name(c))).collect(),
-        diff: kept.changes.iter().map(diff).collect(),
+        diff: diffs(kept),
     }
 }
 
@@ -85,14 +94,20 @@ fn name(change: &Change) -> String {
 }
 
 /// What an edit would do.
-pub fn plan(changes: &[Change], ops: &[MapOp], ports: &Names, room: &Room) -> PlanSummary {
+pub fn plan<'a>(
+    changes: impl Iterator<Item = &'a Change>,
+    ops: &[MapOp],
+    ports: &Names,
+    room: &Room,
+) -> PlanSummary {
     let mut plan = PlanSummary::default();
     for change in changes {
         match (&change.before, &change.after) {
             (None, _) => plan.added.push(name(change)),
             (Some(_), None) => plan.deleted.push(name(change)),
             (Some(before), Some(after)) => {
-                plan.altered.push(Altered { object: name(change), fields: fields(before, after) });
+                plan.altered
+                    .push(Altered { object: name(change), fields: fields(&before.value(), &after.value()) });
             }
         }
     }

@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -23,6 +23,7 @@ use super::{
     existing,
     failure::{of_query, of_read},
     ground::Ground,
+    keep::{MANY, locked, release_memory_soon},
     place::{Look, Placed, Refusals},
     rollback, summary,
     trial::{Keeping, Trial, Trials},
@@ -40,6 +41,7 @@ use crate::{
         text::ServiceNames,
     },
     compile::{Compiled, compile, with_patterns},
+    datapath,
     host::{Changes, Wanted},
     observe::{Names, Observer, impact::impact, metrics::ApplyOutcome},
     plan::{MapOp, diff},
@@ -100,7 +102,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 /// What the writer works on and with.
 pub struct Tools {
     pub ground: Box<dyn Ground>,
-    pub store: Sqlite,
+    /// Shared with the thread that writes what an edit of very many objects came to.
+    pub store: Arc<Mutex<Sqlite>>,
     pub audit: Audit,
     pub observer: Arc<Observer>,
     pub services: ServiceNames,
@@ -125,8 +128,8 @@ impl Writer {
     /// # Errors
     /// The store or the datapath cannot be read, or the document cannot be brought about.
     pub fn new(mut tools: Tools) -> Result<(Self, watch::Receiver<Arc<World>>), ApiError> {
-        let (desired, confirmed) = rollback::confirmed(&mut tools.store, &tools.services)?;
-        tools.audit.catch_up(&tools.store, &desired, false);
+        let (desired, confirmed) = rollback::confirmed(&mut tools.store(), &tools.services)?;
+        tools.audit.catch_up(&locked(&tools.store), &desired, false);
         let tables = tools.ground.tables()?;
         let (readers, seen) = watch::channel(Arc::default());
         let compiled = Compiled { tables, ..Compiled::default() };
@@ -135,12 +138,14 @@ impl Writer {
         let placed = writer.place(&desired, Look::Again, Refusals::Noted)?;
         writer.put(&placed.compiled.tables)?;
         writer.take(Arc::new(desired), placed);
+        datapath::release_free_memory();
         Ok((writer, seen))
     }
 
     /// Does jobs until the last one.
     pub fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         let mut next = None;
+        self.tools.audit.settle();
         while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
             match job {
                 Job::Write(first) => {
@@ -170,32 +175,38 @@ impl Writer {
                     return;
                 }
             }
+            self.tools.audit.settle();
         }
     }
 
-    fn write_all(&mut self, writes: Vec<Write>) {
-        let answers = self.make(&writes);
+    fn write_all(&mut self, mut writes: Vec<Write>) {
+        let answers = self.make(&mut writes);
+        let changed = answers.iter().flatten().map(|written| written.changed.len()).sum::<usize>();
         for (write, answer) in writes.into_iter().zip(answers) {
             self.note(&answer, write.query, write.asked);
             self.note_refusal(&write, &answer);
             _ = write.reply.send(answer);
         }
-        if let Err(error) = self.tools.store.tidy() {
+        if let Err(error) = self.tools.store().tidy() {
             tracing::warn!("{}", ApiError::from(error));
+        }
+        if changed >= MANY {
+            release_memory_soon();
         }
     }
 
     /// Makes edits, each with its answer. If what they come to cannot be brought about, each is made alone,
     /// so that only those are refused that cannot be made.
-    fn make(&mut self, writes: &[Write]) -> Vec<Result<Written, ApiError>> {
-        if let [Write { edit, query, author, .. }] = writes {
-            return vec![self.write(Edit::clone(edit), *query, *author)];
+    fn make(&mut self, writes: &mut [Write]) -> Vec<Result<Written, ApiError>> {
+        if let [write] = writes {
+            return vec![self.write(write.taken(), write.query, write.author)];
         }
         let mut bundle = Bundle::new(&self.world.accepted);
-        let answers = writes.iter().map(|w| self.judge(&mut bundle, &w.edit, w.query, w.author)).collect();
+        let answers =
+            writes.iter().map(|w| self.judge(&mut bundle, Edit::clone(&w.edit), w.query, w.author)).collect();
         match self.accept(bundle, Keeping::Plain, WriteQuery::default()) {
             Ok(()) => answers,
-            Err(_) => writes.chunks(1).flat_map(|write| self.make(write)).collect(),
+            Err(_) => writes.chunks_mut(1).flat_map(|write| self.make(write)).collect(),
         }
     }
 
@@ -207,7 +218,7 @@ impl Writer {
         author: Option<Author>,
     ) -> Result<Written, ApiError> {
         let mut bundle = Bundle::new(&self.world.accepted);
-        let written = self.judge(&mut bundle, &edit, query, author)?;
+        let written = self.judge(&mut bundle, edit, query, author)?;
         let on_trial = |secs: u32| Keeping::OnTrial(Duration::from_secs(secs.into()));
         if query.dry_run {
             return self.tell(&bundle, written, query);
@@ -237,15 +248,15 @@ impl Writer {
     pub(super) fn judge(
         &mut self,
         bundle: &mut Bundle,
-        edit: &Edit,
+        edit: Edit,
         query: WriteQuery,
         author: Option<Author>,
     ) -> Result<Written, ApiError> {
         let services = &self.tools.services;
         let changes = if edit.noun().is_some_and(admission::has_no_say) {
-            state::amend(&mut bundle.desired, edit.clone(), query.if_revision, services)?
+            state::amend(&mut bundle.desired, edit, query.if_revision, services)?
         } else {
-            let accepted = state::accept(&bundle.desired, edit.clone(), query.if_revision, services)?;
+            let accepted = state::accept(&bundle.desired, edit, query.if_revision, services)?;
             self.admit(bundle, &accepted)?;
             bundle.desired = accepted.desired;
             accepted.changes
@@ -292,9 +303,8 @@ impl Writer {
             capacities: capacities.map_err(|e| of_read(&e))?,
         };
         let plan = diff(tables, &compiled.tables);
-        let changes: Vec<Change> = bundle.changes().cloned().collect();
         let names = Names::new(&live);
-        let mut summary = summary::plan(&changes, &plan, &names, &room);
+        let mut summary = summary::plan(bundle.changes(), &plan, &names, &room);
         if query.against_flows {
             let looked = self.tools.observer.view(|view| impact(view, &compiled.tables, &names));
             summary.flows = Some(looked.map_err(|e| of_read(&e))?.map_err(|e| of_query(&e))?);
@@ -318,10 +328,10 @@ impl Writer {
         };
         let is_on_trial = trial.is_some() || (self.trial.is_some() && keeping != Keeping::Back);
         let confirmed = if is_on_trial { self.world.confirmed } else { bundle.desired.revision };
-        match self.bring_about(&bundle, keeping, confirmed, query) {
+        match self.keep(&bundle, keeping, confirmed, query) {
             Ok(placed) => {
                 let Tools { audit, store, .. } = &mut self.tools;
-                audit.accepted(&bundle.edits, store, &bundle.desired, is_on_trial);
+                audit.accepted(&bundle.edits, &locked(store), &bundle.desired, is_on_trial);
                 if trial.is_some() || !is_on_trial {
                     self.begin_trial(trial, confirmed);
                 }
@@ -338,14 +348,12 @@ impl Writer {
         }
     }
 
-    fn bring_about(
+    pub(super) fn bring_about(
         &mut self,
         bundle: &Bundle,
         keeping: Keeping,
-        confirmed: u64,
         query: WriteQuery,
     ) -> Result<Placed, ApiError> {
-        let start = Instant::now();
         let concerns_host = |c: &Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
         let is_rule = |c: &Change| c.kind == Noun::Policy.name();
         let rules: BTreeSet<&str> =
@@ -359,7 +367,6 @@ impl Writer {
         // A device that refuses a program does not keep what was confirmed from coming back.
         let refusals = if keeping == Keeping::Back { Refusals::Noted } else { Refusals::Fatal };
         let placed = self.place(&bundle.desired, look, refusals)?;
-        let compiled = start.elapsed();
         if existing::settles_first(query) {
             self.tools.ground.apply(&[MapOp::Recheck])?;
         }
@@ -367,20 +374,13 @@ impl Writer {
         // What the edit cuts is told while it binds, by names that it may bring.
         self.tools.observer.rename(placed.names.clone());
         self.tools.observer.binds(first..=last).map_err(|e| of_read(&e))?;
-        let changes: Vec<Change> = bundle.changes().cloned().collect();
-        self.apply(&existing::plan(&self.world, &placed.compiled.tables, &changes, query))?;
-        let bound = start.elapsed();
-        self.tools.store.save(&bundle.desired, &bundle.edits, confirmed)?;
-        let (edits, kept) = (bundle.edits.len(), start.elapsed());
-        tracing::debug!(
-            "revision {last}: edits {edits}, compiled in {compiled:?}, in force in {bound:?}, kept in {kept:?}"
-        );
+        self.apply(&existing::plan(&self.world, &placed.compiled.tables, bundle.changes(), query))?;
         Ok(placed)
     }
 
     fn revisions(&self, query: HistoryQuery) -> Result<Vec<Revision>, ApiError> {
         let limit = query.limit.unwrap_or(HISTORY);
-        Ok(self.tools.store.history(limit)?.iter().map(summary::revision).collect())
+        Ok(self.tools.store().history(limit)?.iter().map(summary::revision).collect())
     }
 
     fn note(&self, result: &Result<Written, ApiError>, query: WriteQuery, start: Instant) {

@@ -377,8 +377,8 @@ pub fn run_program(program: BorrowedFd<'_>, data: &mut [u8]) -> io::Result<u32> 
     Ok(attr.return_value)
 }
 
-/// Gives the memory back to the system that was needed for loading only: parsing the object and the kernel's
-/// BTF takes much more than the daemon ever holds again.
+/// Gives the memory back to the system that was needed for a while only: parsing the object and the kernel's BTF, and
+/// documents of many rules, take much more than the daemon holds afterwards.
 pub fn release_free_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes no pointer, and the allocator locks its own state.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{
+    json::Json,
     object::{Named, Noun, Object},
     spec::{Document, Forward, Group, Nat, Network, Policy, Port, Set, Uplink},
 };
@@ -20,21 +21,17 @@ pub struct Change {
     pub kind: String,
     pub name: String,
     /// `None`: it is new.
-    pub before: Option<Value>,
+    pub before: Option<Json>,
     /// `None`: it is gone.
-    pub after: Option<Value>,
+    pub after: Option<Json>,
 }
 
 impl Change {
     /// Of a rule; one of the two is there.
     pub(super) fn of_rule(name: String, before: Option<Policy>, after: Option<Policy>) -> Self {
-        let json = |policy: Option<Policy>| policy.as_ref().map(plain);
+        let json = |policy: Option<Policy>| policy.as_ref().map(Json::of);
         Self { kind: Noun::Policy.name().to_owned(), name, before: json(before), after: json(after) }
     }
-}
-
-fn plain(object: &impl Serialize) -> Value {
-    serde_json::to_value(object).expect("every field of an object is plain data")
 }
 
 /// All objects and settings that are not the same in both, in the order of the new document, then those
@@ -74,8 +71,8 @@ impl Found {
         let change = |name: &str, before: Option<&T>, after: Option<&T>| Change {
             kind: kind.to_owned(),
             name: name.to_owned(),
-            before: before.map(plain),
-            after: after.map(plain),
+            before: before.map(Json::of),
+            after: after.map(Json::of),
         };
         let mut before: HashMap<&str, &T> = old.collect();
         let differing = new.filter_map(|(name, object)| {
@@ -104,7 +101,7 @@ fn named<T: Named>(object: &T) -> (&str, &T) {
 pub fn undo(document: &mut Document, changes: &[Change]) -> serde_json::Result<()> {
     for Change { kind, name, before, .. } in changes {
         let noun = Noun::ALL.into_iter().find(|noun| noun.name() == kind);
-        match (noun, before.clone()) {
+        match (noun, before.as_ref().map(Json::value)) {
             (None, Some(value)) => _ = document.settings.insert(name.clone(), value),
             (None, None) => _ = document.settings.remove(name),
             (Some(noun), Some(json)) => document.put(Object::from_json(noun, json)?),
@@ -150,7 +147,7 @@ mod tests {
             ]
         );
         let b = &found[2];
-        let action = |side: &Option<Value>| side.as_ref().map(|rule| rule["action"].clone());
+        let action = |side: &Option<Json>| side.as_ref().map(|rule| rule.value()["action"].clone());
         assert_eq!((action(&b.before), action(&b.after)), (Some(json!("deny")), Some(json!("allow"))));
         assert_eq!(changes(&new, &new), []);
     }

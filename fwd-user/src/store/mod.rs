@@ -47,12 +47,30 @@ pub trait Store {
     /// If it cannot be read.
     fn confirmed(&self) -> Result<u64, Error>;
 
-    /// Keeps accepted edits, one after the other, what they came to, and the revision that is then the
-    /// confirmed one; when this returns, all are durable. None writes nothing.
+    /// Writes accepted edits, one after the other, what they came to, and the revision that is then the confirmed
+    /// one, so that [`Self::commit`] is all that is left to do. Until then nothing is kept of it. None writes nothing.
     ///
     /// # Errors
     /// Nothing was changed then. Also if the edits do not follow the last one that was kept.
-    fn save(&mut self, desired: &Desired, edits: &[Revision], confirmed: u64) -> Result<(), Error>;
+    fn prepare(&mut self, desired: &Desired, edits: &[Revision], confirmed: u64) -> Result<(), Error>;
+
+    /// Keeps what was prepared: when this returns, it is durable.
+    ///
+    /// # Errors
+    /// Nothing was changed then.
+    fn commit(&mut self) -> Result<(), Error>;
+
+    /// Forgets what was prepared, if anything was.
+    fn abandon(&mut self);
+
+    /// Prepares and commits.
+    ///
+    /// # Errors
+    /// As both.
+    fn save(&mut self, desired: &Desired, edits: &[Revision], confirmed: u64) -> Result<(), Error> {
+        self.prepare(desired, edits, confirmed)?;
+        self.commit()
+    }
 
     /// Makes a revision the confirmed one; durable as an edit.
     ///

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::{Error, Revision, Store, file};
@@ -33,6 +33,8 @@ pub struct Sqlite {
     connection: Connection,
     /// Transactions in the log.
     logged: u32,
+    /// A transaction waits for its commit.
+    is_prepared: bool,
 }
 
 impl Sqlite {
@@ -56,7 +58,7 @@ impl Sqlite {
         file::migrate(&mut connection).map_err(failed)?;
         let failed = |source| Error::Io { path: path.to_owned(), action: "making room for its log", source };
         file::lengthen_log(path).map_err(failed)?;
-        let store = Self { path: path.to_owned(), connection, logged: 0 };
+        let store = Self { path: path.to_owned(), connection, logged: 0, is_prepared: false };
         store.load()?;
         Ok(store)
     }
@@ -137,7 +139,7 @@ impl Store for Sqlite {
         write_confirmed(&self.connection, revision).map_err(failed)
     }
 
-    fn save(&mut self, desired: &Desired, edits: &[Revision], confirmed: u64) -> Result<(), Error> {
+    fn prepare(&mut self, desired: &Desired, edits: &[Revision], confirmed: u64) -> Result<(), Error> {
         if edits.is_empty() {
             return Ok(());
         }
@@ -146,12 +148,35 @@ impl Store for Sqlite {
         if let Some((wanted, given)) = (kept + 1..).zip(given).find(|(wanted, given)| wanted != given) {
             return Err(Error::OutOfOrder { path: self.path.clone(), kept: wanted - 1, given });
         }
-        let failed = |source| failure(&self.path, "writing it", source);
-        let transaction = self.connection.transaction().map_err(failed)?;
-        write(&transaction, desired, edits, confirmed).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        self.logged += 1;
-        Ok(())
+        let written = self.connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
+            self.is_prepared = true;
+            write(&self.connection, desired, edits, confirmed)
+        });
+        if written.is_err() {
+            self.abandon();
+        }
+        written.map_err(|source| failure(&self.path, "writing it", source))
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        if !self.is_prepared {
+            return Ok(());
+        }
+        let committed = self.connection.execute_batch("COMMIT");
+        match committed {
+            Ok(()) => (self.is_prepared, self.logged) = (false, self.logged + 1),
+            Err(_) => self.abandon(),
+        }
+        committed.map_err(|source| failure(&self.path, "writing it", source))
+    }
+
+    fn abandon(&mut self) {
+        if !std::mem::take(&mut self.is_prepared) || self.connection.is_autocommit() {
+            return;
+        }
+        if let Err(source) = self.connection.execute_batch("ROLLBACK") {
+            tracing::error!("{}", failure(&self.path, "taking back what was written", source));
+        }
     }
 
     /// Brings the log into the file. Else the edit that fills the log would wait for it.
@@ -206,7 +231,7 @@ impl Store for Sqlite {
 }
 
 fn write(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     desired: &Desired,
     edits: &[Revision],
     confirmed: u64,
@@ -235,7 +260,7 @@ fn write_confirmed(connection: &Connection, revision: u64) -> rusqlite::Result<(
     statement.execute([revision]).map(drop)
 }
 
-fn write_revision(transaction: &Transaction<'_>, edit: &Revision) -> rusqlite::Result<()> {
+fn write_revision(transaction: &Connection, edit: &Revision) -> rusqlite::Result<()> {
     let Revision { revision, at_secs, author, uid, pid, changes } = edit;
     let json =
         serde_json::to_string(changes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
@@ -249,7 +274,7 @@ fn write_revision(transaction: &Transaction<'_>, edit: &Revision) -> rusqlite::R
 }
 
 /// An object that is there keeps its row, and so its place in the document.
-fn write_object(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+fn write_object(transaction: &Connection, change: &Change) -> rusqlite::Result<()> {
     let Change { kind, name, after, .. } = change;
     match after {
         Some(json) => transaction
@@ -257,7 +282,7 @@ fn write_object(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Res
                 "INSERT INTO objects (kind, name, json) VALUES (?1, ?2, ?3)
                  ON CONFLICT (kind, name) DO UPDATE SET json = excluded.json",
             )?
-            .execute(params![kind, name, json.to_string()])?,
+            .execute(params![kind, name, json.text()])?,
         None => transaction
             .prepare_cached("DELETE FROM objects WHERE kind = ?1 AND name = ?2")?
             .execute(params![kind, name])?,
@@ -266,7 +291,7 @@ fn write_object(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Res
 }
 
 fn write_number(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     (kind, name): (&str, &str),
     number: Option<u32>,
 ) -> rusqlite::Result<()> {

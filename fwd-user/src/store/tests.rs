@@ -119,6 +119,30 @@ fn what_was_confirmed_is_remembered() {
 }
 
 #[test]
+fn what_was_prepared_is_kept_when_it_is_committed_and_not_before() {
+    let (_directory, path, first) = kept();
+    let mut store = Sqlite::open(&path).expect("an old store");
+    let second = replaced(&first.desired, document(&["a"]));
+    let edit = Revision {
+        revision: 2,
+        changes: second.changes.clone(),
+        ..store.history(1).expect("one")[0].clone()
+    };
+    let edits = [edit];
+    store.prepare(&second.desired, &edits, 2).expect("prepared");
+    // A daemon that dies now, and one whose edit cannot be brought about.
+    assert_eq!(Sqlite::open(&path).expect("opened beside it").load().expect("loaded"), first.desired);
+    store.abandon();
+    store.commit().expect("there is nothing to commit");
+    assert_eq!(store.load().expect("loaded"), first.desired);
+    store.prepare(&second.desired, &edits, 2).expect("prepared");
+    store.commit().expect("committed");
+    drop(store);
+    let store = Sqlite::open(&path).expect("an old store");
+    assert_eq!((store.load().expect("loaded"), store.confirmed().expect("readable")), (second.desired, 2));
+}
+
+#[test]
 fn edits_with_a_gap_are_refused() {
     let (_directory, path, first) = kept();
     let mut store = Sqlite::open(&path).expect("an old store");
