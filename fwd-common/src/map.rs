@@ -92,4 +92,5 @@ pub mod program {
     pub const TUNNEL_EGRESS: &str = "fwd_tunnel_egress";
     /// Not attached: run by user space to delete and to re-decide flows.
     pub const SWEEP: &str = "fwd_sweep";
+    pub const ALL: [&str; 6] = [XDP, INGRESS, EGRESS, TUNNEL_INGRESS, TUNNEL_EGRESS, SWEEP];
 }

@@ -8,6 +8,7 @@ mod network;
 mod offload;
 mod services;
 mod tunnel;
+mod uplinks;
 
 use fwd_tests::frame::Mac;
 use fwd_tests::guest::{Guest, Offloads, Spec};

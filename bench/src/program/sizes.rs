@@ -11,9 +11,6 @@ use fwd_user::datapath::{LogLevel, OBJECT, Sizes as MapSizes};
 use crate::result::{Reading, Unit};
 use crate::scenario::{Effort, Element, Scenario, Seat};
 
-const PROGRAMS: [&str; 4] =
-    [map::program::XDP, map::program::INGRESS, map::program::EGRESS, map::program::SWEEP];
-
 static LOG_OFF: u8 = LogLevel::Off as u8;
 
 pub struct Sizes;
@@ -29,7 +26,7 @@ impl Scenario for Sizes {
     }
 
     fn prepare(&self, _: Effort) -> Result<Vec<Seat>> {
-        Ok(PROGRAMS.into_iter().map(|name| Seat::of(name, Ok(OneProgram(name)))).collect())
+        Ok(map::program::ALL.into_iter().map(|name| Seat::of(name, Ok(OneProgram(name)))).collect())
     }
 }
 

@@ -28,14 +28,6 @@ use super::{
 /// The object that was built with this binary.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fwd"));
 
-const PROGRAMS: [&str; 6] = [
-    program::XDP,
-    program::INGRESS,
-    program::EGRESS,
-    program::TUNNEL_INGRESS,
-    program::TUNNEL_EGRESS,
-    program::SWEEP,
-];
 /// Lines of the verifier's log that are shown: the end says why.
 const LOG_LINES: usize = 12;
 
@@ -69,7 +61,7 @@ pub fn ensure_pinned(pins: &Pins, options: &Options<'_>) -> Result<Sizes> {
     let build = build_of(object, log);
     let is_whole =
         map::ALL.iter().all(|doc| pins.map(doc.name).exists() || !parsed.maps.contains_key(doc.name))
-            && PROGRAMS.iter().all(|name| pins.program(name).exists());
+            && program::ALL.iter().all(|name| pins.program(name).exists());
     if !is_whole || pins.read_note(Note::Build).as_ref() != Some(&build) {
         pins.remove_note(Note::Build)?;
         load(pins, object, sizes, log)?;
@@ -119,7 +111,7 @@ fn load(pins: &Pins, object: &[u8], sizes: Sizes, log: LogLevel) -> Result<()> {
         }
     }
     let mut loaded = loader.load(object).map_err(|e| Error::Object(with_causes(&e)))?;
-    for name in PROGRAMS {
+    for name in program::ALL {
         let program = load_program(&mut loaded, name)?;
         replace_pin(pins, name, program).map_err(|reason| Error::ProgramRefused { program: name, reason })?;
     }

@@ -244,7 +244,7 @@ impl Maps for PinnedMaps {
         Ok([family(0)?, family(1)?])
     }
     fn program_runs(&self) -> Result<Vec<ProgramRuns>, ReadError> {
-        [program::XDP, program::INGRESS, program::EGRESS].map(|name| self.runs_of(name)).into_iter().collect()
+        program::ALL.map(|name| self.runs_of(name)).into_iter().collect()
     }
     fn time_programs(&self) -> Result<Option<OwnedFd>, ReadError> {
         let counting = enable_stats(Stats::RunTime);

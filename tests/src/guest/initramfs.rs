@@ -14,8 +14,19 @@ use crate::netns::output;
 pub const BLOCK_LEN: usize = 1 << 20;
 
 /// Some are built in, depending on the kernel; those are passed over.
-const MODULES: [&str; 8] =
-    ["virtio_pci", "virtio_console", "virtio_net", "failover", "veth", "wireguard", "sch_ingress", "cls_bpf"];
+const MODULES: [&str; 11] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtio_net",
+    "failover",
+    "veth",
+    "bridge",
+    "bonding",
+    "8021q",
+    "wireguard",
+    "sch_ingress",
+    "cls_bpf",
+];
 
 const SCRIPTS: [(&str, &str); 3] = [
     ("init", include_str!("init.sh")),
@@ -116,7 +127,8 @@ fn module_files(kernel: &Kernel) -> Result<Vec<PathBuf>> {
         command.arg("-d").arg(&kernel.root).args(["-S", &kernel.version, "--show-depends", module]);
         let text = output(&mut command)?;
         for file in text.lines().filter_map(|line| line.strip_prefix("insmod ")) {
-            let file = PathBuf::from(file.trim());
+            // Behind it are this machine's options.
+            let file = PathBuf::from(file.split(' ').next().unwrap_or_default());
             if !files.contains(&file) {
                 files.push(file);
             }
