@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Two VMs behind NAT, one on a bridge with a LAN, and outside. What XDP sends to a veth arrives where its other end has GRO
 /// on, and veths have no wire that would finish checksums.
-const MAKE: &str = "mkdir -p /var/run /sys/fs/bpf && mount -t bpf bpf /sys/fs/bpf
+pub const MAKE: &str = "mkdir -p /var/run /sys/fs/bpf && mount -t bpf bpf /sys/fs/bpf
 for name in web db vm lan out; do
     /tools/ip netns add $name && /tools/ip link add $name type veth peer name eth0 netns $name
     /tools/ip link set $name up && /tools/ip -n $name link set lo up && /tools/ip -n $name link set eth0 up

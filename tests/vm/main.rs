@@ -6,6 +6,7 @@ mod kernel;
 mod libvirt;
 mod network;
 mod offload;
+mod sctp;
 mod services;
 mod tunnel;
 mod uplinks;

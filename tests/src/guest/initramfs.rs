@@ -14,7 +14,7 @@ use crate::netns::output;
 pub const BLOCK_LEN: usize = 1 << 20;
 
 /// Some are built in, depending on the kernel; those are passed over.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "virtio_pci",
     "virtio_console",
     "virtio_net",
@@ -22,6 +22,7 @@ const MODULES: [&str; 11] = [
     "veth",
     "bridge",
     "bonding",
+    "sctp",
     "8021q",
     "wireguard",
     "sch_ingress",
