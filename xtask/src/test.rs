@@ -62,8 +62,6 @@ fn cargo_test(rung: &str, tests: &[String]) -> Command {
     cargo.args(["test", "--no-fail-fast"]);
     match rung {
         UNIT => cargo.args(["--lib", "--bins", "--"]),
-        // Guests and floods of traffic: more at once only make each other late.
-        "vm" => cargo.args(["--package", "fwd-tests", "--test", rung, "--", "--test-threads=1"]),
         // Three quarters of their time they wait, for the kernel more than for each other.
         "topology" => cargo.args(["--package", "fwd-tests", "--test", rung, "--", "--test-threads=4"]),
         _ => cargo.args(["--package", "fwd-tests", "--test", rung, "--", "--test-threads=2"]),
