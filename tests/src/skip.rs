@@ -100,6 +100,15 @@ pub fn dnsmasq() -> Result<(), String> {
     program("busybox", "busybox-static")
 }
 
+/// A client of DHCPv6, with the server.
+///
+/// # Errors
+/// With the reason and the remedy.
+pub fn dhclient() -> Result<(), String> {
+    dnsmasq()?;
+    program("dhclient", "isc-dhcp-client")
+}
+
 /// libvirt with its driver for QEMU.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fwd_tests::frame::Packet;
 use fwd_tests::lab::{HOST_V4, Hook, Lab, OUTSIDE_V4, eventually};
 use fwd_tests::netns::Netns;
-use fwd_tests::traffic::{http_get, http_whoami, lease, ping, resolve};
+use fwd_tests::traffic::{http_get, http_whoami, lease, lease6, ping, resolve};
 use fwd_tests::wire::{Link, Wire};
 use fwd_tests::{need, on_both_hooks, skip};
 
@@ -14,6 +14,7 @@ on_both_hooks!(
     a_guest_gets_its_address_and_its_forward_becomes_live,
     a_port_with_addresses_is_given_these,
     guests_make_ipv6_addresses_from_advertisements,
+    a_guest_gets_an_ipv6_address_by_dhcp,
     doubles_of_private_networks_are_served_apart,
     an_isolated_network_is_served_from_a_namespace,
 );
@@ -116,6 +117,32 @@ fn guests_make_ipv6_addresses_from_advertisements(hook: Hook) {
     let knows = || lab.ok("port show web1 -o json").contains("\"fd00:40::");
     assert!(eventually(knows), "{}", lab.ok("port show web1"));
     assert!(vm.run("ip -6 route show default").contains("proto ra"));
+}
+
+fn a_guest_gets_an_ipv6_address_by_dhcp(hook: Hook) {
+    need!(skip::dhclient());
+    let lab = served(hook, "--mode nat --uplink eth0 --dhcp fd00:40::1000-fd00:40::10ff");
+    let web = guest(&lab, "web1", "served", "");
+    let db = guest(&lab, "db1", "served", &format!("--mac {MAC} --ip fd00:40::33"));
+    db.set_mac("eth0", MAC);
+    for vm in [&web, &db] {
+        // What they have is DHCP's alone.
+        vm.sysctl("net.ipv6.conf.eth0.autoconf", "0");
+    }
+    let addresses = [&web, &db].map(|vm| {
+        let leased = lease6(vm, "eth0").expect("the network serves DHCPv6");
+        assert_eq!(leased.get("new_dhcp6_name_servers"), Some("fd00:40::1"), "{leased:?}");
+        leased.get("new_ip6_address").expect("an address").to_owned()
+    });
+    assert!(addresses[0].starts_with("fd00:40::10"), "{addresses:?}");
+    assert_eq!(addresses[1], "fd00:40::33");
+    ping(&web, "fd00:40::1").expect("the address is the port's");
+    ping(&web, "fd00:40::33").expect("and so is its neighbor's");
+    let leases = || lab.items("network leases served");
+    let is_there = |row: &serde_json::Value| row["address"] == addresses[0].as_str() && row["port"] == "web1";
+    assert!(eventually(|| leases().iter().any(is_there)), "{:#?}", leases());
+    let own: IpAddr = addresses[0].parse().expect("an address");
+    assert!(eventually(|| resolve(&db, "[fd00:40::1]:53", "web1.served").is_ok_and(|found| found == [own])));
 }
 
 fn doubles_of_private_networks_are_served_apart(hook: Hook) {

@@ -1,11 +1,12 @@
-//! A guest's DHCP client: busybox' udhcpc, with a script that sets what it is told. And a LAN's server, which is none of
+//! A guest's DHCP clients: busybox' udhcpc, and ISC's dhclient for IPv6, with scripts that set what they are told. And a LAN's server, which is none of
 //! fwd's.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use crate::lab::eventually;
 use crate::netns::{Netns, output};
 
 /// What the client calls; `env` tells the test what the server said.
@@ -42,6 +43,36 @@ pub fn lease(netns: &Netns, device: &str) -> Result<Leased> {
     let said = output(&mut client).context("no lease");
     std::fs::remove_file(&script)?;
     said.map(Leased)
+}
+
+/// What dhclient calls, before the file that is to have what the server said.
+const SCRIPT6: &str = "#!/bin/sh\n\
+    [ \"$reason\" = BOUND6 ] || exit 0\n\
+    ip -6 addr add $new_ip6_address/64 dev $interface nodad\n\
+    env > $0.part && mv $0.part $0.said\n";
+
+/// Asks for an IPv6 address for a device that has its link-local one, and sets what comes; by dhclient's words:
+/// `new_ip6_address`, `new_dhcp6_name_servers`.
+///
+/// # Errors
+/// If nobody gives one.
+pub fn lease6(netns: &Netns, device: &str) -> Result<Leased> {
+    let script = std::env::temp_dir().join(format!("{}-dhclient", netns.name()));
+    let [leases, pid, said] = ["leases", "pid", "said"].map(|end| script.with_extension(end));
+    std::fs::write(&script, SCRIPT6)?;
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+    let mut client = netns.command("dhclient");
+    client.args(["-6", "-1", "-d", "-q", "-sf"]).arg(&script).arg("-lf").arg(&leases).arg("-pf").arg(&pid);
+    let mut client = client.arg(device).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let told = eventually(|| said.exists());
+    client.kill()?;
+    client.wait()?;
+    let text = std::fs::read_to_string(&said);
+    for file in [&script, &leases, &pid, &said] {
+        _ = std::fs::remove_file(file);
+    }
+    ensure!(told, "no lease");
+    Ok(Leased(text?))
 }
 
 /// A dnsmasq that gives out addresses on a device; it ends when it is dropped.

@@ -12,7 +12,7 @@ mod service;
 mod talk;
 
 pub use bulk::{BulkSource, Transfer};
-pub use dhcp::{DhcpServer, Leased, lease};
+pub use dhcp::{DhcpServer, Leased, lease, lease6};
 pub use dns::resolve;
 pub use ping::ping;
 pub use probe::{Probe, ProbeReport};

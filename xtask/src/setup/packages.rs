@@ -24,6 +24,7 @@ pub const TEST: &[&str] = &[
     "iperf3",
     "ipxe-qemu",
     "iproute2",
+    "isc-dhcp-client",
     "kmod",
     "libvirt-clients",
     "libvirt-daemon",
