@@ -5,9 +5,13 @@
 //! `docs/decisions/0001-own-ebpf-build-script.md` has the reasons.
 
 use std::env;
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+use ::object::build::elf::{Builder, SectionData};
+use ::object::elf::SHT_STRTAB;
 
 const TARGET: &str = "bpfel-unknown-none";
 /// What every object is made from, beside its own sources.
@@ -72,11 +76,48 @@ impl Object {
         }
         for binary in self.binaries {
             let object = target_dir.join(TARGET).join("release").join(binary);
-            fs::copy(&object, out.join(binary))
-                .map_err(|error| format!("{} cannot be copied: {error}", object.display()))?;
+            lean(&object)
+                .and_then(|bytes| Ok(fs::write(out.join(binary), bytes)?))
+                .map_err(|error| format!("{} cannot be taken over: {error}", object.display()))?;
         }
         Ok(())
     }
+}
+
+/// An object without what only its making needs: DWARF, of which BTF is made, and what BTF says of lines. aya-obj keeps
+/// for each of some 250 functions all lines of its section (`get_func_and_line_info`): 240 MB for a start of the daemon.
+fn lean(object: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    let bytes = fs::read(object)?;
+    let mut builder = Builder::read(&*bytes)?;
+    for section in &mut builder.sections {
+        let name = section.name.as_slice();
+        section.delete =
+            name.starts_with(b".debug_") || name.starts_with(b".rel.debug_") || name == b".rel.BTF.ext";
+        if let (b".BTF.ext", SectionData::Data(data)) = (name, &mut section.data) {
+            drop_lines(data.to_mut());
+        }
+    }
+    builder.delete_orphans();
+    // LLVM has one table for the names of symbols and of sections, the builder one each.
+    let names = builder.sections.add();
+    names.name = b".shstrtab"[..].into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut kept = Vec::new();
+    builder.write(&mut kept)?;
+    Ok(kept)
+}
+
+/// Ends a `.BTF.ext` after what it says of functions. Its header, of little-endian words (kernel's documentation, btf.rst,
+/// section 4.2): magic, length of the header, then offset from its end and length of functions, lines, relocations.
+/// Rust makes no relocations.
+fn drop_lines(ext: &mut Vec<u8>) {
+    let word = |at: usize| u32::from_le_bytes(ext[at..at + 4].try_into().expect("four bytes"));
+    let (header, lines, relocations) = (word(4), word(16), word(28));
+    assert_eq!(relocations, 0, "the object has relocations against the kernel's types");
+    ext.truncate((header + lines) as usize);
+    ext[20..24].fill(0);
+    ext[24..28].copy_from_slice(&lines.to_le_bytes());
 }
 
 fn check_tools() -> Result<(), String> {

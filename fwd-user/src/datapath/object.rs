@@ -26,7 +26,7 @@ use super::{
 };
 
 /// The object that was built with this binary.
-pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fwd"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fwd"));
 
 /// Lines of the verifier's log that are shown: the end says why.
 const LOG_LINES: usize = 12;
