@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    bench, completion, config, doctor, down, drop, explain, flow, forward, generate, group, guard, import,
-    metrics, nat, network, policy, port, set, status, top, trace, up, uplink, version, view::Format,
+    bench, completion, config, deferred::Deferred, doctor, down, drop, explain, flow, forward, generate,
+    group, guard, import, metrics, nat, network, policy, port, set, status, top, trace, up, uplink, version,
+    view::Format,
 };
 use crate::{api::request::Existing, daemon::DEFAULT_SOCKET};
 
@@ -48,42 +49,42 @@ pub enum Command {
     Status(status::Status),
     /// Interfaces towards the outside
     #[command(subcommand)]
-    Uplink(uplink::Verb),
+    Uplink(Deferred<uplink::Verb>),
     /// Address spaces that ports belong to
     #[command(subcommand)]
-    Network(network::Verb),
+    Network(Deferred<network::Verb>),
     /// Attachments of VMs
     #[command(subcommand)]
-    Port(port::Verb),
+    Port(Deferred<port::Verb>),
     /// Outside addresses and L4 ports that lead to a port
     #[command(subcommand)]
-    Forward(forward::Verb),
+    Forward(Deferred<forward::Verb>),
     /// How flows to outside are translated, and the live translations
     #[command(subcommand)]
-    Nat(nat::Verb),
+    Nat(Deferred<nat::Verb>),
     /// Named sets of ports
     #[command(subcommand)]
-    Group(group::Verb),
+    Group(Deferred<group::Verb>),
     /// Named lists of CIDRs
     #[command(subcommand)]
-    Set(set::Verb),
+    Set(Deferred<set::Verb>),
     /// Rules: who may talk to whom
     #[command(subcommand)]
-    Policy(policy::Verb),
+    Policy(Deferred<policy::Verb>),
     /// Live conversations
     #[command(subcommand)]
-    Flow(flow::Verb),
+    Flow(Deferred<flow::Verb>),
     /// What was dropped, and why
     #[command(subcommand)]
-    Drop(drop::Verb),
+    Drop(Deferred<drop::Verb>),
     /// What would become of a packet, stage by stage; nothing is changed
     Trace(trace::Trace),
     /// The whole configuration as one document
     #[command(subcommand)]
-    Config(config::Verb),
+    Config(Deferred<config::Verb>),
     /// Another program's network as a document
     #[command(subcommand)]
-    Import(import::Verb),
+    Import(Deferred<import::Verb>),
     /// Look for what is wrong, and say how to mend it
     Doctor(doctor::Doctor),
     /// Print the metrics

@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod completion;
 mod config;
+mod deferred;
 mod doctor;
 mod down;
 mod drop;
@@ -63,19 +64,19 @@ async fn run(command: Command, session: &Session) -> Answered {
         Command::Up(up) => up.run(session).await,
         Command::Down(down) => down.run(session).await,
         Command::Status(status) => status.run(session).await,
-        Command::Uplink(verb) => verb.run(session).await,
-        Command::Network(verb) => verb.run(session).await,
-        Command::Port(verb) => verb.run(session).await,
-        Command::Forward(verb) => verb.run(session).await,
-        Command::Nat(verb) => verb.run(session).await,
-        Command::Group(verb) => verb.run(session).await,
-        Command::Set(verb) => verb.run(session).await,
-        Command::Policy(verb) => verb.run(session).await,
-        Command::Flow(verb) => verb.run(session).await,
-        Command::Drop(verb) => verb.run(session).await,
+        Command::Uplink(verb) => verb.0.run(session).await,
+        Command::Network(verb) => verb.0.run(session).await,
+        Command::Port(verb) => verb.0.run(session).await,
+        Command::Forward(verb) => verb.0.run(session).await,
+        Command::Nat(verb) => verb.0.run(session).await,
+        Command::Group(verb) => verb.0.run(session).await,
+        Command::Set(verb) => verb.0.run(session).await,
+        Command::Policy(verb) => verb.0.run(session).await,
+        Command::Flow(verb) => verb.0.run(session).await,
+        Command::Drop(verb) => verb.0.run(session).await,
         Command::Trace(trace) => trace.run(session).await,
-        Command::Config(verb) => verb.run(session).await,
-        Command::Import(verb) => verb.run(session),
+        Command::Config(verb) => verb.0.run(session).await,
+        Command::Import(verb) => verb.0.run(session),
         Command::Doctor(doctor) => doctor.run(session).await,
         Command::Metrics(metrics) => metrics.run(session).await,
         Command::Top(top) => top.run(session).await,
