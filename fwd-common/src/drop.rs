@@ -93,6 +93,48 @@ impl DropReason {
         matches!(self, Self::ForwardClientDenied)
     }
 
+    /// The reason of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.name() == name)
+    }
+
+    /// The stage of the pipeline that gives it; `way` is the one that chooses where a packet goes: forward, route or FDB.
+    #[must_use]
+    pub const fn stage(self) -> &'static str {
+        match self {
+            Self::SourceMacSpoofed
+            | Self::SourceAddressSpoofed
+            | Self::SourceAddressInvalid
+            | Self::ArpSpoofed
+            | Self::NdSpoofed
+            | Self::BadArp
+            | Self::RogueServer
+            | Self::MacLimit
+            | Self::FdbMoved
+            | Self::IcmpRedirect => "source",
+            Self::PolicyDenied | Self::PolicyDefaultDeny | Self::PolicyRejected | Self::PolicyRowMissing => {
+                "policy"
+            }
+            Self::ForwardRemoved => "recheck",
+            Self::NatExhausted => "nat",
+            Self::FlowTableFull | Self::PortFlowLimit | Self::HalfOpenLimit | Self::TcpMidstream => "admit",
+            Self::TtlExceeded | Self::PacketTooBig | Self::PortDown | Self::RewriteFailed => "deliver",
+            Self::NoRoute
+            | Self::NoNeighbor
+            | Self::ForwardClientDenied
+            | Self::ModeForbids
+            | Self::SamePort
+            | Self::ProtocolUnsupported
+            | Self::IcmpErrorUnrelated
+            | Self::EtherTypeUnsupported
+            | Self::LinkLocalFrame
+            | Self::Internal => "way",
+            // All others are of headers.
+            _ => "parse",
+        }
+    }
+
     /// Reasons that can only come of a fault in fwd itself; tests hold them at zero.
     pub const CANNOT_HAPPEN: &[Self] = &[Self::PolicyRowMissing, Self::Internal];
 

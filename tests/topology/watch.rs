@@ -174,10 +174,12 @@ fn packets_are_followed_as_they_come(hook: Hook) {
     let followed = Followed::start(&lab, &format!("udp and host {OUTSIDE_V4} and not port 9"));
     let dropped = followed.wait_for("drop", || call(&lab, 1, b"x"));
     assert_eq!((&dropped["reason"], &dropped["rule"]), (&json!("policy_denied"), &json!("no-sip")));
+    assert_eq!(dropped["stage"], "policy");
     let started = followed.wait_for("flow_start", ask);
     assert_eq!((&started["port"], &started["source"]), (&json!("red1"), &json!(format!("{}:4001", vm.v4))));
     assert_eq!((&started["destination"], &started["protocol"]), (&json!(server), &json!("udp")));
     assert!(started["translated"].as_str().is_some_and(|to| to.starts_with(HOST_V4)), "{started}");
+    assert_eq!(started["stage"], "admit");
     let moved = followed.wait_for("packets", ask);
     assert_eq!(moved["name"], started["name"], "it is the same flow");
     assert!(number(&moved["packets"], "out") > 0 && number(&moved["packets"], "in") > 0, "{moved}");

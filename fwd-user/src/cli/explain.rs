@@ -36,6 +36,6 @@ impl Explain {
     }
 
     fn reason(&self) -> Option<DropReason> {
-        DropReason::ALL.iter().copied().find(|r| r.name() == self.code)
+        DropReason::from_name(&self.code)
     }
 }

@@ -72,9 +72,17 @@ fn page(command: &mut clap::Command, path: &str, out: &mut String) {
 
 fn drop_reasons() -> String {
     let head = "# Drop reasons\n\nMade from the code by `cargo xtask docs`. A number, once given, means the same for ever.\n\n\
-                | number | reason | what happened | what to do |\n| --- | --- | --- | --- |\n";
+                `way` is the stage that chooses where a packet goes: forward, route or FDB.\n\n\
+                | number | reason | stage | what happened | what to do |\n| --- | --- | --- | --- | --- |\n";
     fwd_common::drop::DropReason::ALL.iter().fold(head.to_owned(), |out, r| {
-        out + &format!("| {} | `{}` | {} | {} |\n", *r as u8, r.name(), r.sentence(), r.remedy())
+        out + &format!(
+            "| {} | `{}` | {} | {} | {} |\n",
+            *r as u8,
+            r.name(),
+            r.stage(),
+            r.sentence(),
+            r.remedy()
+        )
     })
 }
 

@@ -4,6 +4,7 @@
 
 use std::{collections::HashMap, io::Write as _, net::SocketAddr, time::Duration};
 
+use fwd_common::drop::DropReason;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::{MissedTickBehavior, interval};
@@ -27,6 +28,7 @@ const EVENT: Event = Event {
     columns: &[
         column("TIME", "/time"),
         column("EVENT", "/event"),
+        column("STAGE", "/stage"),
         column("PORT", "/port"),
         column("PROTO", "/protocol"),
         column("SOURCE", "/source"),
@@ -140,13 +142,28 @@ impl Counted {
 
 fn named(event: &str, mut of: Value) -> Value {
     of["event"] = event.into();
-    of
+    with_stage(of)
 }
 
 /// Why a flow ended stands where the reason of a drop does.
 fn with_reason(mut flow: Value) -> Value {
     flow["reason"] = flow["close_reason"].clone();
-    flow
+    with_stage(flow)
+}
+
+/// The stage of the pipeline at which it came to pass.
+fn with_stage(mut of: Value) -> Value {
+    let reason = of["reason"].as_str().unwrap_or_default();
+    let stage = match of["event"].as_str().unwrap_or_default() {
+        "drop" => DropReason::from_name(reason).map(DropReason::stage),
+        "flow_start" => Some("admit"),
+        "packets" => Some("flow"),
+        "flow_end" if matches!(reason, "policy" | "route") => Some("recheck"),
+        // Found expired, or ended by a command.
+        _ => None,
+    };
+    of["stage"] = stage.into();
+    of
 }
 
 #[cfg(test)]
@@ -169,6 +186,19 @@ mod tests {
         assert_eq!((&a["event"], &a["name"]), (&"packets".into(), &"a".into()));
         assert_eq!((&a["packets"], &a["bytes"]), (&json!({"out": 4, "in": 0}), &json!({"out": 40, "in": 0})));
         assert_eq!(counted.follow(vec![flow("c", (2, 5))])[0]["packets"], json!({"out": 1, "in": 5}));
+    }
+
+    #[test]
+    fn events_are_told_at_their_stage() {
+        let stage = |event: &str, reason: Value| {
+            with_stage(json!({"event": event, "reason": reason}))["stage"].clone()
+        };
+        assert_eq!(stage("drop", json!("source_mac_spoofed")), "source");
+        assert_eq!(stage("drop", json!("policy_denied")), "policy");
+        assert_eq!(stage("flow_start", Value::Null), "admit");
+        assert_eq!(stage("packets", Value::Null), "flow");
+        assert_eq!(stage("flow_end", json!("policy")), "recheck");
+        assert_eq!(stage("flow_end", json!("expired")), Value::Null);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Filter {
         Ok(Self {
             port: query.port.as_ref().map(port).transpose()?,
             group: query.group.as_ref().map(group).transpose()?,
-            reason: query.reason.as_ref().map(reason_number).transpose()?,
+            reason: query.reason.as_deref().map(reason_number).transpose()?,
             rule: query.rule.as_ref().map(rule).transpose()?,
             direction: query.direction,
             since_ns: query
@@ -60,9 +60,8 @@ impl Filter {
     }
 }
 
-fn reason_number(name: &String) -> Result<u8, QueryError> {
-    let found = DropReason::ALL.iter().find(|r| r.name() == name);
-    found.map(|r| *r as u8).ok_or_else(|| QueryError::Reason(name.clone()))
+fn reason_number(name: &str) -> Result<u8, QueryError> {
+    DropReason::from_name(name).map(|r| r as u8).ok_or_else(|| QueryError::Reason(name.to_owned()))
 }
 
 /// What is wanted of a stream of drops. Names may be those of what was deleted: of that drops are kept.
@@ -70,7 +69,7 @@ fn reason_number(name: &String) -> Result<u8, QueryError> {
 /// # Errors
 /// [`QueryError`]: what does not exist.
 pub fn wanted(names: &Names, query: &DropQuery) -> Result<Wanted<DropEvent>, QueryError> {
-    query.reason.as_ref().map(reason_number).transpose()?;
+    query.reason.as_deref().map(reason_number).transpose()?;
     events::check_names(names, query.port.as_deref(), query.rule.as_deref())?;
     let proto = query.proto.as_deref().map(|name| match parse_protocol(name) {
         Some(proto) => Ok(protocol(proto)),

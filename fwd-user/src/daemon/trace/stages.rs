@@ -35,40 +35,6 @@ pub struct Way {
 const IN_ORDER: [&str; 9] =
     ["parse", "flow", "recheck", "source", "way", "policy", "nat", "admit", "deliver"];
 
-/// The stage that gives a reason. `way` is the stage that chooses where a packet goes.
-const fn stage_of(reason: DropReason) -> &'static str {
-    use DropReason as R;
-    match reason {
-        R::SourceMacSpoofed
-        | R::SourceAddressSpoofed
-        | R::SourceAddressInvalid
-        | R::ArpSpoofed
-        | R::NdSpoofed
-        | R::BadArp
-        | R::RogueServer
-        | R::MacLimit
-        | R::FdbMoved
-        | R::IcmpRedirect => "source",
-        R::PolicyDenied | R::PolicyDefaultDeny | R::PolicyRejected | R::PolicyRowMissing => "policy",
-        R::ForwardRemoved => "recheck",
-        R::NatExhausted => "nat",
-        R::FlowTableFull | R::PortFlowLimit | R::HalfOpenLimit | R::TcpMidstream => "admit",
-        R::TtlExceeded | R::PacketTooBig | R::PortDown | R::RewriteFailed => "deliver",
-        R::NoRoute
-        | R::NoNeighbor
-        | R::ForwardClientDenied
-        | R::ModeForbids
-        | R::SamePort
-        | R::ProtocolUnsupported
-        | R::IcmpErrorUnrelated
-        | R::EtherTypeUnsupported
-        | R::LinkLocalFrame
-        | R::Internal => "way",
-        // All others are of headers.
-        _ => "parse",
-    }
-}
-
 /// Stages of one program's run.
 pub fn stages(passage: &Passage, way: &Way) -> Vec<TraceStage> {
     let path = if passage.point == Point::Xdp { Path::Xdp } else { Path::Skb };
@@ -76,7 +42,7 @@ pub fn stages(passage: &Passage, way: &Way) -> Vec<TraceStage> {
     let dropped = passage.steps.iter().any(|record| record.step == Step::Dropped as u16);
     let is_parsed = passage.steps.first().is_some_and(|record| {
         let outcome = Outcome::<Verdict>::from_word(record.word);
-        !outcome.is_drop() || stage_of(outcome.drop().reason) != "parse"
+        !outcome.is_drop() || outcome.drop().reason.stage() != "parse"
     });
     if is_parsed {
         list.pass("parse", None);
@@ -214,7 +180,7 @@ impl List<'_> {
         if self.stages.iter().any(|stage| stage.result == TraceResult::Drop) {
             return;
         }
-        let stage = if step == Step::Recheck { "recheck" } else { stage_of(reason) };
+        let stage = if step == Step::Recheck { "recheck" } else { reason.stage() };
         let end = IN_ORDER.iter().position(|name| *name == stage).unwrap_or(0);
         let begin = match step {
             Step::First => "way",
