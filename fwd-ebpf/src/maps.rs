@@ -211,7 +211,7 @@ pub fn port(id: PortId) -> Option<&'static Port> {
     port_row(id).filter(|p| !p.is(PortKind::None))
 }
 
-/// A port's row; that of a port that is gone is zero, so it has no device.
+/// A port's row; that of a port that is gone has its generation and its zone only, and no device.
 #[inline(always)]
 pub fn port_row(id: PortId) -> Option<&'static Port> {
     PORTS.get(id.0 as u32)

@@ -7,9 +7,9 @@ use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
 use fwd_tests::frame::{Packet, SYN, ip};
 use fwd_tests::{need, skip};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::sent::{admitted, named};
+use crate::sent::{admitted, named, settled};
 use crate::world::{ETH0, FLOWS, RED1, RED2, ROUTER, on_both_hooks};
 
 const VMS: [(char, &str, &str); 2] = [('4', "10.10.0.11", "10.10.0.12"), ('6', "fd00:10::11", "fd00:10::12")];
@@ -54,6 +54,69 @@ fn an_edit_keeps_a_permitted_flow_with_its_binding_and_cuts_a_forbidden_one() {
         let by = ("dns", Direction::Egress);
         world.send("red1", &packet).drops_by(DropReason::PolicyDenied, by, &cut);
         world.send("red1", &packet).drops_by(DropReason::PolicyDenied, by, &[]);
+    });
+}
+
+fn port_in<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
+    let ports = document["ports"].as_array_mut().expect("a list");
+    ports.iter_mut().find(|port| port["name"] == name).expect("a port")
+}
+
+/// What a flow moves that is admitted again because one of its ends was elsewhere.
+const MOVED: [(&str, i64); 4] =
+    [("cut route", 1), ("admitted", 1), ("event FlowEnd", 1), ("event FlowStart", 1)];
+
+/// The same, where the new entry counts its packets from one again, as the old one did.
+fn moved(egress: &'static str) -> Vec<(&'static str, i64)> {
+    [&MOVED[..], &[(egress, 0)]].concat()
+}
+
+#[test]
+fn flows_follow_an_address_to_another_port() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let opened = |(_, red1, red2): (char, &str, &str), l4_port: u16| {
+            (
+                Packet::udp((red1, l4_port), (red2, 53)).macs(RED1, RED2),
+                Packet::udp((red2, 53), (red1, l4_port)).macs(RED2, RED1),
+            )
+        };
+        for vms in VMS {
+            let ((query, _), (_, news)) = (opened(vms, 4000), opened(vms, 4001));
+            world.send("red1", &query).forwards("red2", &query, &named(&admitted("red1", vms.0)));
+            world.send("red2", &news).forwards("red1", &news, &named(&admitted("red2", vms.0)));
+        }
+        world.remove("ports", "red2");
+        world.edit(|document| {
+            let red3 = port_in(document, "red3");
+            (red3["mac"], red3["ips"]) = (json!(RED2), json!(VMS.map(|(_, _, red2)| red2)));
+        });
+        for vms in VMS {
+            let ((query, answer), (thanks, news)) = (opened(vms, 4000), opened(vms, 4001));
+            world.send("red1", &query).forwards("red3", &query, &moved("via red3"));
+            world.send("red3", &answer).forwards("red1", &answer, &named(&settled("red1", vms.0)));
+            let owner = [("red3 holds flows", 1), ("red3 holds half_open", 1)];
+            world.send("red3", &news).forwards("red1", &news, &[&MOVED[..], &owner].concat());
+            world.send("red1", &thanks).forwards("red3", &thanks, &named(&settled("red3", vms.0)));
+        }
+    });
+}
+
+#[test]
+fn flows_follow_a_guest_to_another_mac() {
+    need!(skip::bpf());
+    const NEW: &str = "52:54:00:00:00:a1";
+    on_both_hooks(|world| {
+        let query = Packet::udp("10.10.0.11:4000", "198.51.100.7:53").macs(RED1, world.gateway("red"));
+        let left = query.clone().macs(ETH0, ROUTER).from_ip(ip("203.0.113.10")).hops(63);
+        let answer = Packet::udp("198.51.100.7:53", "203.0.113.10:4000").macs(ROUTER, ETH0);
+        let came = answer.clone().macs(world.gateway("red"), NEW).to_ip(ip("10.10.0.11")).hops(63);
+        world.send("red1", &query).forwards("eth0", &left, &named(&admitted("red1", '4')));
+        world.edit(|document| port_in(document, "red1")["mac"] = json!(NEW));
+        let query = query.from_mac(NEW);
+        world.send("red1", &query).forwards("eth0", &left, &moved("via eth0"));
+        world.send("red1", &query).forwards("eth0", &left, &[]);
+        world.send("eth0", &answer).forwards("red1", &came, &named(&settled("red1", '4')));
     });
 }
 

@@ -18,7 +18,7 @@ use fwd_common::{
 };
 
 use super::{
-    deliver, mapping, nat, reclaim,
+    deliver, former, mapping, nat, reclaim,
     table::{self, Flows},
 };
 use crate::{
@@ -130,7 +130,11 @@ fn admit_in<F: Deliver, A: Family>(
     let count = report::size_of_frame(frame);
     (pair.entry.packets, pair.entry.bytes) = (count.packets, count.bytes);
     let l4 = (pair.key.proto, pair.l4 as usize);
-    let inserted = insert(frame, pair);
+    let mut inserted = insert(frame, pair);
+    let may_be_former = matches!(inserted, Inserted::Adopted | Inserted::Lost | Inserted::Taken);
+    if may_be_former && former::end(pair) {
+        inserted = insert(frame, pair);
+    }
     *is_used = inserted == Inserted::Won;
     if *is_used {
         admitted::<F, A>(pair, owner);

@@ -1,4 +1,4 @@
-//! One step of the pipeline each. No stage calls the next one; `table` and `reclaim` serve those that change
+//! One step of the pipeline each. No stage calls the next one; `table`, `former` and `reclaim` serve those that change
 //! the flow table.
 
 pub mod admit;
@@ -10,6 +10,7 @@ pub mod error;
 pub mod fdb;
 pub mod flood;
 pub mod flow;
+pub mod former;
 pub mod forward;
 pub mod hit;
 pub mod host;

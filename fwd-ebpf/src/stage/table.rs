@@ -47,11 +47,11 @@ impl<A: Family> Flows<A> {
         A::flows().get_ptr_mut(key).map(|entry| unsafe { &mut *entry })
     }
 
-    /// The partner's key. Where the egress port is gone, one that nobody has.
+    /// The partner's key. A port that is gone keeps its zone, so flows of its own find both their entries.
     #[inline(always)]
     pub fn partner(key: &FlowKey<A>, entry: &FlowEntry<A>) -> FlowKey<A> {
         const NOBODY: Zone = Zone(u16::MAX);
-        let zone = maps::port(entry.egress).map_or(NOBODY, |port| port.zone);
+        let zone = maps::port_row(entry.egress).map_or(NOBODY, |port| port.zone);
         entry.partner_key(key.proto, zone)
     }
 }

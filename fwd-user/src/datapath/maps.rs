@@ -132,12 +132,12 @@ impl Maps {
     }
 
     /// Deletes a row; of an array: zeroes it. A port keeps its generation, so that flows of the port that
-    /// gets the number next are never taken for its own.
+    /// gets the number next are never taken for its own, and its zone, by which the entries of its flows find each other.
     pub fn delete(&self, key: &RowKeyOf) -> Result<()> {
         match *key {
             RowKeyOf::Port(id) => {
-                let generation = self.port(id)?.generation;
-                self.ports.put(&id.0.into(), &Port { generation, ..Port::default() })
+                let Port { generation, zone, .. } = self.port(id)?;
+                self.ports.put(&id.0.into(), &Port { generation, zone, ..Port::default() })
             }
             RowKeyOf::PortOfDevice(ifindex) => match self.is_low(ifindex) {
                 true => self.port_of_device.put(&ifindex, &PortId::default()),

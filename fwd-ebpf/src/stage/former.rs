@@ -1,0 +1,49 @@
+//! A flow whose ends were elsewhere when it was admitted: a guest got another MAC, or an address went to another port.
+//!
+//! No packet hits it again, for a hit compares where it comes from and where it goes. Guarantees: only the packet of
+//! the same two ends that was to be admitted ends it, after source guard, routes and rules agreed to that packet.
+
+use fwd_common::{
+    event::End,
+    flow::{FlowEntry, FlowKey, Pair, flag},
+    id::RuleId,
+};
+
+use super::table::{self, Flows};
+use crate::maps::Family;
+
+/// Ends the flow that is in the way of the one in scratch, if it is that one's former self.
+///
+/// Verifier: a function of its own, so that its stack is not added to what its caller calls besides.
+#[inline(never)]
+pub fn end<A: Family>(pair: &Pair<A>) -> bool {
+    if let Some(old) = Flows::get(&pair.key)
+        && has_moved(old, &pair.entry)
+    {
+        return end_of(&pair.key, old);
+    }
+    // The other end may have spoken first then. An equal tuple of another conversation leads elsewhere.
+    if let Some(old) = Flows::get(&pair.reply_key)
+        && has_moved(old, &pair.reply)
+        && (old.src, old.dst, old.sport, old.dport)
+            == (pair.reply.src, pair.reply.dst, pair.reply.sport, pair.reply.dport)
+    {
+        return end_of(&pair.reply_key, old);
+    }
+    false
+}
+
+/// Whether packets of this direction come from elsewhere, or go elsewhere, than when it was admitted.
+#[inline(always)]
+fn has_moved<A: Family>(old: &FlowEntry<A>, new: &FlowEntry<A>) -> bool {
+    let is_bridged = !old.has(flag::ROUTED) && !new.has(flag::ROUTED);
+    old.egress != new.egress || old.frame_src != new.frame_src || (is_bridged && old.out_dst != new.out_dst)
+}
+
+#[inline(always)]
+fn end_of<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+    if entry.has(flag::ORIGINAL) {
+        return table::end_flow(key, End::CutByRoute, RuleId(0));
+    }
+    table::end_flow(&Flows::partner(key, entry), End::CutByRoute, RuleId(0))
+}
