@@ -143,8 +143,9 @@ pub trait Address: Copy + PartialEq + Ord + Default + 'static {
     fn sum(self) -> u32;
     /// Multicast, or (IPv4) the limited broadcast.
     fn is_group(self) -> bool;
-    /// An address that no host may send from: none, multicast, broadcast, loopback.
-    fn is_bad_source(self) -> bool;
+    /// An address that is no single host's, so that nothing may come from it, or be routed to it: none, multicast,
+    /// broadcast, loopback, and (IPv6) those of IPv4 mapped into it.
+    fn is_nobody(self) -> bool;
 }
 
 #[inline(always)]
@@ -178,7 +179,7 @@ impl Address for V4 {
         first_octet(self.0) & 0xf0 == 0xe0 || self.0 == u32::MAX
     }
     #[inline(always)]
-    fn is_bad_source(self) -> bool {
+    fn is_nobody(self) -> bool {
         let first = first_octet(self.0);
         first == 0 || first == 127 || first >= 0xe0
     }
@@ -205,9 +206,10 @@ impl Address for V6 {
         first_octet(self.0[0]) == 0xff
     }
     #[inline(always)]
-    fn is_bad_source(self) -> bool {
-        let head = self.0[0] | self.0[1] | self.0[2];
-        self.is_group() || (head == 0 && self.0[3] == 1_u32.to_be())
+    fn is_nobody(self) -> bool {
+        let head = self.0[0] | self.0[1];
+        let is_none_or_loopback = self.0[2] == 0 && u32::from_be(self.0[3]) <= 1;
+        self.is_group() || (head == 0 && (is_none_or_loopback || self.0[2] == MAPPED))
     }
 }
 
@@ -229,15 +231,23 @@ mod tests {
     }
 
     #[test]
-    fn bad_sources_are_told() {
+    fn addresses_of_no_single_host_are_told() {
         for (text, bad) in [("0.0.0.0", true), ("127.0.0.1", true), ("224.0.0.1", true), ("10.0.0.1", false)]
         {
             let a: Ipv4Addr = text.parse().expect("an address");
-            assert_eq!(V4(u32::from_ne_bytes(a.octets())).is_bad_source(), bad, "{text}");
+            assert_eq!(V4(u32::from_ne_bytes(a.octets())).is_nobody(), bad, "{text}");
         }
-        for (text, bad) in [("::1", true), ("ff02::1", true), ("fe80::1", false), ("2001:db8::1", false)] {
-            let a: IpAddr = text.parse().expect("an address");
-            assert_eq!(V6::from_ip(a.into()).is_bad_source(), bad, "{text}");
+        for (text, bad) in [
+            ("::", true),
+            ("::1", true),
+            ("::2", false),
+            ("::ffff:10.0.0.5", true),
+            ("ff02::1", true),
+            ("fe80::1", false),
+            ("2001:db8::1", false),
+        ] {
+            let a: std::net::Ipv6Addr = text.parse().expect("an address");
+            assert_eq!(V6::from_ip(Ip::from_octets(a.octets())).is_nobody(), bad, "{text}");
         }
     }
 

@@ -59,7 +59,7 @@ drop_reasons! {
     28 SamePort "same_port" "It should go out by the port on which it came in." "A loop, or two addresses behind one guest; nothing to do if rare.";
     29 MacLimit "mac_limit" "The port has as many MAC addresses as it may have." "A MAC flood, or many machines behind one port.";
     30 ModeForbids "mode_forbids" "The network's mode has no way there." "See the mode: fwd network show NETWORK.";
-    31 TcpMidstream "tcp_midstream" "A TCP packet without SYN belongs to no flow, and midstream_tcp is off." "Set midstream_tcp to allow, or reconnect.";
+    31 TcpMidstream "tcp_midstream" "A TCP packet that opens no connection belongs to no flow, and midstream_tcp is deny." "Set midstream_tcp to allow, or reconnect.";
     32 PolicyRowMissing "policy_row_missing" "A compiled rule table lacks a row: this cannot happen." "Report it with fwd status --check.";
     33 Internal "internal" "A table that always exists could not be read: this cannot happen." "Report it with fwd status --check.";
     34 LinkLocalFrame "link_local_frame" "The frame is for the next bridge only (01:80:c2:00:00:0x)." "Nothing to do: bridges never forward these.";

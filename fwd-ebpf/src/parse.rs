@@ -10,7 +10,7 @@ use fwd_common::{
     flow::{FlowKey, key_kind},
     id::Zone,
     message,
-    proto::{EtherType, IpProto, icmp, icmpv6},
+    proto::{EtherType, IpProto, icmp, icmpv6, tcp},
     sctp::signals,
 };
 
@@ -81,6 +81,12 @@ impl<A: Address> Packet<A> {
         (self.key.src, self.key.dst, self.key.sport, self.key.dport) = (src, dst, 0, 0);
         (self.key.zone, self.key.proto, self.key.kind) = (zone, proto, key_kind::FLOW);
         (self.service, self.tcp_flags, self.kind, self.l4) = (0, 0, Kind::Other, l4);
+    }
+
+    /// A segment of TCP that opens no connection; an answer to a SYN opens none either.
+    #[inline(always)]
+    pub fn is_midstream(&self) -> bool {
+        self.key.proto == IpProto::TCP && self.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN
     }
 }
 

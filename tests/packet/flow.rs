@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
-use fwd_tests::frame::{Packet, SYN, ip};
+use fwd_tests::frame::{ACK, Packet, SYN, ip};
 use fwd_tests::{need, skip};
 use serde_json::{Value, json};
 
@@ -202,6 +202,9 @@ fn tcp_without_syn_opens_a_flow_only_where_the_setting_allows_it() {
             let packet = Packet::tcp((red1, 4000), (red2, 80)).macs(RED1, RED2);
             world.set("midstream_tcp", json!("deny"));
             world.send("red1", &packet).drops(DropReason::TcpMidstream);
+            // An answer to a SYN opens no connection either.
+            let answer = packet.clone().flags(SYN | ACK).from_l4(4002);
+            world.send("red1", &answer).drops(DropReason::TcpMidstream);
             let syn = packet.clone().flags(SYN).from_l4(4001);
             world.send("red1", &syn).forwards("red2", &syn, &named(&admitted("red1", family)));
             world.set("midstream_tcp", json!("allow"));

@@ -241,3 +241,24 @@ fn a_forward_waits_until_the_ports_mac_is_known() {
         world.send("eth0", &query).drops(DropReason::NoNeighbor);
     });
 }
+
+#[test]
+fn nothing_comes_in_by_a_forward_from_an_address_of_nobody_or_of_a_vm() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (listen, forged) in [
+            ("203.0.113.10", ["10.10.0.12", "10.10.0.77", "127.0.0.1", "224.0.0.1"]),
+            ("2001:db8:113::10", ["fd00:10::12", "fd00:10::77", "::1", "::ffff:198.51.100.7"]),
+        ] {
+            for (n, from) in forged.into_iter().enumerate() {
+                let syn = Packet::tcp((from, 4000), (listen, 8080)).flags(SYN).macs(ROUTER, ETH0);
+                let reason =
+                    if n < 2 { DropReason::SourceAddressSpoofed } else { DropReason::SourceAddressInvalid };
+                world.send("eth0", &syn).drops(reason);
+                // What is for this host its own stack judges.
+                let to_host = syn.to_l4(8081);
+                world.send("eth0", &to_host).passes();
+            }
+        }
+    });
+}

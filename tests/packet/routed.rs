@@ -69,11 +69,38 @@ fn what_cannot_be_for_a_vm_is_dropped_or_the_hosts() {
             world.send("eth0", &stray).drops(DropReason::NoNeighbor);
             let forged = from_outside(Packet::udp((red, 1), (vm, 2)));
             world.send("eth0", &forged).drops(DropReason::SourceAddressSpoofed);
+            for nobody in nobodies(vm) {
+                let forged = from_outside(Packet::udp((nobody, 1), (vm, 2)));
+                world.send("eth0", &forged).drops(DropReason::SourceAddressInvalid);
+            }
             let to_nat = from_outside(Packet::udp((far, 1), (red, 2)));
             world.send("eth0", &to_nat).passes();
             let last = from_outside(Packet::udp((far, 1), (vm, 2))).hops(1);
             let own = if far.contains(':') { "2001:db8:113::10" } else { "203.0.113.10" };
             world.send("eth0", &last).answers(&about(&last, own, far, EXCEEDED, [0; 4]));
+        }
+    });
+}
+
+/// Addresses of no single host, of the family of `vm`.
+fn nobodies(vm: &str) -> [&'static str; 4] {
+    if vm.contains(':') {
+        ["::", "::1", "ff02::fb", "::ffff:198.51.100.7"]
+    } else {
+        ["0.0.0.0", "127.0.0.1", "224.0.0.251", "255.255.255.255"]
+    }
+}
+
+#[test]
+fn nothing_is_routed_to_an_address_of_no_single_host() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let gateway = world.gateway("red");
+        for (.., red, _) in FAMILIES {
+            for nobody in nobodies(red) {
+                let packet = Packet::udp((red, 1), (nobody, 2)).macs(RED1, gateway);
+                world.send("red1", &packet).drops(DropReason::NoRoute);
+            }
         }
     });
 }

@@ -50,6 +50,10 @@ fn sources_that_no_host_may_use_are_dropped() {
             ("127.0.0.1:1", "10.10.0.12:2"),
             ("[ff02::1]:1", "[fd00:10::12]:2"),
             ("[::1]:1", "[fd00:10::12]:2"),
+            ("[::]:1", "[fd00:10::12]:2"),
+            ("[::]:546", "[fd00:10::12]:547"),
+            // The port's own one of IPv4.
+            ("[::ffff:10.10.0.11]:1", "[fd00:10::12]:2"),
         ] {
             world
                 .send("red1", &Packet::udp(from, to).macs(RED1, RED2))

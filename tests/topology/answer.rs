@@ -7,7 +7,7 @@ use std::time::Duration;
 use fwd_tests::lab::{HOST_V4, HOST_V6, Hook, Lab, OUTSIDE_V4, OUTSIDE_V6, RED, eventually};
 use fwd_tests::netns::Netns;
 use fwd_tests::on_both_hooks;
-use fwd_tests::traffic::{BulkSource, ask_udp, udp_whoami};
+use fwd_tests::traffic::{BulkSource, ask_udp, ping, udp_whoami};
 use fwd_tests::wire::{Link, Wire};
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -15,6 +15,7 @@ on_both_hooks!(
     traceroute_names_the_gateway_and_the_router_behind_it,
     the_path_mtu_behind_a_narrow_hop_is_found_through_nat_and_forward,
     the_mtu_of_a_narrow_port_is_found,
+    the_mtu_of_a_narrow_uplink_is_found,
     large_datagrams_pass_a_narrow_hop_through_nat_and_forward,
     what_a_rule_rejects_is_told_at_once,
 );
@@ -156,6 +157,27 @@ fn the_mtu_of_a_narrow_port_is_found(hook: Hook) {
         source.download(&red2.netns).expect("the download comes through");
         assert!(knows_path_mtu(&red1.netns, to), "red1 learns the MTU to {to}");
     }
+    lab.ok("status --check");
+}
+
+/// Both where the host has to find the next hop's MAC, and where it knows it.
+fn the_mtu_of_a_narrow_uplink_is_found(hook: Hook) {
+    let lab = lab(hook);
+    for netns in [&lab.outside, &lab.host] {
+        netns.run("ip link set eth0 mtu 1300");
+    }
+    for (vm, is_known) in [("red1", false), ("red2", true)] {
+        if is_known {
+            for to in [OUTSIDE_V4, OUTSIDE_V6] {
+                ping(&lab.host, to).expect("the outside answers");
+            }
+        }
+        let vm = lab.get(vm);
+        for to in [OUTSIDE_V4, OUTSIDE_V6] {
+            assert!(knows_path_mtu(&vm.netns, to), "{} learns the MTU to {to}", vm.name);
+        }
+    }
+    assert_eq!(lab.items("drop list --reason no_route"), Vec::<serde_json::Value>::new());
     lab.ok("status --check");
 }
 

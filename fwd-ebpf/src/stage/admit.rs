@@ -11,7 +11,6 @@ use fwd_common::{
     nat::TRIES,
     policy::note,
     port::{Port, PortKind},
-    proto::{IpProto, tcp},
     settings,
     table::{self as pairs, Inserted},
     verdict::{Outcome, Verdict},
@@ -43,7 +42,7 @@ pub fn candidate<F: Deliver, A: Family>(
     packet: &Packet<A>,
 ) -> Result<&'static mut FlowEntry<A>, DropReason> {
     let key = &packet.key;
-    let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & tcp::SYN == 0;
+    let is_midstream = packet.is_midstream();
     let pair = A::scratch().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
     // SAFETY: this CPU's and this program's row; nothing that runs until the packet is sent uses it.
     let pair = unsafe { &mut *pair };

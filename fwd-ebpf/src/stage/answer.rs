@@ -54,7 +54,7 @@ where
 {
     let Ok(ether) = parse::ether(frame) else { return false };
     let Ok(packet) = parse::packet::<_, A>(frame, ingress.port.zone) else { return false };
-    let is_single = !ether.dst.is_group() && !packet.key.dst.is_group() && !packet.key.src.is_bad_source();
+    let is_single = !ether.dst.is_group() && !packet.key.dst.is_group() && !packet.key.src.is_nobody();
     let is_message = matches!(packet.kind, Kind::IcmpError | Kind::Neighborhood);
     let is_plain = packet.l4 == parse::l4::<A>();
     // What the kernel would fill into its quotation, no sum could allow for.

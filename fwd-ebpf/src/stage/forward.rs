@@ -9,11 +9,11 @@ use fwd_common::{
     forward::{self, Forward, ForwardKey},
     network::{self, Network},
     port::Port,
-    proto::{IpProto, tcp},
+    proto::IpProto,
     verdict::{Action, Dropped, Outcome, Verdict},
 };
 
-use super::{admit, mapping, nat, route};
+use super::{admit, mapping, nat, route, source};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -25,7 +25,8 @@ use crate::{
 /// host's. A mapping goes before a forward of every L4 port.
 ///
 /// # Errors
-/// `NoNeighbor` where the target's MAC is not known; `ForwardClientDenied`; and what [`route::inward`] refuses.
+/// `NoNeighbor` where the target's MAC is not known; `ForwardClientDenied`; and what [`source::from_outside`] and
+/// [`route::inward`] refuse.
 #[inline(never)]
 pub fn find<F: Frame, A: Family>(
     frame: F,
@@ -39,17 +40,19 @@ pub fn find<F: Frame, A: Family>(
         && let Some(mapping) = mapping::met::<F, A>(key)
         && !nat::has_socket(frame, key)
     {
+        source::from_outside(key.src)?;
         return mapping.lead(to);
     }
     let Some(forward) = found else { return route::inward(to) };
     // A connection that a socket of the host has is the host's, also after a forward was added over it.
-    let is_midstream = key.proto == IpProto::TCP && packet.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN;
+    let is_midstream = packet.is_midstream();
     if leaves_to_host(forward, packet) || (may_leave(forward, is_midstream) && nat::has_socket(frame, key)) {
         return Outcome::ok(Verdict::HOST);
     }
     if ingress.id == forward.port {
         return Outcome::dropped(DropReason::NoNeighbor);
     }
+    source::from_outside(key.src)?;
     lead(forward, key, to)
 }
 
@@ -113,7 +116,7 @@ pub fn from_host<F: Frame, A: Family>(
         return Outcome::ok(verdict);
     }
     let port = maps::port(forward.port).ok_or(DropReason::PortDown)?;
-    if key.src.is_bad_source() || maps::network(port.network)?.has(network::flag::PRIVATE) {
+    if key.src.is_nobody() || maps::network(port.network)?.has(network::flag::PRIVATE) {
         as_gateway(to, port)?;
     }
     Outcome::ok(verdict)

@@ -47,7 +47,7 @@ fn advertise<F: Frame>(frame: F, ingress: &Ingress) -> bool {
         && message.get::<u16>(24) == SOURCE_MAC;
     let (asker, asked): (V6, V6) = (l3.get(8), l3.get(24));
     // A guest's own probe for a duplicate has no source, and is not answered.
-    let is_answerable = is_plain && asker != V6::default() && !asker.is_bad_source();
+    let is_answerable = is_plain && asker != V6::default() && !asker.is_nobody();
     if !is_answerable || !is_answered_for(&message.get(8)) || !answer::take(ingress.id) {
         return false;
     }

@@ -5,7 +5,10 @@
 use core::mem;
 
 use aya_ebpf::{
-    bindings::{BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup as FibLookup},
+    bindings::{
+        BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+        bpf_fib_lookup as FibLookup,
+    },
     helpers::bpf_fib_lookup,
 };
 use fwd_common::{
@@ -18,7 +21,7 @@ use fwd_common::{
     verdict::{Action, Outcome, Verdict},
 };
 
-use super::{admit, forward, mapping, nat, prefix};
+use super::{admit, forward, mapping, nat, prefix, source};
 use crate::{
     frame::Frame,
     maps::{self, Family},
@@ -62,6 +65,10 @@ pub fn find<F: Frame, A: Family>(
     {
         let host = maps::port(network.host_port).ok_or(DropReason::PortDown)?;
         return Outcome::ok(admit::leave_by(to, network.host_port, host));
+    }
+    // The kernel would send it to the default gateway.
+    if key.dst.is_nobody() {
+        return Outcome::dropped(DropReason::NoRoute);
     }
     if maps::neighbor(id, key.dst.ip()).is_some() {
         return inside(id, to);
@@ -110,7 +117,7 @@ pub fn find<F: Frame, A: Family>(
 /// translated; else it is the host's.
 ///
 /// # Errors
-/// `NoNeighbor` where nobody has the address, `SourceAddressSpoofed` where a VM's comes from outside, `PrefixUnmapped`.
+/// `NoNeighbor` where nobody has the address, `PrefixUnmapped`, and what [`source::from_outside`] refuses.
 #[inline(always)]
 pub fn inward<A: Family>(to: &mut FlowEntry<A>) -> Outcome<Verdict> {
     if maps::is_host_address(NetworkId(0), to.dst.ip()) {
@@ -119,15 +126,14 @@ pub fn inward<A: Family>(to: &mut FlowEntry<A>) -> Outcome<Verdict> {
     if A::IS_V6
         && let Some(outside) = maps::prefix(NetworkId(0), to.dst.ip())
     {
+        source::from_outside(to.src)?;
         return prefix::inward(outside, to);
     }
     let Some(id) = maps::network_of(to.dst.ip()) else { return Outcome::ok(Verdict::HOST) };
     if !maps::network(id)?.routes(to.dst.ip()) {
         return Outcome::ok(Verdict::HOST);
     }
-    if maps::network_of(to.src.ip()).is_some() {
-        return Outcome::dropped(DropReason::SourceAddressSpoofed);
-    }
+    source::from_outside(to.src)?;
     inside(id, to)
 }
 
@@ -181,7 +187,8 @@ pub fn lookup<F: Frame, A: Family>(
     }
     // SAFETY: the context is this program's, and the length is the structure's.
     let code = unsafe { bpf_fib_lookup(frame.context(), &mut fib, size_of::<FibLookup>() as i32, 0) };
-    let is_resolved = code == BPF_FIB_LKUP_RET_SUCCESS as i64;
+    // Of an skb the helper looks at the size too, once it has found all: `deliver` does, and answers it.
+    let is_resolved = [BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LKUP_RET_FRAG_NEEDED].map(i64::from).contains(&code);
     if !is_resolved && code != BPF_FIB_LKUP_RET_NO_NEIGH as i64 {
         return Err(DropReason::NoRoute);
     }

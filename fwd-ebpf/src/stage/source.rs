@@ -9,6 +9,7 @@ use fwd_common::{
     dhcp,
     drop::DropReason,
     event::{Event, EventKind},
+    flow::FlowKey,
     neighbor::{self, Neighbor, NetworkAddress},
     port::{self, PortKind},
     proto::IpProto,
@@ -43,15 +44,24 @@ pub fn check<F: Frame, A: Family>(
     if key.proto == IpProto::UDP && !ingress.port.has(port::flag::TRUSTED) {
         check_dhcp(frame, ether, packet)?;
     }
-    // A client that has no address yet (RFC 2131, 4.1).
-    let is_client = key.proto == IpProto::UDP && key.sport == dhcp::CLIENTS[0];
-    if key.src == A::default() && (is_client || A::IS_V6) {
+    if key.src == A::default() && may_lack_address(key) {
         return Ok(());
     }
-    if key.src.is_bad_source() {
+    if key.src.is_nobody() {
         return Err(DropReason::SourceAddressInvalid);
     }
     address(ingress, ether.src, key.src.ip(), DropReason::SourceAddressSpoofed)
+}
+
+/// Who has no address yet asks for one (RFC 2131, 4.1), or whether somebody else has it, and says to which groups it
+/// belongs (RFC 4862, 5.4.2; RFC 3810, 5.2.13).
+#[inline(always)]
+fn may_lack_address<A: Family>(key: &FlowKey<A>) -> bool {
+    if A::IS_V6 {
+        key.proto == IpProto::ICMPV6 && key.dst.is_group()
+    } else {
+        key.proto == IpProto::UDP && key.sport == dhcp::CLIENTS[0]
+    }
 }
 
 /// A guest serves no DHCP, and asks for itself alone: a server gives one lease for each `chaddr`.
@@ -102,6 +112,18 @@ fn learn_mac(ingress: &Ingress, mac: Mac) -> Result<(), DropReason> {
         tell(ingress, mac, Ip::NONE);
     }
     if *row == mac { Ok(()) } else { Err(DropReason::SourceMacSpoofed) }
+}
+
+/// Checks the source of a packet from outside that leads to a VM. What is for this host its own stack judges.
+///
+/// # Errors
+/// `SourceAddressInvalid`; `SourceAddressSpoofed` where it is an address of a network of this host.
+#[inline(always)]
+pub fn from_outside<A: Family>(src: A) -> Result<(), DropReason> {
+    if src.is_nobody() {
+        return Err(DropReason::SourceAddressInvalid);
+    }
+    if maps::network_of(src.ip()).is_some() { Err(DropReason::SourceAddressSpoofed) } else { Ok(()) }
 }
 
 /// Checks that an address belongs to a VM port, or learns it.

@@ -92,7 +92,7 @@ macro_rules! settings {
 
 settings! {
     flow_limit: u32 = 262_144, Count(1024, 4 << 20), "Most flows of a family. The tables are made for this number when the datapath is loaded; later it can only be lowered, until the next fwd up.";
-    flow_limit_per_port: u32 = 131_072, Count(16, 4 << 20), "Most flows of a family that one port may own.";
+    flow_limit_per_port: u32 = 131_072, Count(16, 4 << 20), "Most flows that one port may own, of both families.";
     half_open_limit: u32 = 65_536, Count(16, 4 << 20), "Most flows of a family that nobody has answered yet.";
     half_open_limit_per_port: u32 = 16_384, Count(16, 4 << 20), "Most flows of one port that nobody has answered yet.";
     tcp_half_open_timeout: u32 = 240, Seconds(1, DAY), "TCP or SCTP that is not established yet (RFC 5382: at least 4 minutes).";
@@ -104,7 +104,7 @@ settings! {
     sctp_timeout: u32 = 210, Seconds(1, DAY), "Established SCTP; its ends send heartbeats every 30 seconds (RFC 9260).";
     other_timeout: u32 = 600, Seconds(1, DAY), "All other protocols.";
     nat_l4_ports: L4Range = L4Range { low: 20_000, high: 32_767 }, L4Ports, "L4 ports for translated flows whose own is taken; kept out of the host's ephemeral ones.";
-    midstream_tcp: bool = true, ALLOW_DENY, "Whether TCP without SYN may open a flow, where policy allows it and no socket of the host owns it.";
+    midstream_tcp: bool = true, ALLOW_DENY, "Whether TCP other than a connection's first SYN may open a flow, where policy allows it and no socket of the host owns it.";
     fdb_limit_per_port: u32 = 1024, Count(1, 65_534), "Most MAC addresses that one VM port may have; uplinks have no limit of their own.";
     fdb_timeout: u32 = 300, Seconds(1, DAY), "A learnt MAC address that was silent for so long is forgotten.";
     flood_limit_per_port: u32 = 65_536, Count(64, 1 << 24), "Most copies a second that broadcast, multicast and unknown unicast of one VM port may make: one for each other member of its network.";
