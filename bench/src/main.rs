@@ -5,6 +5,7 @@
 
 mod compare;
 mod control;
+mod guest;
 mod page;
 mod peer;
 mod process;
@@ -15,15 +16,18 @@ mod statistics;
 mod traffic;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Parser;
 
+use crate::guest::Guest;
 use crate::result::{Results, Setting, Tier};
-use crate::scenario::{Effort, Scenario};
+use crate::scenario::{Effort, Place, Scenario};
+use crate::traffic::echo::{self, Percentiles};
 
 #[derive(Parser)]
 #[command(about = "Measure fwd side by side with what one would use instead")]
@@ -52,6 +56,18 @@ struct Args {
     /// Compare runs of two builds that took turns: FILE,FILE,… twice
     #[arg(long, value_name = "FILES", num_args = 2, value_delimiter = ' ')]
     compare: Vec<String>,
+    /// Run here what is meant for a guest: this is one
+    #[arg(long, hide = true)]
+    in_guest: bool,
+    /// Answer the requests of --ask, and measure nothing
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    echo: Option<SocketAddr>,
+    /// Ask an echo, and print what its answers took
+    #[arg(long, hide = true, value_name = "ADDRESS")]
+    ask: Option<SocketAddr>,
+    /// How long to ask
+    #[arg(long, hide = true, default_value_t = 1000)]
+    milliseconds: u64,
     /// Name the scenarios and what they measure, and measure nothing
     #[arg(long)]
     list: bool,
@@ -63,8 +79,9 @@ const PAGE: &str = "docs/performance.md";
 fn scenarios() -> Vec<(Tier, Vec<Box<dyn Scenario>>)> {
     vec![
         (Tier::Program, program::scenarios()),
-        (Tier::Traffic, traffic::scenarios()),
+        (Tier::Traffic, traffic::scenarios::scenarios()),
         (Tier::Control, control::scenarios()),
+        (Tier::Guest, guest::scenarios()),
     ]
 }
 
@@ -81,6 +98,14 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     if let [old, new] = &args.compare[..] {
         print!("{}", compare::table(&compare::read(old)?, &compare::read(new)?));
+        return Ok(());
+    }
+    if let Some(at) = args.echo {
+        return echo::serve(at);
+    }
+    if let Some(at) = args.ask {
+        let times = Percentiles::of_asking(at, Duration::from_millis(args.milliseconds))?;
+        println!("{}", serde_json::to_string(&times)?);
         return Ok(());
     }
     let chosen = chosen(args)?;
@@ -109,8 +134,17 @@ fn measure(args: &Args, chosen: &[(Tier, Box<dyn Scenario>)]) -> Result<Results>
     let effort = Effort { quick: args.quick, rounds };
     let begun = Instant::now();
     let mut results = Results { setting: setting(effort), ..Results::default() };
+    let mut guest = Guest::default();
     for (tier, scenario) in chosen {
-        scenario::run(*tier, scenario.as_ref(), effort, &mut results);
+        let is_wanted =
+            *tier != Tier::Guest || !args.quick || !(args.tier.is_empty() && args.only.is_empty());
+        if !is_wanted {
+            results.skip(scenario.name(), "all", "guests have no part in a quick run".to_owned());
+        } else if scenario.place() == Place::Guest && !args.in_guest {
+            guest.run(scenario.name(), effort, &mut results);
+        } else {
+            scenario::run(*tier, scenario.as_ref(), effort, &mut results);
+        }
         results.setting.seconds = begun.elapsed().as_secs();
         // After each: a run that is cut off keeps what it has.
         results.write(&args.output)?;
@@ -147,5 +181,6 @@ fn setting(effort: Effort) -> Setting {
         quick: effort.quick,
         rounds: effort.rounds,
         seconds: 0,
+        guest_kernel: None,
     }
 }

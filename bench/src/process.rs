@@ -1,13 +1,15 @@
 //! Programs of others that run in a namespace for as long as they are needed.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use fwd_tests::netns::Netns;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+/// An emulated CPU takes seconds for what others do at once.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program; dropped, it is ended.
 pub struct Process {
@@ -25,9 +27,33 @@ impl Process {
         let child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.with_context(|| format!("{program} cannot be started: is it installed?"))?;
         let mut process = Self { name: program.to_owned(), child };
-        let begun = Instant::now();
-        while !netns.try_run("ss -Hltn")?.contains(&format!(":{l4_port} ")) {
-            if let Some(status) = process.child.try_wait()? {
+        process.wait(|| Ok(netns.try_run("ss -Hltn")?.contains(&format!(":{l4_port} "))))?;
+        Ok(process)
+    }
+
+    /// Starts a server with this environment and waits until its socket is there.
+    ///
+    /// # Errors
+    /// If it is not installed, ends, or makes no socket.
+    pub fn with_socket(
+        netns: &Netns,
+        (program, arguments): (&str, &[&str]),
+        environment: &[(&str, &str)],
+        socket: &Path,
+    ) -> Result<Self> {
+        let mut command = netns.command(program);
+        command.args(arguments).envs(environment.iter().copied());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("{program} cannot be started: is it installed?"))?;
+        let mut process = Self { name: program.to_owned(), child };
+        process.wait(|| Ok(socket.exists()))?;
+        Ok(process)
+    }
+
+    fn wait(&mut self, is_ready: impl Fn() -> Result<bool>) -> Result<()> {
+        let (program, begun) = (&self.name, Instant::now());
+        while !is_ready()? {
+            if let Some(status) = self.child.try_wait()? {
                 bail!("{program} ended with {status}");
             }
             if begun.elapsed() > PATIENCE {
@@ -35,7 +61,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(process)
+        Ok(())
     }
 }
 

@@ -22,6 +22,8 @@ pub enum Tier {
     Traffic,
     /// The daemon and the command line.
     Control,
+    /// Live traffic in a guest, and between guests.
+    Guest,
 }
 
 /// How generator, element and sink share the CPUs.
@@ -201,6 +203,9 @@ pub struct Setting {
     pub quick: bool,
     pub rounds: usize,
     pub seconds: u64,
+    /// The kernel of the guest in which scenarios were run.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guest_kernel: Option<String>,
 }
 
 /// One run.
@@ -259,6 +264,17 @@ impl Results {
         });
     }
 
+    /// Adds a part of the run that was measured elsewhere: other scenarios.
+    pub fn join(&mut self, part: Self) {
+        self.measurements.extend(part.measurements);
+        self.skipped.extend(part.skipped);
+    }
+
+    /// Says that a scenario or an element of it is missing, and why.
+    pub fn skip(&mut self, scenario: &str, element: &str, reason: String) {
+        self.skipped.push(Skipped { scenario: scenario.to_owned(), element: element.to_owned(), reason });
+    }
+
     /// A note on all series of an element.
     pub fn note(&mut self, scenario: &str, element: &str, note: &str) {
         for series in &mut self.measurements {
@@ -271,7 +287,7 @@ impl Results {
     /// Takes an element out of a scenario: what broke has no figures.
     pub fn drop_element(&mut self, scenario: &str, element: &str, reason: String) {
         self.measurements.retain(|m| m.scenario != scenario || m.element != element);
-        self.skipped.push(Skipped { scenario: scenario.to_owned(), element: element.to_owned(), reason });
+        self.skip(scenario, element, reason);
     }
 }
 

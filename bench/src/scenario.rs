@@ -3,9 +3,10 @@
 //! A tier registers scenarios. A scenario sets up all its elements, then each of them is measured once a round, all
 //! in turn, so that a machine that slows down slows all of them; dropping an element takes it away.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::result::{Reading, Results, Skipped, Tier};
 
@@ -24,6 +25,14 @@ impl Effort {
     }
 }
 
+/// Where a scenario's elements live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Here,
+    /// In a guest with a kernel of its own, where this program runs too.
+    Guest,
+}
+
 /// One thing that is measured, with all that it is compared with.
 pub trait Scenario {
     /// As `--only` takes it: one word, hyphens.
@@ -31,6 +40,10 @@ pub trait Scenario {
 
     /// One sentence for the page: what is measured, and how.
     fn about(&self) -> &'static str;
+
+    fn place(&self) -> Place {
+        Place::Here
+    }
 
     /// How many measurements of each element make a round. Elements take turns after each, so what is compared
     /// is measured close together.
@@ -60,6 +73,17 @@ impl Seat {
             Err(reason) => Self::Empty(name.to_owned(), format!("{reason:#}")),
         }
     }
+}
+
+/// Does what may panic in the kit.
+///
+/// # Errors
+/// If it fails or panics.
+pub fn caught<T>(task: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map_or("a step panicked", String::as_str);
+        Err(anyhow!("{said}"))
+    })
 }
 
 /// What is measured in turn with others.

@@ -27,6 +27,7 @@ fn guests_talk_over_a_bridge_whatever_their_offloads() {
             addresses: &[format!("10.0.0.{number}/24"), format!("fd00::{number}/64")],
             gateways: &["10.0.0.1".to_owned()],
             tools: &[],
+            modules: &[],
         };
         Guest::boot(&host, &spec).expect("QEMU starts")
     };

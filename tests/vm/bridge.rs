@@ -21,7 +21,16 @@ fn a_guest_gets_its_address_from_the_lans_server_and_takes_none_of_others() {
     lab.ok("port add web1 --device web1 --network lan");
     let _server = DhcpServer::start(&lab.lan, "eth0", &format!("{},{}", LAN.v4(100), LAN.v4(120)));
     let offloads = Offloads::NoHeader;
-    let spec = Spec { name: "web1", tap: "web1", mac, offloads, addresses: &[], gateways: &[], tools: &[] };
+    let spec = Spec {
+        name: "web1",
+        tap: "web1",
+        mac,
+        offloads,
+        addresses: &[],
+        gateways: &[],
+        tools: &[],
+        modules: &[],
+    };
     let mut guest = Guest::boot(&lab.host, &spec).unwrap_or_else(|error| panic!("{error:#}"));
     ask_for_lease(&mut guest);
     guest.exec(&format!("ping -c 1 -W 5 {LAN_V4}")).expect("the LAN is reached");

@@ -52,6 +52,7 @@ impl Host {
             addresses: &[],
             gateways: &[],
             tools: &tools,
+            modules: &[],
         };
         Self(Guest::boot(outer, &spec).unwrap_or_else(|error| panic!("{error:#}")))
     }

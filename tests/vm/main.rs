@@ -54,6 +54,7 @@ impl Plan {
             addresses: &[format!("{}/24", network.v4(number)), format!("{}/64", network.v6(number))],
             gateways: &gateways,
             tools: &[],
+            modules: &[],
         };
         Guest::boot(&lab.host, &spec).unwrap_or_else(|error| panic!("{error:#}"))
     }

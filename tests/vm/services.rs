@@ -21,8 +21,16 @@ fn a_guest_gets_its_address_by_dhcp_and_is_reached_by_name() {
         lab.host.tap("web1", VnetHeader::Off);
         lab.ok("port add web1 --device web1 --network served");
         lab.ok(&format!("forward add tcp {HOST_V4}:8080 web1:80"));
-        let spec =
-            Spec { name: "web1", tap: "web1", mac: MAC, offloads, addresses: &[], gateways: &[], tools: &[] };
+        let spec = Spec {
+            name: "web1",
+            tap: "web1",
+            mac: MAC,
+            offloads,
+            addresses: &[],
+            gateways: &[],
+            tools: &[],
+            modules: &[],
+        };
         let mut guest = Guest::boot(&lab.host, &spec).unwrap_or_else(|error| panic!("{error:#}"));
         ask_for_lease(&mut guest);
         let leases = lab.items("network leases served");

@@ -16,7 +16,7 @@ use crate::workspace;
     override_usage = "cargo xtask bench [OPTIONS]\n       cargo xtask bench compare REVISION REVISION [OPTIONS]"
 )]
 pub struct Args {
-    /// The benchmarks' own: --quick, --tier program|traffic|control, --only SCENARIO, --write-docs, --list, …
+    /// The benchmarks' own: --quick, --tier program|traffic|control|guest, --only SCENARIO, --write-docs, --list, …
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
@@ -33,7 +33,7 @@ pub fn run(args: Args) -> Result<()> {
         "benchmarks load BPF programs into network namespaces of their own, and only root may: run this with sudo"
     );
     setup::build_tools()?;
-    setup::test_tools()?;
+    setup::bench_tools()?;
     match &args.options[..] {
         [word, old, new, options @ ..] if word == "compare" => compare([old, new], options),
         [word, ..] if word == "compare" => {
@@ -46,7 +46,9 @@ pub fn run(args: Args) -> Result<()> {
 /// The benchmarks of a folder with both binaries.
 fn bench(folder: &Path) -> Command {
     let mut bench = Command::new(folder.join("fwd-bench"));
-    bench.current_dir(workspace::root()).env("FWD_BIN", folder.join("fwd"));
+    // A revision to be compared was built in a folder that is gone: its guests' kernel is this one's.
+    let guests = workspace::target_dir().join("guest-kernel");
+    bench.current_dir(workspace::root()).env("FWD_BIN", folder.join("fwd")).env("FWD_GUESTS", guests);
     bench
 }
 

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::nft::{Form, NftRules};
-use super::stand::{Stand, caught};
+use super::stand::Stand;
 use crate::result::{Reading, Unit, count};
-use crate::scenario::{Effort, Element, Scenario, Seat};
+use crate::scenario::{Effort, Element, Scenario, Seat, caught};
 
 pub struct Apply;
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::stand::{Stand, caught};
+use super::stand::Stand;
 use crate::process::cpu_of;
 use crate::result::{Reading, Unit, count};
-use crate::scenario::{Effort, Element, Scenario, Seat};
+use crate::scenario::{Effort, Element, Scenario, Seat, caught};
 
 const RULES: usize = 10_000;
 /// For the first walk of all flows.

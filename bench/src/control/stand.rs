@@ -1,7 +1,7 @@
 //! A daemon to be measured: the test kit's lab with one NAT network and one VM, and requests to its socket.
 
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::thread;
@@ -213,15 +213,4 @@ pub fn rule(n: usize) -> Value {
     let cidr = format!("100.{}.{}.{}/32", 64 + (address >> 16 & 63), address >> 8 & 255, address & 255);
     json!({"name": format!("r{n}"), "action": "deny", "from": [cidr], "to": ["port:red1"],
            "services": [format!("tcp/{}", 1000 + n % 10)]})
-}
-
-/// Does what may panic in the kit.
-///
-/// # Errors
-/// If it fails or panics.
-pub fn caught<T>(task: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(task)).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map_or("a step panicked", String::as_str);
-        Err(anyhow!("{said}"))
-    })
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::About;
 use super::target::{TARGETS, Target};
-use crate::result::{Measurement, Results, Setting};
+use crate::result::{Measurement, Results, Setting, Tier};
 use crate::statistics::Summary;
 
 pub fn measured(results: &Results, about: About<'_>, plots: &[(String, String)]) -> String {
@@ -14,13 +14,14 @@ pub fn measured(results: &Results, about: About<'_>, plots: &[(String, String)])
         _ = write!(out, "\n![{title}]({path})\n");
     }
     for (scenario, sentence) in about {
-        out += &series(results, scenario, sentence);
+        let emulated = emulated(results, scenario);
+        out += &series(results, scenario, &(sentence.to_string() + &emulated));
     }
     out + &skipped(results)
 }
 
 fn setting(setting: &Setting) -> String {
-    let Setting { command, version, kernel, cpu, cpus, rounds, seconds, quick } = setting;
+    let Setting { command, version, kernel, cpu, cpus, rounds, seconds, quick, .. } = setting;
     let quick =
         if *quick { " A quick run: few rounds, few flows; its figures are a first look." } else { "" };
     format!(
@@ -47,6 +48,20 @@ fn line(target: &Target, results: &Results) -> String {
         Some(standing) => (standing.measured, format!("missed by {:.0} %", standing.missed_by * 100.0)),
     };
     format!("| {} | {wanted} | {measured} | {verdict} |\n", target.what)
+}
+
+/// What a reader of a guest's figures has to know first.
+fn emulated(results: &Results, scenario: &str) -> String {
+    let is_of_guest = |m: &Measurement| m.scenario == scenario && m.tier == Tier::Guest;
+    if !results.measurements.iter().any(is_of_guest) {
+        return String::new();
+    }
+    let kernel = results.setting.guest_kernel.as_ref();
+    let kernel = kernel.map_or_else(String::new, |kernel| format!(", kernel {kernel}"));
+    format!(
+        " **QEMU emulates the guests' CPUs{kernel}: the figures say nothing of any machine, and the ratios are those of \
+         an emulated CPU.**"
+    )
 }
 
 /// All series of a scenario: a line for each thing that is measured, a column for each element.
@@ -134,7 +149,7 @@ fn skipped(results: &Results) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::{Reading, Tier, Unit};
+    use crate::result::{Reading, Unit};
 
     #[test]
     fn a_scenario_is_a_table_of_elements() {
@@ -149,6 +164,17 @@ mod tests {
                      | out (Mpps) | 1.00 (1.00–1.00), 50.0 % arrived | – |\n\n- fwd: a note\n";
         assert_eq!(text, format!("\n### hit\n\nOne packet.\n\n{table}"));
         assert_eq!(series(&results, "other", ""), "");
+    }
+
+    #[test]
+    fn figures_of_an_emulated_cpu_are_called_so() {
+        let mut results = Results::default();
+        results.add(Tier::Traffic, "forward", "fwd", Reading::new(1.0, Unit::Mpps));
+        results.add(Tier::Guest, "guest-forward", "fwd", Reading::new(1.0, Unit::Mpps));
+        results.setting.guest_kernel = Some("6.1.0".into());
+        let text = measured(&results, &[("forward", "One."), ("guest-forward", "Two.")], &[]);
+        assert!(text.contains("\nOne.\n") && text.contains("\nTwo. **QEMU emulates"), "{text}");
+        assert!(text.contains(", kernel 6.1.0: "), "{text}");
     }
 
     #[test]

@@ -260,6 +260,42 @@ pub const TARGETS: &[Target] = &[
         sockets("bulk-uplink", "fwd-tcx"),
     ),
     ratio(
+        "bulk TCP between two guests against Linux bridge",
+        series("two-guests", "fwd-tcx", "bulk", ANY),
+        1.0,
+        series("two-guests", "linux-bridge", "bulk", ANY),
+    ),
+    ratio(
+        "in a guest: established flow by XDP against nft flowtable",
+        packets("guest-forward", "fwd-xdp", SameCpu),
+        1.0,
+        packets("guest-forward", "nft-flowtable", SameCpu),
+    ),
+    ratio(
+        "the same against OVS",
+        packets("guest-forward", "fwd-xdp", SameCpu),
+        1.0,
+        packets("guest-forward", "ovs", SameCpu),
+    ),
+    ratio(
+        "in a guest: between two VM ports by XDP against OVS",
+        packets("guest-segment", "fwd-xdp", SameCpu),
+        1.0,
+        packets("guest-segment", "ovs", SameCpu),
+    ),
+    ratio(
+        "in a guest: bulk TCP in by a forward against nft flowtable",
+        sockets("guest-bulk-forward", "fwd-tcx"),
+        1.0,
+        sockets("guest-bulk-forward", "nft-flowtable"),
+    ),
+    ratio(
+        "in a guest: bulk TCP between VM ports against OVS",
+        sockets("guest-bulk-segment", "fwd-tcx"),
+        1.0,
+        sockets("guest-bulk-segment", "ovs"),
+    ),
+    ratio(
         "new flows against nft DNAT, same CPU",
         opened("new-flows", "fwd-xdp", SameCpu),
         1.6,

@@ -1,8 +1,10 @@
 //! fwd itself: the real daemon, told by its document.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
+use fwd_tests::frame::Mac;
 use fwd_tests::lab::{Hook, Instance};
 use fwd_tests::netns::Netns;
 use serde_json::{Value, json};
@@ -59,6 +61,14 @@ impl Hooks {
     pub const XDP_UPLINK: Self = Self { outside: Hook::Xdp, inside: Hook::Tcx };
 }
 
+/// A machine of a segment, and the host's device that leads to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    pub device: &'static str,
+    pub mac: Mac,
+    pub address: Ipv4Addr,
+}
+
 /// fwd, which stands as long as its instance does.
 pub struct Fwd;
 
@@ -78,6 +88,27 @@ impl Fwd {
         let fwd = Self::start(&rig.host, &document)?;
         let gateway = rig.host.mac_of(GATEWAY_DEVICE);
         Ok(Standing { gateway, ..Standing::new(trip, fwd) })
+    }
+
+    /// Switches between machines of one network, on devices that are there already.
+    ///
+    /// # Errors
+    /// As [`Fwd::stand`].
+    pub fn switch(host: &Netns, hook: Hook, machines: &[Machine]) -> Result<Instance> {
+        const FLOWS: u32 = 1 << 16;
+        let port = |Machine { device, mac, address }: &Machine| {
+            json!({
+                "name": device, "device": device, "network": "inside", "mac": mac.to_string(),
+                "ips": [address.to_string()], "hook": hook.name(),
+            })
+        };
+        let document = json!({
+            "api": "fwd/v1",
+            "settings": settings(FLOWS),
+            "networks": [{ "name": "inside", "mode": "host", "subnets": subnets() }],
+            "ports": machines.iter().map(port).collect::<Vec<_>>(),
+        });
+        Self::start(host, &document)
     }
 
     /// Tables get their size when the datapath is loaded, so the settings are kept before, by a daemon without one.
@@ -175,7 +206,7 @@ fn settings(flows: u32) -> Value {
 
 /// The n-th rule that none of the run's packets meets.
 fn other_rule(n: u32) -> Value {
-    let source = std::net::Ipv4Addr::from_bits(0xc612_0000 + n / 100);
+    let source = Ipv4Addr::from_bits(0xc612_0000 + n / 100);
     json!({
         "name": format!("other-{n}"), "action": "deny", "from": format!("{source}/32"), "to": "port:web",
         "services": [format!("udp/{}", 10_000 + n % 100)],

@@ -7,6 +7,7 @@ mod haproxy;
 mod iptables;
 mod linux;
 mod nft;
+mod ovs;
 mod program;
 
 use std::any::Any;
@@ -18,11 +19,12 @@ use fwd_tests::frame::Mac;
 use fwd_tests::lab::Instance;
 use fwd_tests::netns::Netns;
 
-pub use fwd::{Fwd, Guard, Hooks, Job, Rules};
+pub use fwd::{Fwd, Guard, Hooks, Job, Machine, Rules};
 pub use haproxy::haproxy;
 pub use iptables::iptables;
 pub use linux::{bridge, filtered_bridge, route};
-pub use nft::{Filter, nft_forward, nft_masquerade, nft_source_nat};
+pub use nft::{Filter, nft_flowtable, nft_forward, nft_masquerade, nft_source_nat};
+pub use ovs::{SCHEMA as OVS_SCHEMA, ovs_forward, ovs_segment};
 pub use program::{discard, minimal, redirect, redirect_both_ways, redirect_skb};
 
 use crate::traffic::rig::{GATEWAY_MAC, Rig};
@@ -33,13 +35,15 @@ pub struct Standing {
     pub trip: Trip,
     /// Where the inside machine sends what leaves its segment.
     pub gateway: Mac,
+    /// Where the element has a short way for packets of known flows: how many took the long one, ever.
+    pub long_way: Option<fn(&Rig) -> Result<u64>>,
     kept: Box<dyn Any>,
 }
 
 impl Standing {
     /// `kept` is what must live as long.
     fn new(trip: Trip, kept: impl Any) -> Self {
-        Self { trip, gateway: GATEWAY_MAC, kept: Box::new(kept) }
+        Self { trip, gateway: GATEWAY_MAC, long_way: None, kept: Box::new(kept) }
     }
 
     /// fwd, where it is that.

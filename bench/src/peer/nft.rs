@@ -3,18 +3,23 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::conntrack::Conntrack;
 use super::{Standing, feed};
 use crate::traffic::rig::{GATEWAY, HOST, IN, INSIDE, OUT, Rig};
 use crate::traffic::trip::{FLOODED, FLOODED_INSIDE, PUBLISHED, SERVED, Trip};
 
+/// The counter of what a flowtable let through to the chain.
+const LONG_WAY: &str = "long_way";
+
 /// What stands before the rule that permits the run's flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// Established flows pass at the first rule.
     Stateful,
+    /// They pass at the ingress of their device, by a flowtable; the chain counts what comes to it all the same.
+    Flowtable,
     /// So many rules, each held against every packet: what it takes for a rule to bind running connections.
     Linear(u32),
     /// The same rules as elements of one verdict map, which every packet is looked up in.
@@ -33,6 +38,17 @@ impl Filter {
         let (mut rules, mut declared) = (String::new(), String::new());
         match self {
             Self::Stateful => rules += "ct state established,related accept\n",
+            Self::Flowtable => {
+                declared = format!(
+                    "flowtable fast {{ hook ingress priority filter; devices = {{ {IN}, {OUT} }}; }}
+                     counter {LONG_WAY} {{ }}\n"
+                );
+                rules += &format!(
+                    "counter name {LONG_WAY}
+                     meta l4proto {{ tcp, udp }} ct state established flow add @fast
+                     ct state established,related accept\n"
+                );
+            }
             Self::Linear(count) => {
                 for (address, l4_port) in denied(count) {
                     let _ = writeln!(rules, "ip saddr {address} udp dport {l4_port} drop");
@@ -63,6 +79,20 @@ fn denied(count: u32) -> impl Iterator<Item = (std::net::Ipv4Addr, u32)> {
 pub fn nft_forward(rig: &Rig, filter: Filter, flows: u32) -> Result<Standing> {
     set_up(rig, filter, "")?;
     Ok(Standing::new(Trip::Forward, Conntrack::hold(&rig.host, flows)?))
+}
+
+/// The same with a flowtable for established flows.
+pub fn nft_flowtable(rig: &Rig, flows: u32) -> Result<Standing> {
+    let standing = nft_forward(rig, Filter::Flowtable, flows)?;
+    Ok(Standing { long_way: Some(chain_packets), ..standing })
+}
+
+/// Packets that came to the chain.
+fn chain_packets(rig: &Rig) -> Result<u64> {
+    let said = rig.host.try_run(&format!("nft list counter inet gate {LONG_WAY}"))?;
+    let mut words = said.split_whitespace().skip_while(|word| *word != "packets").skip(1);
+    let count = words.next().and_then(|count| count.parse().ok());
+    count.with_context(|| format!("no count of packets in {said}"))
 }
 
 /// The same, and the host's address in place of the client's.

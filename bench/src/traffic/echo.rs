@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fwd_tests::netns::Netns;
+
+use crate::statistics::percentile;
 use nix::libc::linger;
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
+use serde::{Deserialize, Serialize};
 
 /// A request, and its answer.
 const MESSAGE: usize = 64;
@@ -36,6 +39,19 @@ impl Echo {
         };
         Ok(Self { listener, thread: Some(netns.spawn(serve)) })
     }
+}
+
+/// Serves in the caller's namespace, until the process ends.
+///
+/// # Errors
+/// If the address is taken.
+pub fn serve(at: SocketAddr) -> Result<()> {
+    let listener = TcpListener::bind(at).with_context(|| format!("{at} cannot be had"))?;
+    while let Ok((stream, _)) = listener.accept() {
+        // As above.
+        let _ = answer(stream);
+    }
+    Ok(())
 }
 
 impl Drop for Echo {
@@ -86,24 +102,40 @@ pub fn connections(client: &Netns, to: SocketAddr, time: Duration) -> Result<f64
     })
 }
 
-/// Sends requests over one connection, each after the answer to the last; the sorted times, in microseconds.
+/// Sends requests over one connection, each after the answer to the last; the sorted times, in microseconds. In the
+/// caller's namespace.
 ///
 /// # Errors
 /// If an answer does not come.
-pub fn round_trips(client: &Netns, to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
-    client.inside(|| {
-        let mut stream =
-            TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("no connection to {to}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let (begun, mut times, mut buffer) = (Instant::now(), vec![], [7; MESSAGE]);
-        while begun.elapsed() < time {
-            let sent = Instant::now();
-            stream.write_all(&buffer)?;
-            stream.read_exact(&mut buffer)?;
-            times.push(sent.elapsed().as_secs_f64() * 1e6);
-        }
-        ensure!(buffer == [7; MESSAGE], "the answers are not the requests");
-        Ok(crate::statistics::sorted(&times))
-    })
+pub fn round_trips(to: SocketAddr, time: Duration) -> Result<Vec<f64>> {
+    let mut stream =
+        TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("no connection to {to}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (begun, mut times, mut buffer) = (Instant::now(), vec![], [7; MESSAGE]);
+    while begun.elapsed() < time {
+        let sent = Instant::now();
+        stream.write_all(&buffer)?;
+        stream.read_exact(&mut buffer)?;
+        times.push(sent.elapsed().as_secs_f64() * 1e6);
+    }
+    ensure!(buffer == [7; MESSAGE], "the answers are not the requests");
+    Ok(crate::statistics::sorted(&times))
+}
+
+/// Of round trips, in microseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Percentiles {
+    pub p50: f64,
+    pub p99: f64,
+}
+
+impl Percentiles {
+    /// # Errors
+    /// As [`round_trips`].
+    pub fn of_asking(to: SocketAddr, time: Duration) -> Result<Self> {
+        let times = round_trips(to, time)?;
+        let at = |share| percentile(&times, share).context("no request was answered");
+        Ok(Self { p50: at(0.5)?, p99: at(0.99)? })
+    }
 }

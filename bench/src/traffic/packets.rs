@@ -22,6 +22,8 @@ const TRIES: u32 = 5;
 /// How many times as many flows are opened where the generator has a CPU of its own: it sends faster than the
 /// element takes, which needs a while to get going, and most are lost before it.
 const LOST: u32 = 4;
+/// Of an element's short way: at most one packet of so many may take the long one.
+const FEW: u64 = 10;
 /// Room for flows that every element has.
 const LEAST_ROOM: u32 = 1 << 16;
 
@@ -184,7 +186,7 @@ impl Packets {
             self.opened += load.flows.next_multiple_of(L4_PORTS);
         }
         self.forth.set(stream)?;
-        let (received, before) = (self.rig.received(), self.arrived.arrived()?);
+        let (received, before, long_way) = (self.rig.received(), self.arrived.arrived()?, self.long_way()?);
         let sent = match self.flows {
             Flows::New => self.forth.send(load.flows)?,
             _ => self.forth.send_for(generator::CPU, slice, pace)?,
@@ -192,7 +194,14 @@ impl Packets {
         let arrived = settled(&mut self.arrived)?.since(before);
         let received = self.rig.received() - received;
         ensure!(received > 0, "none of {} packets came to the element", sent.packets);
+        let long_way = self.long_way()? - long_way;
+        ensure!(long_way < received / FEW, "{long_way} of {received} packets did not go by its short way");
         Ok(Sample { sent, received, arrived })
+    }
+
+    /// How many packets, ever, went by the element's long way, where it has a short one too.
+    fn long_way(&self) -> Result<u64> {
+        self.standing.long_way.map_or(Ok(0), |count| count(&self.rig))
     }
 
     fn reading(&self, case: Case, sample: &Sample) -> Result<Reading> {

@@ -35,6 +35,7 @@ impl Guests {
                 addresses: &[format!("{v4}/24"), format!("{v6}/64")],
                 gateways: &[RED.v4(1), RED.v6(1)],
                 tools: &[],
+                modules: &[],
             };
             Guest::boot(&lab.host, &spec)
         };

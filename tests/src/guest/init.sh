@@ -9,7 +9,7 @@ echo 1 > /proc/sys/kernel/printk
 # Before the NIC appears: its addresses are not worth a second of waiting for duplicates.
 echo 0 > /proc/sys/net/ipv6/conf/all/accept_dad
 echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
-while read -r module; do insmod "/modules/$module"; done < /modules/order
+cat /modules/order* | while read -r module; do insmod "/modules/$module"; done
 argument() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" /proc/cmdline | tr , ' '; }
 ip link set lo up
 ip link set eth0 up

@@ -57,11 +57,17 @@ pub fn build(kernel: &Kernel) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The archive with programs of this machine under `/tools`, stripped, and the libraries that they need: to be put
-/// behind the other one.
-pub fn carry(programs: &[PathBuf], folder: &Path) -> Result<PathBuf> {
-    let (root, archive) = (folder.join("tools"), folder.join("tools.cpio"));
-    fs::create_dir_all(root.join("tools"))?;
+/// The archive with programs of this machine under `/tools`, stripped, and the libraries that they need, and with
+/// further modules: to be put behind the other one.
+pub fn carry(kernel: &Kernel, programs: &[PathBuf], modules: &[&str], folder: &Path) -> Result<PathBuf> {
+    let (root, archive) = (folder.join("baggage"), folder.join("baggage.cpio"));
+    for inner in ["tools", "modules"] {
+        fs::create_dir_all(root.join(inner))?;
+    }
+    let loaded_first = module_files(kernel, &MODULES)?;
+    let mut files = module_files(kernel, modules)?;
+    files.retain(|file| !loaded_first.contains(file));
+    unpack_modules(&files, &root.join("modules"), "order.more")?;
     for program in programs {
         let program =
             if program.is_absolute() { program.clone() } else { which(&program.to_string_lossy())? };
@@ -106,12 +112,7 @@ fn fill(root: &Path, kernel: &Kernel) -> Result<()> {
     for applet in applets.lines().filter(|name| *name != "busybox") {
         symlink("busybox", root.join("bin").join(applet))?;
     }
-    let mut order = String::new();
-    for file in module_files(kernel)? {
-        let name = unpack_module(&file, &root.join("modules"))?;
-        order += &format!("{name}\n");
-    }
-    fs::write(root.join("modules/order"), order)?;
+    unpack_modules(&module_files(kernel, &MODULES)?, &root.join("modules"), "order")?;
     fs::write(root.join("block"), block())?;
     for (path, script) in SCRIPTS {
         fs::write(root.join(path), script)?;
@@ -121,9 +122,9 @@ fn fill(root: &Path, kernel: &Kernel) -> Result<()> {
 }
 
 /// The files of the modules and all they need, in the order in which to load them.
-fn module_files(kernel: &Kernel) -> Result<Vec<PathBuf>> {
+fn module_files(kernel: &Kernel, modules: &[&str]) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
-    for module in MODULES {
+    for module in modules {
         let mut command = Command::new("modprobe");
         command.arg("-d").arg(&kernel.root).args(["-S", &kernel.version, "--show-depends", module]);
         let text = output(&mut command)?;
@@ -136,6 +137,13 @@ fn module_files(kernel: &Kernel) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// Unpacks them all, and writes down their order.
+fn unpack_modules(files: &[PathBuf], folder: &Path, order: &str) -> Result<()> {
+    let names = files.iter().map(|file| Ok(unpack_module(file, folder)? + "\n"));
+    fs::write(folder.join(order), names.collect::<Result<String>>()?)?;
+    Ok(())
 }
 
 fn unpack_module(file: &Path, folder: &Path) -> Result<String> {

@@ -35,9 +35,10 @@ pub fn fetch() -> Result<Kernel> {
     Ok(Kernel { image: root.join(format!("boot/vmlinuz-{version}")), version, root })
 }
 
-/// Where kernel and initramfs are kept.
+/// Where kernel and initramfs are kept: in `FWD_GUESTS`, else beside the build.
 pub fn cache() -> Result<PathBuf> {
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("guest-kernel");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("guest-kernel");
+    let cache = std::env::var_os("FWD_GUESTS").map_or_else(beside, PathBuf::from);
     fs::create_dir_all(&cache)?;
     Ok(cache)
 }

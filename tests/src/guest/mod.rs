@@ -51,6 +51,8 @@ pub struct Spec<'a> {
     /// Programs of this machine that the guest has in `/tools`, by path or name. With some it gets memory for a
     /// host's maps.
     pub tools: &'a [PathBuf],
+    /// Kernel modules that it loads beside those of its devices.
+    pub modules: &'a [&'a str],
 }
 
 /// A running guest.
@@ -85,8 +87,9 @@ impl Guest {
         fs::create_dir_all(&folder)?;
         let log = File::create(folder.join("qemu.txt"))?;
         let mut archive = fs::read(initramfs::build(&kernel)?)?;
-        if !spec.tools.is_empty() {
-            archive.extend(fs::read(initramfs::carry(spec.tools, &folder)?)?);
+        if !spec.tools.is_empty() || !spec.modules.is_empty() {
+            let baggage = initramfs::carry(&kernel, spec.tools, spec.modules, &folder)?;
+            archive.extend(fs::read(baggage)?);
         }
         let initramfs = folder.join("initramfs.cpio");
         fs::write(&initramfs, archive)?;
@@ -122,7 +125,15 @@ impl Guest {
     /// # Errors
     /// If the guest does not boot or answer, or the command fails.
     pub fn exec(&mut self, command: &str) -> Result<String> {
-        let (code, text) = self.exec_code(command)?;
+        self.exec_within(command, COMMAND)
+    }
+
+    /// The same with a command that may take this long.
+    ///
+    /// # Errors
+    /// Like [`Guest::exec`].
+    pub fn exec_within(&mut self, command: &str, patience: Duration) -> Result<String> {
+        let (code, text) = self.answer(command, patience)?;
         ensure!(code == 0, "guest {}: {command:?} ended with {code}\n{text}", self.name);
         Ok(text)
     }
@@ -132,12 +143,16 @@ impl Guest {
     /// # Errors
     /// If the guest does not boot or answer.
     pub fn exec_code(&mut self, command: &str) -> Result<(i32, String)> {
+        self.answer(command, COMMAND)
+    }
+
+    fn answer(&mut self, command: &str, patience: Duration) -> Result<(i32, String)> {
         if self.control.is_none() {
             let connected = Control::connect(&self.folder.join("control.sock"), BOOT);
             self.control = Some(connected.with_context(|| self.failure("did not boot"))?);
         }
         let control = self.control.as_mut().expect("it was just connected");
-        let answer = control.run(command.as_bytes(), COMMAND);
+        let answer = control.run(command.as_bytes(), patience);
         let (code, output) = answer.with_context(|| self.failure("does not answer"))?;
         Ok((code, String::from_utf8_lossy(&output).into_owned()))
     }

@@ -19,8 +19,9 @@ use nix::unistd::Pid;
 
 use crate::netns::{Netns, is_of_the_dead};
 
-/// For the daemon to come up, and to end.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// For the daemon to come up, and to end. An emulated CPU takes half a minute for the programs, and a busy
+/// machine's some.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// No command of a test takes longer; it ends with exit code 124 then.
 const COMMAND_SECONDS: &str = "60";
 const LOG_TAIL: usize = 40;
@@ -135,7 +136,7 @@ impl Instance {
     /// Starts `fwd up --foreground` in the namespace and waits until `fwd status` says yes.
     ///
     /// # Errors
-    /// If it ends, or is not ready within half a minute: with the end of its log.
+    /// If it ends, or is not ready in time: with the end of its log.
     pub fn start(&mut self, netns: &Netns) -> Result<()> {
         self.start_with(netns, &[])
     }

@@ -15,7 +15,7 @@ use crate::step::Step;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only what building needs, or only what the tests and the demo need
+    /// Only what building needs, or only what the tests and the demo need, or only what the benchmarks need
     #[arg(value_enum)]
     group: Option<Group>,
 }
@@ -24,16 +24,19 @@ pub struct Args {
 enum Group {
     Build,
     Test,
+    Bench,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
-    if args.group != Some(Group::Test) {
-        build_tools()?;
+    match args.group {
+        Some(Group::Build) => build_tools(),
+        Some(Group::Test) => test_tools(),
+        Some(Group::Bench) => bench_tools(),
+        None => {
+            build_tools()?;
+            test_tools()
+        }
     }
-    if args.group != Some(Group::Build) {
-        test_tools()?;
-    }
-    Ok(())
 }
 
 /// What `cargo build` of the kernel object and of the binary needs.
@@ -53,4 +56,13 @@ pub fn build_tools() -> anyhow::Result<()> {
 pub fn test_tools() -> anyhow::Result<()> {
     Step::run("test packages", |step| packages::install(step, packages::TEST))?;
     Step::run("package lists", packages::list)
+}
+
+/// What the benchmarks need beyond the build: what the tests do, and what fwd is compared with.
+///
+/// # Errors
+/// As [`test_tools`].
+pub fn bench_tools() -> anyhow::Result<()> {
+    test_tools()?;
+    Step::run("peers", |step| packages::install(step, packages::PEERS))
 }

@@ -42,8 +42,17 @@ pub const TEST: &[&str] = &[
     "xz-utils",
 ];
 
-/// Packages of these that come with a service, and its unit. The tests start their own, in namespaces.
-const SERVICES: [(&str, &str); 2] = [("bird2", "bird.service"), ("prometheus", "prometheus.service")];
+/// What fwd is compared with, beside what the kernel and the packages of the tests have.
+pub const PEERS: &[&str] = &["haproxy", "iptables", "openvswitch-switch"];
+
+/// Packages of these that come with services, and the units that start by themselves. The tests and the benchmarks start their own, in namespaces.
+const SERVICES: [(&str, &str); 5] = [
+    ("bird2", "bird.service"),
+    ("haproxy", "haproxy.service"),
+    ("openvswitch-switch", "openvswitch-switch.service"),
+    ("openvswitch-switch", "ovs-record-hostname.service"),
+    ("prometheus", "prometheus.service"),
+];
 
 /// Installs those that are missing, after naming them; without root or apt it says what to install.
 ///

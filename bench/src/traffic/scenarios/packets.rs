@@ -17,12 +17,13 @@ use crate::traffic::storm::Storm;
 use crate::traffic::stream::{IMIX, L4_PORTS};
 use crate::traffic::trip::Load;
 
-/// One scenario.
-struct Table {
-    name: &'static str,
-    about: &'static str,
-    loads: fn(Effort) -> Vec<Load>,
-    elements: &'static [(&'static str, Build, Flows)],
+/// One scenario: all loads in the first arrangement, then in the next.
+pub struct Table {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub arrangements: &'static [Arrangement],
+    pub loads: fn(Effort) -> Vec<Load>,
+    pub elements: &'static [(&'static str, Build, Flows)],
 }
 
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
@@ -33,10 +34,13 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
     all
 }
 
+const BOTH: &[Arrangement] = &[Arrangement::SameCpu, Arrangement::Split];
+
 const TABLES: [Table; 8] = [
     Table {
         name: "forward",
         about: "Packets of established flows from outside to a published service, translated, policy on; 64 bytes.",
+        arrangements: BOTH,
         loads: |effort| {
             let flows = effort.flows().iter();
             flows.map(|flows| v4(u32::try_from(*flows).unwrap_or(u32::MAX), 64)).collect()
@@ -55,6 +59,7 @@ const TABLES: [Table; 8] = [
     Table {
         name: "forward-sizes",
         about: "The same with larger packets, and the usual mix of sizes (7 of 64, 4 of 576, 1 of 1500 bytes).",
+        arrangements: BOTH,
         loads: |effort| {
             let sizes: &[u16] = if effort.quick { &[IMIX] } else { &[512, 1500, IMIX] };
             sizes.iter().map(|length| v4(1_000, *length)).collect()
@@ -72,6 +77,7 @@ const TABLES: [Table; 8] = [
     Table {
         name: "forward-ipv6",
         about: "The same over IPv6.",
+        arrangements: BOTH,
         loads: |_| vec![Load { family: Family::V6, flows: 1_000, length: 64 }],
         elements: &[
             ("xdp-redirect", peer::redirect, Flows::Unknown),
@@ -84,6 +90,7 @@ const TABLES: [Table; 8] = [
     Table {
         name: "new-flows",
         about: "Each packet opens a flow to a published service.",
+        arrangements: BOTH,
         loads: |effort| vec![v4(if effort.quick { 30_000 } else { 100_000 }, 64)],
         elements: &[
             ("minimal", peer::minimal, Flows::New),
@@ -96,6 +103,7 @@ const TABLES: [Table; 8] = [
         name: "rules",
         about: "Established flows among many rules. nft holds each packet against them, as it takes for a rule to \
                 bind running connections: 1000 in a chain, or 10,000 and 100,000 in a verdict map.",
+        arrangements: BOTH,
         loads: |_| vec![v4(1_000, 64)],
         elements: &[
             ("fwd-xdp", FWD_XDP, Flows::Established),
@@ -109,6 +117,7 @@ const TABLES: [Table; 8] = [
     Table {
         name: "rules-new-flows",
         about: "New flows among many rules.",
+        arrangements: BOTH,
         loads: |effort| vec![v4(if effort.quick { 20_000 } else { 50_000 }, 64)],
         elements: &[
             ("fwd-xdp", FWD_XDP, Flows::New),
@@ -122,6 +131,7 @@ const TABLES: [Table; 8] = [
     Table {
         name: "segment",
         about: "Packets from one VM to another of the same network.",
+        arrangements: BOTH,
         loads: |effort| if effort.quick { vec![v4(1_000, 64)] } else { vec![v4(1, 64), v4(1_000, 64)] },
         elements: &[
             ("xdp-redirect", peer::redirect, Flows::Unknown),
@@ -135,6 +145,7 @@ const TABLES: [Table; 8] = [
         name: "drop",
         about: "Packets that are dropped: all of them, those that a rule denies, those with a source that is not \
                 the VM's.",
+        arrangements: BOTH,
         loads: |_| vec![v4(1_000, 64)],
         elements: &[
             ("xdp-drop", peer::discard, Flows::Refused),
@@ -144,7 +155,9 @@ const TABLES: [Table; 8] = [
     },
 ];
 
-const fn v4(flows: u32, length: u16) -> Load {
+/// UDP over IPv4.
+#[must_use]
+pub const fn v4(flows: u32, length: u16) -> Load {
     Load { family: Family::V4, flows, length }
 }
 
@@ -154,10 +167,9 @@ fn slice(effort: Effort) -> Duration {
 
 impl Table {
     fn cases(&self, effort: Effort) -> Vec<Case> {
-        let arrangements = [Arrangement::SameCpu, Arrangement::Split];
         let loads = (self.loads)(effort);
         let of = |arrangement| loads.iter().map(move |load| Case { arrangement, load: *load });
-        arrangements.into_iter().flat_map(of).collect()
+        self.arrangements.iter().copied().flat_map(of).collect()
     }
 }
 

@@ -10,12 +10,14 @@ use crate::scenario::{Effort, Scenario, Seat};
 use crate::traffic::sockets::{Client, Sockets, Talk};
 
 /// One scenario.
-struct Table {
-    name: &'static str,
-    about: &'static str,
-    talk: Talk,
-    client: Client,
-    elements: &'static [(&'static str, Build)],
+pub struct Table {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub talk: Talk,
+    pub client: Client,
+    /// How long an element is measured.
+    pub slice: fn(Effort) -> Duration,
+    pub elements: &'static [(&'static str, Build)],
 }
 
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
@@ -38,12 +40,15 @@ const SWITCHES: &[(&str, Build)] = &[
     ("linux-bridge-nft", peer::filtered_bridge),
 ];
 
+const SLICE: fn(Effort) -> Duration = |effort| Duration::from_millis(if effort.quick { 200 } else { 1000 });
+
 const TABLES: [Table; 7] = [
     Table {
         name: "bulk-segment",
         about: "One bulk TCP connection between two VMs, offloads on (iperf3).",
         talk: Talk::Bulk,
         client: Client::Outside,
+        slice: SLICE,
         elements: SWITCHES,
     },
     Table {
@@ -51,6 +56,7 @@ const TABLES: [Table; 7] = [
         about: "One bulk TCP connection from outside to a published service, offloads on (iperf3).",
         talk: Talk::Bulk,
         client: Client::Outside,
+        slice: SLICE,
         elements: FORWARDERS,
     },
     Table {
@@ -58,6 +64,7 @@ const TABLES: [Table; 7] = [
         about: "One bulk TCP connection from a VM to outside, its source translated, offloads on (iperf3).",
         talk: Talk::Bulk,
         client: Client::Inside,
+        slice: SLICE,
         elements: &[("fwd-tcx", FWD_TCX), ("nft-masquerade", peer::nft_source_nat)],
     },
     Table {
@@ -66,6 +73,7 @@ const TABLES: [Table; 7] = [
                 and by a TCX one (iperf3).",
         talk: Talk::Bulk,
         client: Client::OutsideOnAWire,
+        slice: SLICE,
         elements: &[("fwd-xdp-uplink", FWD_UPLINK), ("fwd-tcx", FWD_TCX), ("nft-dnat", NFT)],
     },
     Table {
@@ -73,6 +81,7 @@ const TABLES: [Table; 7] = [
         about: "TCP connections to a published service, opened, asked once and closed, one after the other.",
         talk: Talk::Connections,
         client: Client::Outside,
+        slice: SLICE,
         elements: FORWARDERS,
     },
     Table {
@@ -80,6 +89,7 @@ const TABLES: [Table; 7] = [
         about: "Requests of 64 bytes over one TCP connection to a published service, each after the last answer.",
         talk: Talk::RoundTrips,
         client: Client::Outside,
+        slice: SLICE,
         elements: FORWARDERS,
     },
     Table {
@@ -87,6 +97,7 @@ const TABLES: [Table; 7] = [
         about: "300 Mbit/s of UDP between two VMs: what is lost, and jitter (iperf3).",
         talk: Talk::Datagrams,
         client: Client::Outside,
+        slice: SLICE,
         elements: SWITCHES,
     },
 ];
@@ -99,7 +110,7 @@ impl Scenario for &Table {
         self.about
     }
     fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
-        let slice = Duration::from_millis(if effort.quick { 200 } else { 1000 });
+        let slice = (self.slice)(effort);
         let seats = self
             .elements
             .iter()
