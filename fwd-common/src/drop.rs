@@ -110,16 +110,18 @@ impl DropReason {
             | Self::NdSpoofed
             | Self::BadArp
             | Self::RogueServer
-            | Self::MacLimit
-            | Self::FdbMoved
             | Self::IcmpRedirect => "source",
             Self::PolicyDenied | Self::PolicyDefaultDeny | Self::PolicyRejected | Self::PolicyRowMissing => {
                 "policy"
             }
             Self::ForwardRemoved => "recheck",
-            Self::NatExhausted => "nat",
+            Self::NatExhausted | Self::SctpFragment => "nat",
             Self::FlowTableFull | Self::PortFlowLimit | Self::HalfOpenLimit | Self::TcpMidstream => "admit",
-            Self::TtlExceeded | Self::PacketTooBig | Self::PortDown | Self::RewriteFailed => "deliver",
+            Self::TtlExceeded
+            | Self::PacketTooBig
+            | Self::PortDown
+            | Self::RewriteFailed
+            | Self::FloodLimit => "deliver",
             Self::NoRoute
             | Self::NoNeighbor
             | Self::ForwardClientDenied
@@ -129,9 +131,23 @@ impl DropReason {
             | Self::IcmpErrorUnrelated
             | Self::EtherTypeUnsupported
             | Self::LinkLocalFrame
+            | Self::PrefixUnmapped
+            | Self::MacLimit
+            | Self::FdbMoved
             | Self::Internal => "way",
-            // All others are of headers.
-            _ => "parse",
+            Self::RuntFrame
+            | Self::TruncatedHeader
+            | Self::BadIpv4Header
+            | Self::BadIpv6Header
+            | Self::BadL4Header
+            | Self::Ipv4Options
+            | Self::Ipv6Extension
+            | Self::Ipv6RoutingHeader
+            | Self::VlanTagged
+            | Self::FragmentBeforeFirst
+            | Self::FragmentTiny
+            | Self::FragmentOverlap
+            | Self::FragmentInvalid => "parse",
         }
     }
 

@@ -17,6 +17,8 @@ on_both_hooks!(
     a_live_flow_is_met_as_it_is,
     what_the_host_has_is_the_hosts,
     what_is_answered_is_shown_with_its_answer,
+    what_waits_and_what_is_down_is_told,
+    what_the_host_sends_into_a_bridge_is_traced,
     asking_changes_nothing,
 );
 
@@ -179,7 +181,8 @@ fn a_live_flow_is_met_as_it_is(hook: Hook) {
     leaves(&lab, ("red1", &inner), &out, ("eth0", &outer));
     let name = lab.items("flow list --port red1")[0]["name"].clone();
     let answer = leaves(&lab, ("outside", &outer), &back, ("red1", &inner));
-    assert_eq!((&answer["flow"], &answer["rule"]), (&name, &json!("out")), "{answer:#}");
+    let met = (&answer["flow"], &answer["rule"], &answer["forward"]);
+    assert_eq!(met, (&name, &json!("out"), &Value::Null), "{answer:#}");
     // Both directions hit now; then the rule goes, and another one comes that cuts the flow.
     let hit = leaves(&lab, ("red1", &inner), &out, ("eth0", &outer));
     assert_eq!(hit["flow"], name, "{hit:#}");
@@ -226,6 +229,47 @@ fn what_is_answered_is_shown_with_its_answer(hook: Hook) {
         wire.send(&bytes(&traced["frame"]));
         wire.expect_frame(&bytes(&traced["sent"]));
     }
+}
+
+/// What a stage says of a traced packet.
+fn said(traced: &Value, stage: &str) -> String {
+    let stages = traced["stages"].as_array().expect("a list");
+    let found = stages.iter().find(|told| told["stage"] == stage);
+    found.unwrap_or_else(|| panic!("{traced:#}"))["detail"].to_string()
+}
+
+fn what_waits_and_what_is_down_is_told(hook: Hook) {
+    let lab = lab(hook);
+    let red1 = lab.get("red1");
+    lab.ok("port add late --device late --network red");
+    lab.ok("forward add wait --listen udp:99 --to late:99");
+    let (_, waits) = trace(&lab, "outside", &format!("udp {}", ends((OUTSIDE_V4, 1), (HOST_V4, 99))));
+    assert!(said(&waits, "forward").contains("forward wait would take it"), "{waits:#}");
+    let (_, inside) = trace(&lab, "red1", &format!("udp {}", ends((&red1.v4, 1), (HOST_V4, 99))));
+    assert!(said(&inside, "route").contains("forward wait would take it"), "{inside:#}");
+    let (_, other) = trace(&lab, "red1", &format!("udp {}", ends((&red1.v4, 1), (OUTSIDE_V4, 99))));
+    assert_eq!(said(&other, "route"), "\"to eth0\"");
+    lab.host.run("ip link set red2 down");
+    let within = format!("udp {}", ends((&red1.v4, 1), (&lab.get("red2").v4, 2)));
+    let is_told = || said(&trace(&lab, "red1", &within).1, "deliver").contains("The interface red2 is down.");
+    assert!(eventually(is_told));
+    // A client's message of DHCP is whole without being written out.
+    let renewal = format!("udp {}", ends((&red1.v4, 68), (&RED.v4(1), 67)));
+    let (code, renewal) = trace(&lab, "red1", &renewal);
+    assert_eq!((code, &renewal["egress"]), (0, &json!("host:red")), "{renewal:#}");
+    let long = lab.fwd.run(&lab.host, &["trace", "red1", &format!("{within} len 60000")]);
+    assert_eq!(long.code, 2, "{}", long.stderr);
+}
+
+fn what_the_host_sends_into_a_bridge_is_traced(hook: Hook) {
+    let lab = lab(hook);
+    let lan1 = lab.get("lan1");
+    let packet = format!("udp {}", ends((HOST_LAN_V4, 1), (&lan1.v4, 2)));
+    let (code, traced) = trace(&lab, "host:lan", &packet);
+    assert_eq!((code, &traced["egress"]), (0, &json!("lan1")), "{traced:#}");
+    lab.ok("policy add no --deny --from host --to port:lan1");
+    let (code, traced) = trace(&lab, "host:lan", &packet);
+    assert_eq!((code, &traced["rule"]), (21, &json!("no")), "{traced:#}");
 }
 
 /// The state after guests have said what they say unasked when they come up.

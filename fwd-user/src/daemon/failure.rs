@@ -17,6 +17,7 @@ pub fn of_datapath(error: &datapath::Error) -> ApiError {
         E::NoDevice { .. } => Code::NoSuchDevice,
         E::Occupied { .. } => Code::ForeignProgram,
         E::DriverRefused { .. } => Code::DriverLacks,
+        E::Untraceable { .. } => Code::BadArguments,
         E::Directory { .. }
         | E::Object(_)
         | E::ProgramRefused { .. }
@@ -36,6 +37,9 @@ pub fn of_datapath(error: &datapath::Error) -> ApiError {
         E::Occupied { device, .. } => {
             failure.hint(format!("Remove it (ip link set dev {device} xdp off), or use --hook tcx."))
         }
+        E::Untraceable { .. } => failure.hint(
+            "Where TCX decides, a frame needs its whole IP header, and has 3500 bytes at most: give a smaller `len`.",
+        ),
         _ => failure,
     }
 }
@@ -49,12 +53,22 @@ pub fn of_host(error: &host::Error) -> ApiError {
 pub fn of_query(error: &observe::QueryError) -> ApiError {
     use observe::QueryError as E;
     match error {
-        E::Flow(_) | E::Port(_) | E::Rule(_) | E::Group(_) | E::Reason(_) | E::Revision(_) => {
-            ApiError::new(Code::NoSuchObject, format!("{}.", capitalized(&error.to_string())))
-        }
-        E::Protocol(_) => ApiError::new(Code::BadValue, format!("{}.", capitalized(&error.to_string()))),
+        E::Flow(_) => unknown(error, "fwd flow list"),
+        E::Port(_) => unknown(error, "fwd port list, or fwd uplink list"),
+        E::Rule(_) => unknown(error, "fwd policy list"),
+        E::Group(_) => unknown(error, "fwd group list"),
+        E::Reason(_) => unknown(error, "fwd drop reasons"),
+        E::Revision(_) => unknown(error, "fwd config history"),
+        E::Protocol(_) => ApiError::new(Code::BadValue, format!("{}.", capitalized(&error.to_string())))
+            .hint("Write its name, or its number."),
         E::Read(error) => of_read(error),
     }
+}
+
+/// Something that is not there, with how to list what is.
+fn unknown(error: &observe::QueryError, list: &str) -> ApiError {
+    ApiError::new(Code::NoSuchObject, format!("{}.", capitalized(&error.to_string())))
+        .hint(format!("List them: {list}."))
 }
 
 /// Of a map that could not be read.

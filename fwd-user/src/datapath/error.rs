@@ -45,6 +45,8 @@ pub enum Error {
     Sweep(io::Error),
     #[error("The trace failed: {0}.")]
     Trace(String),
+    #[error("The kernel makes no packet of these {bytes} bytes to run a program on.")]
+    Untraceable { bytes: usize },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

@@ -154,7 +154,7 @@ fn protocol(text: &str) -> Result<IpProto, TextError> {
         "udp" => Some(IpProto::UDP),
         "sctp" => Some(IpProto::SCTP),
         "icmp" => Some(IpProto::ICMP),
-        "icmpv6" => Some(IpProto::ICMPV6),
+        "icmpv6" | "icmp6" => Some(IpProto::ICMPV6),
         _ => text.strip_prefix("proto/").and_then(of_number),
     };
     known.ok_or_else(|| TextError::new(format!("`{text}` is not a protocol"), EXAMPLE))

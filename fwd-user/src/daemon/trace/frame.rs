@@ -8,6 +8,7 @@ use etherparse::{
 };
 use fwd_common::{
     addr::{Address, Ip, Mac, V4, V6},
+    dhcp,
     flow::FlowKey,
     id::Zone,
     message,
@@ -34,7 +35,7 @@ pub fn encode(packet: &IpPacket, (from, to): (Mac, Mac)) -> Vec<u8> {
 fn encode_with(packet: &IpPacket, (from, to): (Mac, Mac), payload: usize) -> Vec<u8> {
     let IpPacket { proto, sport, dport, tcp_flags, .. } = *packet;
     let ip = PacketBuilder::ethernet2(from.0, to.0).ip(ip_header(packet));
-    let (mut frame, data) = (Vec::new(), vec![0; payload]);
+    let (mut frame, mut data) = (Vec::new(), vec![0; payload]);
     let (kind, code) = packet.icmp;
     let echo = [packet.id.to_be_bytes(), 1_u16.to_be_bytes()].concat();
     let echo = [echo[0], echo[1], echo[2], echo[3]];
@@ -49,7 +50,12 @@ fn encode_with(packet: &IpPacket, (from, to): (Mac, Mac), payload: usize) -> Vec
             header.urg = tcp_flags & 0x20 != 0;
             ip.tcp_header(header).write(&mut frame, &data)
         }
-        IpProto::UDP => ip.udp(sport, dport).write(&mut frame, &data),
+        IpProto::UDP => {
+            if packet.source.is_ipv4() && dport == u16::from_be(dhcp::SERVERS[0]) {
+                ask_dhcp(&mut data, from);
+            }
+            ip.udp(sport, dport).write(&mut frame, &data)
+        }
         IpProto::ICMP if matches!(kind, TIMESTAMP..=icmp::TIMESTAMP_REPLY) => {
             let stamps = vec![0; 3 * 4 + data.len()];
             ip.icmpv4_raw(kind, code, echo).write(&mut frame, &stamps)
@@ -66,6 +72,16 @@ fn encode_with(packet: &IpPacket, (from, to): (Mac, Mac), payload: usize) -> Vec
     };
     written.expect("a vector takes everything, and a packet has less than 64 KiB");
     frame
+}
+
+/// Makes a datagram what a DHCP client says for itself: source guard reads it (RFC 2131, 2).
+fn ask_dhcp(data: &mut Vec<u8>, client: Mac) {
+    const BOOT_REQUEST: u8 = 1;
+    const ETHERNET: [u8; 2] = [1, 6];
+    data.resize(data.len().max(dhcp::at::OPTIONS), 0);
+    data[0] = BOOT_REQUEST;
+    data[1..3].copy_from_slice(&ETHERNET);
+    data[dhcp::at::CHADDR..][..6].copy_from_slice(&client.0);
 }
 
 fn ip_header(packet: &IpPacket) -> IpHeaders {
@@ -314,6 +330,13 @@ mod tests {
         assert_eq!(describe(&[0; 13]), "13 bytes, shorter than an Ethernet header");
         let lldp = [&TO.0[..], &FROM.0, &[0x88, 0xcc], &[0; 46]].concat();
         assert_eq!(describe(&lldp), format!("ethertype 0x88cc from {FROM} to {TO}"));
+    }
+
+    #[test]
+    fn a_client_of_dhcp_asks_for_itself() {
+        let asks = frame("udp 0.0.0.0:68 > 255.255.255.255:67");
+        assert_eq!(asks[42..45], [1, 1, 6]);
+        assert_eq!((asks.len(), &asks[42 + dhcp::at::CHADDR..][..6]), (42 + dhcp::at::OPTIONS, &FROM.0[..]));
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub struct Way {
     pub policy: Option<String>,
     pub translation: Option<String>,
     pub egress: Option<String>,
+    /// Why the device behind it takes nothing.
+    pub refused: Option<String>,
+    /// A forward that would take it, and why it does not.
+    pub waiting: Option<String>,
     /// Copies go to the members of the network.
     pub is_flood: bool,
 }
@@ -60,10 +64,12 @@ pub fn stages(passage: &Passage, way: &Way) -> Vec<TraceStage> {
     } else if passage.counted.host != Count::default() {
         list.pass("host", Some("the host's own stack takes it".to_owned()));
     } else if !dropped && passage.counted.forwarded != Count::default() {
-        let out = way.egress.as_ref().map(|egress| match passage.steps.iter().any(is_by_host) {
-            true => format!("out of {egress}; the host finds the next hop's MAC"),
-            false => format!("out of {egress}"),
-        });
+        let out =
+            way.egress.as_ref().map(|egress| match (&way.refused, passage.steps.iter().any(is_by_host)) {
+                (Some(why), _) => format!("out of {egress}, which loses it (egress_lost): {why}"),
+                (None, true) => format!("out of {egress}; the host finds the next hop's MAC"),
+                (None, false) => format!("out of {egress}"),
+            });
         list.pass("deliver", out);
     }
     list.stages
@@ -156,6 +162,7 @@ impl List<'_> {
                 self.pass("policy", self.way.policy.clone());
                 self.flooded();
             }
+            Action::Host if self.way.waiting.is_some() => self.pass("way", self.way.waiting.clone()),
             Action::Host if self.way.chooser == "forward" => {
                 self.pass("way", Some("no forward takes it".to_owned()));
             }

@@ -21,10 +21,11 @@ use super::{
 use crate::{
     api::{
         spec::Policy,
-        status::Direction,
+        status::{Direction, ObjectState},
+        text::Listen,
         trace::{Trace, TraceFrame, TraceRule, TraceVerdict},
     },
-    compile::{self, Party, Question},
+    compile::{self, ForwardState, Party, Question},
     daemon::world::World,
     datapath::{Conversation, Passage, Traced},
     observe::{Cause, FlowName, View, flows::show_end},
@@ -112,17 +113,14 @@ impl Teller<'_> {
         let destination = has_destination.then(|| show(entry.dst, entry.dport));
         let original = if entry.has(flag::ORIGINAL) { *key } else { self.view.partner(key, entry) };
         let is_decided = entry.egress != PortId(0);
+        // Only the opener's entry keeps what admitted the flow.
+        let opener = if entry.has(flag::ORIGINAL) { Some(entry) } else { reply.as_ref() };
         Told {
             has_source,
             name: FlowName::of(&original).to_string(),
             egress: entry.egress,
-            forward: self.view.names.forward(entry.forward),
-            rule: match reply {
-                // Only the opener's entry keeps it.
-                Some(opener) if !entry.has(flag::ORIGINAL) => opener.rule,
-                Some(_) => entry.rule,
-                None => RuleId(0),
-            },
+            forward: opener.and_then(|opener| self.view.names.forward(opener.forward)),
+            rule: opener.filter(|_| reply.is_some()).map_or(RuleId(0), |opener| opener.rule),
             flags: entry.flags,
             destination: end(entry.dst, entry.dport),
             translated: source.or(destination).filter(|_| is_decided && entry.has(flag::TRANSLATED)),
@@ -172,10 +170,14 @@ impl Teller<'_> {
             (_, true) => "route",
             _ => "fdb",
         };
+        let waiting = self.waiting();
         let chosen = told.filter(|told| told.egress != PortId(0)).map(|told| {
             let to = self.view.names.port(told.egress).unwrap_or_default();
-            let forward = told.forward.as_ref().map_or_else(String::new, |f| format!("forward {f}, "));
-            format!("{forward}to {to}")
+            match (&told.forward, &waiting) {
+                (Some(forward), _) => format!("forward {forward}, to {to}"),
+                (None, Some(waiting)) => format!("to {to}; {waiting}"),
+                (None, None) => format!("to {to}"),
+            }
         });
         Way {
             flow: told.filter(|_| self.traced.is_known).map(|told| format!("flow {}", told.name)),
@@ -186,9 +188,44 @@ impl Teller<'_> {
                 .filter(|told| told.has_source)
                 .and_then(|told| told.translated.clone())
                 .map(|to| format!("from {to}")),
+            refused: egress.and_then(|egress| self.refused(egress)),
             egress: egress.cloned(),
             is_flood: self.is_flood(),
+            waiting,
         }
+    }
+
+    /// Why a port's device takes nothing, where it has one.
+    fn refused(&self, egress: &str) -> Option<String> {
+        let attachment = self.world.compiled.ports.values().find(|attachment| attachment.name == egress)?;
+        let is_pending = attachment.state == ObjectState::Pending && attachment.ifindex != 0;
+        attachment.state_reason.clone().filter(|_| is_pending)
+    }
+
+    /// The forward that would take the packet if it worked, with the reason why it does not.
+    fn waiting(&self) -> Option<String> {
+        let heads = self.heads?;
+        let takes = |listen: &Listen| {
+            listen.protocols.list().contains(&heads.proto)
+                && listen
+                    .addr
+                    .map_or_else(|| self.is_of_uplink(heads.destination), |a| a == heads.destination)
+                && (listen.is_whole() || (listen.l4_ports.low..=listen.l4_ports.high).contains(&heads.dport))
+        };
+        self.world.desired.document.forwards.iter().find_map(|forward| {
+            let ForwardState { state, reason } = self.world.compiled.forwards.get(&forward.name)?;
+            let is_it =
+                *state != ObjectState::Ready && forward.listen.parse().is_ok_and(|listen| takes(&listen));
+            let reason = reason.as_deref().filter(|_| is_it)?;
+            Some(format!("forward {} would take it, but does not work yet: {reason}", forward.name))
+        })
+    }
+
+    fn is_of_uplink(&self, addr: std::net::IpAddr) -> bool {
+        let World { desired, inventory, .. } = self.world;
+        let devices =
+            desired.document.uplinks.iter().filter_map(|uplink| inventory.devices.get(&uplink.device));
+        devices.flat_map(|device| &device.addresses).any(|own| own.addr() == addr)
     }
 
     /// The rules that apply, where rules were asked at all.

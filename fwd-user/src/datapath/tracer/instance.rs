@@ -5,7 +5,7 @@ use std::{os::fd::AsFd, path::Path};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
-    programs::{Program, TestRun, TestRunOptions},
+    programs::{Program, ProgramError, TestRun, TestRunOptions},
 };
 use fwd_common::{
     addr::Mac,
@@ -157,7 +157,7 @@ impl Instance {
         }
         let scratch = PerCpuArray::<_, Pair<A>>::try_from(self.map(A::SCRATCH)?).map_err(of_map)?;
         // One row for each program: what another one left is of the same frame.
-        for program in [1, 0] {
+        for program in [2, 1, 0] {
             let rows = scratch.get(&program, 0).map_err(of_map)?;
             if let Some(pair) = rows.get(self.cpu).filter(|pair| pair.key == key) {
                 return Ok(Some(Conversation { key, entry: pair.entry, reply: None }));
@@ -245,8 +245,11 @@ fn load(maps: &Path, first: Point, rows: impl Fn(&str) -> Option<u32>) -> Result
         }
     }
     let mut object = loader.load(OBJECT).map_err(|e| Error::Object(with_causes(&e)))?;
-    let points: &[Point] =
-        if first == Point::Xdp { &[Point::Xdp, Point::Ingress] } else { &[Point::Ingress] };
+    let points: &[Point] = match first {
+        Point::Xdp => &[Point::Xdp, Point::Ingress],
+        Point::Egress => &[Point::Egress],
+        _ => &[Point::Ingress],
+    };
     for point in points {
         load_program(&mut object, program_of(*point))?;
     }
@@ -266,9 +269,19 @@ where
         ctx_in: Some(context),
         ..TestRunOptions::new()
     };
-    let run = program.test_run(options).map_err(|e| Error::Trace(with_causes(&e)))?;
+    let run = program.test_run(options).map_err(|e| refused(&e, frame.len()))?;
     left.truncate(run.data_size_out as usize);
     Ok(left)
+}
+
+/// Of what is not a whole frame, and of one that is larger than a page, the kernel makes no packet.
+fn refused(error: &ProgramError, bytes: usize) -> Error {
+    match error {
+        ProgramError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::EINVAL) => {
+            Error::Untraceable { bytes }
+        }
+        _ => Error::Trace(with_causes(error)),
+    }
 }
 
 /// `struct xdp_md`.
