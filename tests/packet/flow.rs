@@ -7,10 +7,10 @@ use fwd_common::drop::DropReason;
 use fwd_common::policy::Direction;
 use fwd_tests::frame::{ACK, Packet, SYN, ip};
 use fwd_tests::{need, skip};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::sent::{admitted, named, settled};
-use crate::world::{ETH0, FLOWS, RED1, RED2, ROUTER, on_both_hooks};
+use crate::world::{ETH0, FLOWS, RED1, RED2, ROUTER, on_both_hooks, port_in};
 
 const VMS: [(char, &str, &str); 2] = [('4', "10.10.0.11", "10.10.0.12"), ('6', "fd00:10::11", "fd00:10::12")];
 
@@ -55,11 +55,6 @@ fn an_edit_keeps_a_permitted_flow_with_its_binding_and_cuts_a_forbidden_one() {
         world.send("red1", &packet).drops_by(DropReason::PolicyDenied, by, &cut);
         world.send("red1", &packet).drops_by(DropReason::PolicyDenied, by, &[]);
     });
-}
-
-fn port_in<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
-    let ports = document["ports"].as_array_mut().expect("a list");
-    ports.iter_mut().find(|port| port["name"] == name).expect("a port")
 }
 
 /// What a flow moves that is admitted again because one of its ends was elsewhere.

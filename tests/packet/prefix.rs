@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::answer::about;
 use crate::sent::{admitted, named, settled};
-use crate::world::{BLUE1, ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
+use crate::world::{BLUE1, ETH0, RED1, RED2, ROUTER, World, on_both_hooks, port_in};
 
 const SERVER: &str = "2001:db8:99::7";
 const PAIR: &str = "fd00:10::/64=2001:db8:6::/64";
@@ -258,8 +258,8 @@ fn an_edit_of_something_else_leaves_a_global_prefix_translated() {
         let own = "2001:db8:10::11";
         world.edit(|document| {
             document["networks"][0]["subnets"] = json!(["10.10.0.0/24", "2001:db8:10::/64"]);
-            document["ports"][0]["ips"] = json!(["10.10.0.11", own]);
-            document["ports"][1]["ips"] = json!(["10.10.0.12"]);
+            port_in(document, "red1")["ips"] = json!(["10.10.0.11", own]);
+            port_in(document, "red2")["ips"] = json!(["10.10.0.12"]);
             document["nats"] = by_prefix("2001:db8:10::/64=2001:db8:6::/64");
         });
         let packet = Packet::udp((own, 4000), (SERVER, 53)).macs(RED1, world.gateway("red"));
@@ -276,7 +276,7 @@ fn an_address_without_a_counterpart_is_named() {
     on_both_hooks(|world| {
         translate(world, by_prefix(PAIR));
         let ones = "fd00:10::ffff:ffff:ffff:ffff";
-        world.edit(|document| document["ports"][0]["ips"] = json!(["10.10.0.11", ones]));
+        world.edit(|document| port_in(document, "red1")["ips"] = json!(["10.10.0.11", ones]));
         let packet = Packet::udp((ones, 4000), (SERVER, 53)).macs(RED1, world.gateway("red"));
         let answer = about(&packet, "fd00:10::1", ones, PROHIBITED, [0; 4]);
         world.send("red1", &packet).answers(&answer);

@@ -7,7 +7,7 @@ use fwd_tests::{need, skip};
 use serde_json::json;
 
 use crate::sent::{admitted, named};
-use crate::world::{BLUE1, ETH0, RED1, RED2, ROUTER, on_both_hooks};
+use crate::world::{BLUE1, ETH0, RED1, RED2, ROUTER, on_both_hooks, port_in};
 
 const VMS: [(char, &str, &str); 2] = [('4', "10.10.0.11", "10.10.0.12"), ('6', "fd00:10::11", "fd00:10::12")];
 
@@ -68,10 +68,10 @@ fn an_address_given_to_a_port_is_its_own_at_the_next_packet() {
         for _ in 0..2 {
             world.send("red1", &query).drops(DropReason::SourceAddressSpoofed);
         }
-        world.edit(|document| document["ports"][0]["allow_addresses"] = json!(["192.0.2.0/24"]));
+        world.edit(|document| port_in(document, "red1")["allow_addresses"] = json!(["192.0.2.0/24"]));
         world.send("red1", &query).forwards("red2", &query, &named(&admitted("red1", '4')));
         // All of IPv6 is none of IPv4.
-        world.edit(|document| document["ports"][0]["allow_addresses"] = json!(["::/0"]));
+        world.edit(|document| port_in(document, "red1")["allow_addresses"] = json!(["::/0"]));
         let other = Packet::udp("192.0.2.9:4001", "10.10.0.12:53").macs(RED1, RED2);
         world.send("red1", &other).drops(DropReason::SourceAddressSpoofed);
         let other = Packet::udp("[2001:db8::9]:4001", "[fd00:10::12]:53").macs(RED1, RED2);

@@ -131,6 +131,12 @@ fn document() -> Value {
     })
 }
 
+/// A port of the document. Its place in the list is nothing to rely on: what is added again comes last.
+pub fn port_in<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
+    let ports = document["ports"].as_array_mut().expect("a list");
+    ports.iter_mut().find(|port| port["name"] == name).expect("a port")
+}
+
 impl World {
     fn new() -> Self {
         let netns = Arc::new(Netns::new("packet"));
