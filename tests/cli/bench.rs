@@ -26,7 +26,7 @@ fn an_idle_host_costs_nothing_and_bad_input_is_named() {
         PORT  PATH  RECEIVED/S  BITS/S  FORWARDED/S  DROPPED/S
         $ fwd bench web1 nobody --for 1s
         error: Port nobody does not exist.
-          List them: fwd NOUN list.
+          List them: fwd port list, or fwd uplink list.
           (FWD-E301; fwd explain FWD-E301)
         [exit code 3]
         $ fwd bench --for 0s

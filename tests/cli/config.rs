@@ -211,7 +211,7 @@ settings: {udp_timeout: soon}
           DIR/bad.yaml:13:21: Forward f: `99999` is not an L4 port.
             L4 ports are numbers from 1 to 65535, or ranges such as 5000-5003.
           DIR/bad.yaml:14:25: Setting udp_timeout: `soon` is not a time from 1s to 86400s.
-            See the range of each setting: docs/operating.md.
+            See the range of each setting: docs/settings.md.
           Mend each of them; they are listed.
           (FWD-E601; fwd explain FWD-E601)
         [exit code 6]
@@ -294,7 +294,7 @@ fn settings_are_set_and_taken_back() {
             Set setting udp_timeout (revision 1).
             $ fwd config set flow_limit 10
             error: Setting flow_limit: `10` is not a number from 1024 to 4194304.
-              See the range of each setting: docs/operating.md.
+              See the range of each setting: docs/settings.md.
               (FWD-E615; fwd explain FWD-E615)
             [exit code 6]
             $ fwd config set udp_timeou 10

@@ -27,7 +27,7 @@ fn an_idle_host_has_dropped_nothing() {
             [exit code 2]
             $ fwd drop list --group web --direction in --limit 3
             error: Group web does not exist.
-              List them: fwd NOUN list.
+              List them: fwd group list.
               (FWD-E301; fwd explain FWD-E301)
             [exit code 3]
             $ fwd drop list --peer 10.0.0.0/8
@@ -45,7 +45,7 @@ fn an_idle_host_has_dropped_nothing() {
             [exit code 2]
             $ fwd drop watch --proto rain
             error: Protocol rain is not tcp, udp, sctp, icmp, icmpv6 or a number below 256.
-              See the message for what is.
+              Write its name, or its number.
               (FWD-E603; fwd explain FWD-E603)
             [exit code 6]
             $ fwd drop watch --since 5m --until 0s -o csv

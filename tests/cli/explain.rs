@@ -19,8 +19,8 @@ fn codes_and_drop_reasons_are_explained() {
         meaning:   No free L4 port is left for this translation.
         remedy:    Widen nat_l4_ports.
         $ fwd explain FWD-E999
-        error: There is no such code: `FWD-E999` is not an error code; codes look like FWD-E301.
-          Codes look like FWD-E301.
+        error: `FWD-E999` is no error code, and no drop reason has that name.
+          Codes look like FWD-E301; list drop reasons with fwd drop reasons.
           (FWD-E304; fwd explain FWD-E304)
         [exit code 3]
     "#]]

@@ -33,17 +33,17 @@ fn an_idle_host_has_no_flows() {
             [exit code 2]
             $ fwd flow list --group web
             error: Group web does not exist.
-              List them: fwd NOUN list.
+              List them: fwd group list.
               (FWD-E301; fwd explain FWD-E301)
             [exit code 3]
             $ fwd flow list --cut-by 7
             error: Revision 7 was not made by this daemon.
-              List them: fwd NOUN list.
+              List them: fwd config history.
               (FWD-E301; fwd explain FWD-E301)
             [exit code 3]
             $ fwd flow show 0123456789abcdef --port web1
             error: Port web1 does not exist.
-              List them: fwd NOUN list.
+              List them: fwd port list, or fwd uplink list.
               (FWD-E301; fwd explain FWD-E301)
             [exit code 3]
             $ fwd flow watch --since 1m --until 5m

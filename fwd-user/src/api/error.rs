@@ -138,7 +138,7 @@ impl From<Code> for String {
 
 /// Not one of the codes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not an error code; codes look like FWD-E301")]
+#[error("`{0}` is no error code")]
 pub struct UnknownCode(pub String);
 
 impl std::str::FromStr for Code {

@@ -20,3 +20,4 @@ pub mod status;
 pub mod text;
 pub mod trace;
 pub mod version;
+mod written;

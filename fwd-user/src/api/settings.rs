@@ -142,7 +142,7 @@ fn read_with<D: Domain>(domain: &D, value: &Value) -> Result<D::Value, TextError
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         TextError {
             message: format!("`{text}` is not {}", domain.describe()),
-            hint: "See the range of each setting: docs/operating.md.".to_owned(),
+            hint: "See the range of each setting: docs/settings.md.".to_owned(),
         }
     })
 }

@@ -1,18 +1,19 @@
 //! The document: what an operator asks for. One schema for the file, `config show`, the API's objects and
 //! `-o json|yaml`. Fields that are text keep the operator's spelling; [`super::text`] parses them.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use imbl::Vector;
 use ipnet::IpNet;
-use serde::{
-    Deserialize, Serialize,
-    de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
-};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use utoipa::ToSchema;
 
-use super::{document::unique, served};
+use super::{
+    document::unique,
+    served,
+    written::{l4_ports, one_or_many, one_or_many_cidrs},
+};
 
 /// The value of `api` in every document and answer.
 pub const API: &str = "fwd/v1";
@@ -191,7 +192,7 @@ pub struct Port {
     #[schema(value_type = Vec<String>)]
     pub ips: Vec<IpAddr>,
     /// Source addresses that the port may use beside its own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "one_or_many_cidrs")]
     #[schema(value_type = Vec<String>)]
     pub allow_addresses: Vec<IpNet>,
     #[serde(default, deserialize_with = "unique")]
@@ -294,6 +295,7 @@ pub struct Group {
 #[serde(deny_unknown_fields)]
 pub struct Set {
     pub name: String,
+    #[serde(deserialize_with = "one_or_many_cidrs")]
     #[schema(value_type = Vec<String>)]
     pub cidrs: Vec<IpNet>,
 }
@@ -323,7 +325,7 @@ pub struct Policy {
     #[serde(default, deserialize_with = "one_or_many")]
     pub services: Vec<String>,
     /// L4 ports from which it comes, of TCP, UDP and SCTP: `53`, `1024-65535`; empty, or `any`: any.
-    #[serde(default, deserialize_with = "one_or_many", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "l4_ports", skip_serializing_if = "Vec::is_empty")]
     pub source_l4_ports: Vec<String>,
     #[serde(default = "default_priority")]
     pub priority: u16,
@@ -351,35 +353,4 @@ fn default_priority() -> u16 {
 
 fn yes() -> bool {
     true
-}
-
-/// `from`, `to` and `services` accept one string too.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
-    struct OneOrMany;
-    impl OneOrMany {
-        const WANTED: &str = "a text or a list of texts is wanted";
-    }
-    impl<'de> Visitor<'de> for OneOrMany {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(Self::WANTED)
-        }
-
-        fn visit_str<E>(self, one: &str) -> Result<Self::Value, E> {
-            Ok(vec![one.to_owned()])
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, many: A) -> Result<Self::Value, A::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(many))
-        }
-    }
-    d.deserialize_any(OneOrMany).map_err(|_| D::Error::custom(OneOrMany::WANTED))
-}
-
-/// CIDRs, one or many, and addresses as those of one.
-fn one_or_many_cidrs<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<IpNet>, D::Error> {
-    let cidr = |text: &String| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let wrong = |text: &String| Error::custom(format_args!("`{text}` is neither CIDR nor address"));
-    one_or_many(d)?.iter().map(|text| cidr(text).map_err(|_| wrong(text))).collect()
 }

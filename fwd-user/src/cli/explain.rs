@@ -26,8 +26,10 @@ impl Explain {
             }
             (Err(_), Some(reason)) => (reason.name().to_owned(), None, reason.sentence(), reason.remedy()),
             (Err(error), None) => {
-                let message = format!("There is no such code: {error}.");
-                return Err(ApiError::new(Code::NoSuchCode, message).about(self.code));
+                let message = format!("{error}, and no drop reason has that name.");
+                return Err(ApiError::new(Code::NoSuchCode, message)
+                    .about(self.code)
+                    .hint("Codes look like FWD-E301; list drop reasons with fwd drop reasons."));
             }
         };
         let answer = json!({"api": API, "kind": "code", "code": code, "exit_code": exit_code,

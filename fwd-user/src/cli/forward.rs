@@ -69,7 +69,7 @@ pub struct Add {
     /// NAME; or the short form PROTO [ADDR]:L4PORT PORT:L4PORT, which is named PORT-PROTO-L4PORT, or PORT-PROTO
     #[arg(num_args = 1..=3, required = true, value_name = "NAME")]
     words: Vec<String>,
-    /// Where it listens; PROTO is tcp, udp, tcp+udp, icmp or any; no address: every address of the uplinks; IPv6
+    /// Where it listens; PROTO is tcp, udp, tcp+udp, sctp, icmp or any; no address: every address of the uplinks; IPv6
     /// in brackets. Without an L4 port (tcp:203.0.113.10, any:*): all that no other forward and no socket of the host
     /// has
     #[arg(long, value_name = "PROTO:[ADDR]:L4PORT[-L4PORT]")]

@@ -6,9 +6,11 @@ use crate::api::text::ServiceNames;
 
 const FILE: &str = "/etc/services";
 
-/// The names that this host knows; none where the file is missing.
+/// The names that this host knows; where the file is missing, `dns` alone, which most such files call `domain`.
 pub fn read() -> ServiceNames {
-    std::fs::read_to_string(FILE).map_or_else(|_| ServiceNames::new(), |text| parse(&text))
+    let mut names = std::fs::read_to_string(FILE).map_or_else(|_| ServiceNames::new(), |text| parse(&text));
+    names.entry("dns".to_owned()).or_insert_with(|| vec![(IpProto::TCP, 53), (IpProto::UDP, 53)]);
+    names
 }
 
 fn parse(text: &str) -> ServiceNames {
@@ -46,5 +48,10 @@ mod tests {
         assert_eq!(names["www"], [(IpProto::TCP, 80)]);
         assert_eq!(names["domain"], [(IpProto::TCP, 53), (IpProto::UDP, 53)]);
         assert_eq!(names.len(), 3);
+    }
+
+    #[test]
+    fn dns_is_known_on_every_host() {
+        assert!(read()["dns"].contains(&(IpProto::UDP, 53)));
     }
 }

@@ -288,20 +288,45 @@ mod tests {
         check(
             &forward("[192.0.2.0/24, office]"),
             expect![[r#"
-            3:47: Forward f: `office` is neither CIDR nor address. 
-        "#]],
+                3:47: Forward f: `office` is neither CIDR nor address. Write one such as 10.10.0.11, fd00:10::11 or 10.10.0.0/24.
+            "#]],
         );
         check(
             &forward("[192.0.2.0/33]"),
             expect![[r#"
-            3:47: Forward f: `192.0.2.0/33` is neither CIDR nor address. 
-        "#]],
+                3:47: Forward f: `192.0.2.0/33` is neither CIDR nor address. Write one such as 10.10.0.11, fd00:10::11 or 10.10.0.0/24.
+            "#]],
         );
         check(
             &forward("7"),
             expect![[r#"
             3:47: Forward f: a text or a list of texts is wanted. 
         "#]],
+        );
+    }
+
+    #[test]
+    fn an_address_is_a_cidr_and_a_number_an_l4_port() {
+        let read = Text::read(
+            "api: fwd/v1\nsets: [{name: s, cidrs: [192.0.2.7, \"fd00::1\"]}]\n\
+             policies:\n- {name: a, action: deny, source_l4_ports: [53, 1024-65535]}\n\
+             - {name: b, action: deny, source_l4_ports: 53}\n",
+        );
+        assert_eq!(read.problems, []);
+        assert_eq!(
+            read.document.sets[0].cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["192.0.2.7/32", "fd00::1/128"]
+        );
+        let ports = |n: usize| &read.document.policies[n].source_l4_ports;
+        assert_eq!(
+            (ports(0).as_slice(), ports(1).as_slice()),
+            (&["53".to_owned(), "1024-65535".to_owned()][..], &["53".to_owned()][..])
+        );
+        check(
+            "api: fwd/v1\npolicies: [{name: a, action: deny, source_l4_ports: [70000]}]\n",
+            expect![[r#"
+                2:53: Policy a: L4 ports are wanted, such as 53 and 1024-65535. 
+            "#]],
         );
     }
 
@@ -313,7 +338,7 @@ mod tests {
                 9:1: Document: foo is not part of a document. Known are api, settings, uplinks, networks, ports, forwards, nats, groups, sets, policies.
                 4:9: Network a: natt is not possible here. Write one of nat, routed, bridge, host, isolated.
                 6:3: Network a: colour is not known here. Known are name, mode, subnets, gateways, uplink, dhcp, dns, ntp, mtu, default_policy, private, isolate_ports, nat66.
-                5:8: Network a: invalid type: string "big", a number from 0 to 65535 is wanted. 
+                5:8: Network a: "big" is not possible here. Write a number from 0 to 65535.
                 7:3: Networks, item 2: name is missing. Add `name: …`.
                 8:8: Document: a list is wanted here. Begin each item with `- `.
             "#]],

@@ -86,6 +86,42 @@ pub fn in_words(text: &str) -> (String, String) {
         let field = field.replace('`', "");
         return (format!("{field} is missing"), format!("Add `{field}: …`."));
     }
-    let text = text.replace("expected u16", "a number from 0 to 65535 is wanted");
-    (text.replace("expected ", ""), String::new())
+    for kind in ["invalid type: ", "invalid value: "] {
+        if let Some((found, wanted)) = text.strip_prefix(kind).and_then(|rest| rest.split_once(", expected "))
+        {
+            let hint = format!("Write {}.", wanted_in_words(wanted));
+            return (format!("{} is not possible here", found_in_words(found)), hint);
+        }
+    }
+    const ADDRESS: &str = "Write one such as 10.10.0.11, fd00:10::11 or 10.10.0.0/24.";
+    match text {
+        "invalid IP address syntax" => ("its value here is no address".to_owned(), ADDRESS.to_owned()),
+        _ if text.ends_with("is neither CIDR nor address") => (text.to_owned(), ADDRESS.to_owned()),
+        _ => (text.to_owned(), String::new()),
+    }
+}
+
+/// What serde says that it found, as the text has it: ``string "big"``, ``integer `5` ``, `sequence`.
+fn found_in_words(found: &str) -> String {
+    let value = found.split_once(' ').map(|(_, value)| value.trim_matches('`'));
+    match (found, value) {
+        ("sequence", _) => "a list".to_owned(),
+        ("map", _) => "a mapping".to_owned(),
+        ("unit value", _) => "nothing".to_owned(),
+        (_, Some(value)) => value.to_owned(),
+        _ => found.to_owned(),
+    }
+}
+
+/// What serde says that it expects; the types are those of a document's fields.
+fn wanted_in_words(wanted: &str) -> &str {
+    match wanted {
+        "u16" => "a number from 0 to 65535",
+        "a boolean" => "true or false",
+        "a sequence" => "a list: [a, b]",
+        "a map" => "a mapping: {key: value}",
+        "a string" | "a borrowed string" => "a text; in quotes where it looks like something else",
+        _ if wanted.starts_with("struct ") => "an object: {name: …}",
+        _ => wanted,
+    }
 }

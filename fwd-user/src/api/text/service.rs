@@ -87,6 +87,9 @@ impl fmt::Display for Service {
             Self::Icmp => f.write_str("icmp"),
             Self::IcmpMessage(message) => message.fmt(f),
             Self::Proto(IpProto::ICMPV6) => f.write_str("icmpv6"),
+            Self::Proto(IpProto::TCP) => f.write_str("tcp"),
+            Self::Proto(IpProto::UDP) => f.write_str("udp"),
+            Self::Proto(IpProto::SCTP) => f.write_str("sctp"),
             Self::Proto(proto) => write!(f, "proto/{}", proto.0),
         }
     }
@@ -144,6 +147,9 @@ mod tests {
             "icmp/echo-request",
             "icmp/8/0",
             "proto/47",
+            "tcp",
+            "udp",
+            "sctp",
         ] {
             assert_eq!(text.parse::<Service>().map(|s| s.to_string()).as_deref(), Ok(text));
         }
