@@ -1,8 +1,10 @@
 //! Runs the benchmarks: fwd and what one would use instead, side by side, on this machine; or two revisions of fwd.
 
-use std::fs;
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -70,31 +72,38 @@ fn compare(revisions: [&str; 2], options: &[String]) -> Result<()> {
     command::run(bench(&judge).arg("--compare").args(files.map(|files| files.join(","))))
 }
 
-/// The binaries of a revision, built in a worktree of it that goes again.
+/// The binaries of a revision, kept by its commit: `cargo clean` forgets them.
 fn built(revision: &str, folder: &Path) -> Result<PathBuf> {
-    let git = |words: &[&str]| {
-        let mut git = Command::new("git");
-        git.current_dir(workspace::root()).args(words);
-        git
-    };
-    let commit = command::output(&mut git(&["rev-parse", "--short=12", &format!("{revision}^{{commit}}")]))?;
-    let commit = commit.trim();
-    let (tree, out) = (folder.join(format!("{commit}-tree")), folder.join(commit));
-    let path = tree.to_str().context("the target directory's name is text")?;
-    if !tree.exists() {
-        command::output(&mut git(&["worktree", "add", "--detach", path, commit]))?;
-    }
-    let mut cargo = workspace::cargo();
-    cargo.current_dir(&tree).args(["build", "--release"]).args(SELECTED).env("FWD_COMMIT", commit);
-    // One directory for both: what they share is built once.
-    let target = folder.join("target");
-    let done = command::run(cargo.env("CARGO_TARGET_DIR", &target));
-    command::output(&mut git(&["worktree", "remove", "--force", path]))?;
-    done?;
-    fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
-    for binary in ["fwd", "fwd-bench"] {
-        let from = target.join("release").join(binary);
-        fs::copy(&from, out.join(binary)).with_context(|| from.display().to_string())?;
+    let git = ["rev-parse", "--short=12", &format!("{revision}^{{commit}}")];
+    let commit = command::output(Command::new("git").current_dir(workspace::root()).args(git))?;
+    let out = folder.join(commit.trim());
+    if !out.exists() {
+        // Outside of this workspace, whose configuration cargo would join to the revision's; and nobody else's.
+        let home = env::temp_dir().join(format!("fwd-compare-{}", process::id()));
+        DirBuilder::new().mode(0o700).create(&home).with_context(|| home.display().to_string())?;
+        let done = build_in(&home.join("tree"), commit.trim(), folder);
+        fs::remove_dir_all(&home).with_context(|| home.display().to_string())?;
+        command::output(Command::new("git").current_dir(workspace::root()).args(["worktree", "prune"]))?;
+        fs::rename(done?, &out).with_context(|| out.display().to_string())?;
     }
     Ok(out)
+}
+
+/// Builds a commit in a worktree of it; returns the folder of the results.
+fn build_in(tree: &Path, commit: &str, folder: &Path) -> Result<PathBuf> {
+    let mut git = Command::new("git");
+    git.current_dir(workspace::root()).args(["worktree", "add", "--detach"]);
+    command::output(git.arg(tree).arg(commit))?;
+    // One directory for all: what they share is built once.
+    let target = folder.join("target");
+    let mut cargo = workspace::cargo();
+    cargo.current_dir(tree).args(["build", "--release"]).args(SELECTED);
+    command::run(cargo.env("FWD_COMMIT", commit).env("CARGO_TARGET_DIR", &target))?;
+    let arriving = folder.join("arriving");
+    fs::create_dir_all(&arriving).with_context(|| arriving.display().to_string())?;
+    for binary in ["fwd", "fwd-bench"] {
+        let from = target.join("release").join(binary);
+        fs::copy(&from, arriving.join(binary)).with_context(|| from.display().to_string())?;
+    }
+    Ok(arriving)
 }
