@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use fwd_tests::netns::Netns;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 /// An emulated CPU takes seconds for what others do at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,15 +20,29 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// If it is not installed.
+    pub fn start(netns: &Netns, program: &str, arguments: &[&str]) -> Result<Self> {
+        let mut command = netns.command(program);
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("{name} cannot be started: is it installed?"))?;
+        Ok(Self { name, child })
+    }
+
     /// Starts a server and waits until it listens on a TCP port.
     ///
     /// # Errors
     /// If it is not installed, ends, or does not listen.
     pub fn listening(netns: &Netns, program: &str, arguments: &[&str], l4_port: u16) -> Result<Self> {
-        let mut command = netns.command(program);
-        let child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.with_context(|| format!("{program} cannot be started: is it installed?"))?;
-        let mut process = Self { name: program.to_owned(), child };
+        let mut process = Self::start(netns, program, arguments)?;
         process.wait(|| Ok(netns.try_run("ss -Hltn")?.contains(&format!(":{l4_port} "))))?;
         Ok(process)
     }
@@ -43,9 +59,7 @@ impl Process {
     ) -> Result<Self> {
         let mut command = netns.command(program);
         command.args(arguments).envs(environment.iter().copied());
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.with_context(|| format!("{program} cannot be started: is it installed?"))?;
-        let mut process = Self { name: program.to_owned(), child };
+        let mut process = Self::spawn(command)?;
         process.wait(|| Ok(socket.exists()))?;
         Ok(process)
     }
@@ -67,7 +81,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+        // With what it has forked: it has a process group of its own.
+        let group = Pid::from_raw(self.child.id().cast_signed());
+        if let Err(error) =
+            killpg(group, Signal::SIGKILL).map_err(Into::into).and_then(|()| self.child.wait())
+        {
             eprintln!("{} could not be ended: {error}", self.name);
         }
     }

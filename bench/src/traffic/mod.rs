@@ -2,6 +2,7 @@
 
 pub mod echo;
 mod flood;
+mod foreign;
 mod generator;
 mod object;
 pub mod packets;

@@ -142,6 +142,22 @@ impl Packets {
         self.standing.trip
     }
 
+    /// Where what was delivered arrives.
+    pub const fn sink(&mut self) -> &mut Sink {
+        &mut self.arrived
+    }
+
+    /// Makes all ready for a measurement: flows, where the element knows them, and CPUs.
+    ///
+    /// # Errors
+    /// As [`Packets::establish`].
+    pub fn ready(&mut self, case: Case) -> Result<()> {
+        if self.flows == Flows::Established {
+            self.establish(case.load)?;
+        }
+        self.rig.arrange(case.arrangement)
+    }
+
     /// Sends each flow's first packet and its answer, where that was not done yet.
     ///
     /// # Errors
@@ -229,10 +245,7 @@ impl Element for Packets {
         let turn = self.turn % self.cases.len();
         let (case, mut pace) = self.cases[turn];
         self.turn += 1;
-        if self.flows == Flows::Established {
-            self.establish(case.load)?;
-        }
-        self.rig.arrange(case.arrangement)?;
+        self.ready(case)?;
         let load =
             if self.flows == Flows::New { Load { flows: case.opened(), ..case.load } } else { case.load };
         let sample = self.sample(load, self.slice, &mut pace)?;

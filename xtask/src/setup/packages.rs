@@ -43,7 +43,7 @@ pub const TEST: &[&str] = &[
 ];
 
 /// What fwd is compared with, beside what the kernel and the packages of the tests have.
-pub const PEERS: &[&str] = &["haproxy", "iptables", "openvswitch-switch"];
+pub const PEERS: &[&str] = &["haproxy", "iptables", "netsniff-ng", "openvswitch-switch"];
 
 /// Packages of these that come with services, and the units that start by themselves. The tests and the benchmarks start their own, in namespaces.
 const SERVICES: [(&str, &str); 5] = [

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     FWD_DENIED, FWD_MOST_RULES, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP, FWD_SPOOFED, FWD_STORM_TCX,
@@ -12,6 +12,7 @@ use crate::peer::{self, Build};
 use crate::result::{Arrangement, Family};
 use crate::scenario::{Effort, Scenario, Seat};
 use crate::traffic::flood::Flood;
+use crate::traffic::foreign::Foreign;
 use crate::traffic::packets::{Case, Flows, Packets};
 use crate::traffic::storm::Storm;
 use crate::traffic::stream::{IMIX, L4_PORTS};
@@ -31,6 +32,7 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
         TABLES.iter().map(|table| Box::new(table) as Box<dyn Scenario>).collect();
     all.push(Box::new(SynFlood));
     all.push(Box::new(DropStorm));
+    all.push(Box::new(OtherGenerator));
     all
 }
 
@@ -238,6 +240,45 @@ impl Scenario for DropStorm {
     fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
         let elements: [(&str, Build); 2] = [("fwd-xdp", FWD_STORM_XDP), ("fwd-tcx", FWD_STORM_TCX)];
         let seats = elements.map(|(name, build)| seat(name, || Storm::new(name, build, slice(effort))));
+        Ok(seats.into_iter().collect())
+    }
+}
+
+/// The same by two generators.
+struct OtherGenerator;
+
+impl OtherGenerator {
+    const CASES: [Case; 2] = [
+        Case { arrangement: Arrangement::SameCpu, load: v4(1_000, 64) },
+        Case { arrangement: Arrangement::Split, load: v4(1_000, 64) },
+    ];
+}
+
+impl Scenario for OtherGenerator {
+    fn name(&self) -> &'static str {
+        "other-generator"
+    }
+    fn about(&self) -> &'static str {
+        "Packets of 1000 established flows to a published service, 64 bytes, by the kernel's live frames and by trafgen \
+         (netsniff-ng), one after the other: whether the order of the elements depends on who sends. trafgen takes \
+         longer for a packet, and a veth copies its packets for XDP."
+    }
+    fn turns(&self, _: Effort) -> usize {
+        Self::CASES.len()
+    }
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        ensure!(!effort.quick, "it is no part of a quick run");
+        let elements: [(&str, Build, Flows); 6] = [
+            ("xdp-redirect", peer::redirect, Flows::Unknown),
+            ("fwd-xdp", FWD_XDP, Flows::Established),
+            ("tc-redirect", peer::redirect_skb, Flows::Unknown),
+            ("fwd-tcx", FWD_TCX, Flows::Established),
+            ("linux-route", peer::route, Flows::Unknown),
+            ("nft-dnat", NFT, Flows::Established),
+        ];
+        let seats = elements.map(|(name, build, flows)| {
+            seat(name, || Foreign::new(name, build, flows, &Self::CASES, slice(effort)))
+        });
         Ok(seats.into_iter().collect())
     }
 }
