@@ -74,6 +74,43 @@ fn a_foreign_xdp_program_is_named_and_not_replaced() {
 }
 
 #[test]
+fn what_the_host_has_itself_is_no_port_no_uplink_and_no_subnet() {
+    need!(skip::bpf());
+    let lab = lab();
+    for (line, object) in
+        [("uplink add lo", "Uplink lo"), ("port add vm --device lo --network red", "Port vm")]
+    {
+        let words = format!(
+            "error: {object}: the interface lo is this host's loopback.\n  Name another one: ip -br link.\n  \
+             (FWD-E512; fwd explain FWD-E512)"
+        );
+        refuses(&lab, line, 5, &words);
+    }
+    for (device, line, object) in [
+        ("fwd-red", "port add vm --network red --device", "Port vm"),
+        ("fwp-red", "port add vm --network red --device", "Port vm"),
+        ("fwd-red", "uplink add", "Uplink fwd-red"),
+    ] {
+        let words = format!(
+            "error: {object}: the interface {device} is one by which fwd connects this host to a network.\n  \
+             Name another one: ip -br link.\n  (FWD-E512; fwd explain FWD-E512)"
+        );
+        refuses(&lab, &format!("{line} {device}"), 5, &words);
+    }
+    for (subnet, of) in
+        [("203.0.113.128/25", "203.0.113.0/24 of eth0"), ("198.51.0.0/16", "198.51.100.0/24 of eth1")]
+    {
+        let words = format!(
+            "error: Network more: its subnet {subnet} overlaps {of}.\n  Choose another subnet, or make the network \
+             --private.\n  (FWD-E609; fwd explain FWD-E609)"
+        );
+        refuses(&lab, &format!("network add more --mode nat --uplink eth0 --subnet {subnet}"), 6, &words);
+        lab.ok(&format!("network add more --mode nat --uplink eth0 --private --subnet {subnet}"));
+        lab.ok("network delete more");
+    }
+}
+
+#[test]
 fn a_driver_that_refuses_xdp_is_quoted() {
     need!(skip::bpf());
     let lab = lab();

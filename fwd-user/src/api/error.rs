@@ -99,6 +99,7 @@ codes! {
     509 NothingOnTrial Conflict "No change waits for confirmation." "See fwd config history: it was confirmed, or rolled back in time.";
     510 HostAddress Conflict "The address is the only one that the host itself has there." "Use another address: ip address add ADDR dev UPLINK.";
     511 FlowsUntold Conflict "Starts and ends of flows are not told." "Turn them on: fwd config set flow_log on.";
+    512 HostsDevice Conflict "The interface is the host's own, or fwd's." "Name another one: ip -br link.";
     601 InvalidDocument Invalid "Several things are wrong; nothing was changed." "Mend each of them; they are listed.";
     602 BadName Invalid "The name is not one." "Use [a-z0-9][a-z0-9-]{0,31}.";
     603 BadValue Invalid "The value is not understood." "See the message for what is.";

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     api::{
+        error::Code,
         spec::{Hook, Mode, Network, Port, host_port_name},
         status::ObjectState,
     },
@@ -157,7 +158,7 @@ fn of_device(
         let reason = format!("The {}. {}", hold.clause(), hold.hint());
         return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
     }
-    if let Some((clause, hint)) = no_ethernet((&device_name, device), use_of) {
+    if let Some(Unfit { clause, hint, .. }) = unfit((&device_name, device), use_of) {
         let reason = format!("The {clause}. {hint}");
         return without_device(kind, (name, device_name), ObjectState::Conflict, reason);
     }
@@ -200,9 +201,38 @@ impl Attachment {
     }
 }
 
-/// That what a device carries has no Ethernet header, where that cannot be served, as a clause without its article; and
-/// what to do, a sentence.
-pub fn no_ethernet((name, device): (&str, &Device), use_of: Use) -> Option<(String, &'static str)> {
+/// Why a device cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    pub code: Code,
+    /// Without its article: "interface lo is …".
+    pub clause: String,
+    /// A sentence.
+    pub hint: &'static str,
+}
+
+/// Why a device cannot serve as what it is to be.
+pub fn unfit((name, device): (&str, &Device), use_of: Use) -> Option<Unfit> {
+    if use_of == Use::Host {
+        return None;
+    }
+    own((name, device)).or_else(|| no_ethernet((name, device), use_of))
+}
+
+/// What comes in by the host's own end of a network's pair has just been sent to the host: it would go round.
+fn own((name, device): (&str, &Device)) -> Option<Unfit> {
+    let clause = match device.is_loopback() {
+        true => format!("interface {name} is this host's loopback"),
+        false if device.is_own => {
+            format!("interface {name} is one by which fwd connects this host to a network")
+        }
+        false => return None,
+    };
+    Some(Unfit { code: Code::HostsDevice, clause, hint: "Name another one: ip -br link." })
+}
+
+/// What a device carries has no Ethernet header, where that cannot be served.
+fn no_ethernet((name, device): (&str, &Device), use_of: Use) -> Option<Unfit> {
     let (kind, why, hint) = match (&device.kind, use_of) {
         (DeviceKind::Unserved(kind), _) => (
             kind,
@@ -222,7 +252,8 @@ pub fn no_ethernet((name, device): (&str, &Device), use_of: Use) -> Option<(Stri
         ),
         _ => return None,
     };
-    Some((format!("interface {name} ({kind}) carries packets without Ethernet headers, {why}"), hint))
+    let clause = format!("interface {name} ({kind}) carries packets without Ethernet headers, {why}");
+    Some(Unfit { code: Code::NoEthernet, clause, hint })
 }
 
 /// That a device does not carry what its network promises, and what to do.

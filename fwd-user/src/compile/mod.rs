@@ -34,7 +34,7 @@ use crate::{
     state::{Desired, EditedRules},
 };
 
-pub use attachment::{Attachment, Programs, Use, no_ethernet, too_narrow};
+pub use attachment::{Attachment, Programs, Unfit, Use, too_narrow, unfit};
 pub use hold::Hold;
 pub use judge::Party;
 use nats::Nats;

@@ -3,15 +3,17 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::sockets::{self, Socket};
 use crate::{
     api::{
         error::{Code, Problem},
         object::Noun,
-        spec::{Document, Forward, Hook, Mode, Uplink},
+        spec::{Document, Forward, Hook, Mode, Network, Uplink},
         text::Listen,
     },
-    compile::{Hold, Use, device_name, no_ethernet},
+    compile::{Hold, Unfit, Use, device_name, unfit},
     host::{DeviceKind, Inventory},
     state::{Accepted, Change},
 };
@@ -55,7 +57,7 @@ fn uplink(change: &Change, document: &Document, inventory: &Inventory) -> Option
         });
     }
     // Whether it is bridged as well is for the network to say.
-    if let Some(problem) = tunnel((Noun::Uplink, index, name), (name, Use::Uplink), inventory)
+    if let Some(problem) = unserving((Noun::Uplink, index, name), (name, Use::Uplink), inventory)
         .or_else(|| without_xdp(&document.uplinks[index], index, inventory))
     {
         return Some(problem);
@@ -68,20 +70,47 @@ fn port(change: &Change, document: &Document, inventory: &Inventory) -> Option<P
     let index = document.ports.iter().position(|p| p.name == change.name)?;
     let port = &document.ports[index];
     let device = device_name(inventory, port)?;
-    if let Some(problem) = tunnel((Noun::Port, index, &change.name), (device, Use::Vm), inventory) {
+    if let Some(problem) = unserving((Noun::Port, index, &change.name), (device, Use::Vm), inventory) {
         return Some(problem);
     }
     let hold = Hold::of(inventory, device, false)?;
     held((Noun::Port, index, &change.name), hold, port.take_over)
 }
 
-/// A bridge network has no use for an uplink whose packets have no Ethernet header.
+/// Subnets that are the host's already, and an uplink that cannot be bridged.
 fn network(change: &Change, document: &Document, inventory: &Inventory) -> Option<Problem> {
     let index = document.networks.iter().position(|n| n.name == change.name)?;
     let network = &document.networks[index];
+    let before: Option<Network> = change.before.as_ref().and_then(|before| before.read().ok());
+    let was_so = before.is_some_and(|b| b.subnets == network.subnets && b.is_apart() == network.is_apart());
+    if !was_so && let Some(problem) = overlap(network, index, inventory) {
+        return Some(problem);
+    }
     let device = network.uplink.as_deref().filter(|_| network.mode == Mode::Bridge)?;
-    let problem = tunnel((Noun::Network, index, &network.name), (device, Use::Bridge), inventory)?;
+    let problem = unserving((Noun::Network, index, &network.name), (device, Use::Bridge), inventory)?;
     Some(Problem { path: format!("/networks/{index}/uplink"), ..problem })
+}
+
+/// A subnet of which the host has addresses elsewhere: it would reach only one of the two.
+fn overlap(network: &Network, index: usize, inventory: &Inventory) -> Option<Problem> {
+    if network.is_apart() {
+        return None;
+    }
+    let others = inventory.devices.iter().filter(|(_, device)| !device.is_own && !device.is_loopback());
+    let nets = others.flat_map(|(name, device)| device.addresses.iter().map(move |net| (name, net.trunc())));
+    let meets = |(n, subnet): (usize, &IpNet)| {
+        let has_same = |(_, net): &(&String, IpNet)| net.contains(subnet) || subnet.contains(net);
+        nets.clone().find(has_same).map(|(device, net)| (n, *subnet, device, net))
+    };
+    let (n, subnet, device, net) = network.subnets.iter().enumerate().find_map(meets)?;
+    Some(Problem {
+        path: format!("/networks/{index}/subnets/{n}"),
+        code: Code::SubnetOverlap,
+        kind: Code::SubnetOverlap.kind(),
+        object: format!("network {}", network.name),
+        message: format!("Network {}: its subnet {subnet} overlaps {net} of {device}.", network.name),
+        hints: vec!["Choose another subnet, or make the network --private.".to_owned()],
+    })
 }
 
 /// XDP reads Ethernet, and is asked for by name.
@@ -100,18 +129,18 @@ fn without_xdp(uplink: &Uplink, index: usize, inventory: &Inventory) -> Option<P
     })
 }
 
-/// An interface whose packets have no Ethernet header, where they are needed.
-fn tunnel(
+/// An interface that cannot serve as what it is to be.
+fn unserving(
     (noun, index, name): (Noun, usize, &str),
     (device, use_of): (&str, Use),
     inventory: &Inventory,
 ) -> Option<Problem> {
-    let (clause, hint) = no_ethernet((device, inventory.devices.get(device)?), use_of)?;
+    let Unfit { code, clause, hint } = unfit((device, inventory.devices.get(device)?), use_of)?;
     let object = format!("{noun} {name}");
     Some(Problem {
         path: format!("/{}/{index}/device", noun.list()),
-        code: Code::NoEthernet,
-        kind: Code::NoEthernet.kind(),
+        code,
+        kind: code.kind(),
         message: format!("{}: the {clause}.", capitalized(&object)),
         object,
         hints: vec![hint.to_owned()],

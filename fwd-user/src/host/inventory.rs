@@ -8,6 +8,9 @@ use fwd_common::{
 };
 use ipnet::IpNet;
 
+/// What the kind of `lo` is called.
+pub const LOOPBACK: &str = "loopback";
+
 /// The host's interfaces and addresses, and what the datapath learnt. Input of `compile`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
@@ -96,6 +99,11 @@ impl Device {
         };
         let own = self.addresses.iter().map(IpNet::addr);
         own.filter(move |addr| addr.is_ipv4() == is_ipv4 && !is_link_local(addr) && !addr.is_loopback())
+    }
+
+    /// Whether it is `lo`.
+    pub fn is_loopback(&self) -> bool {
+        self.kind == DeviceKind::Other(LOOPBACK.to_owned())
     }
 
     /// Whether others reach this host by an address on it.

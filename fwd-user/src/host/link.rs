@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoTun, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 
-use super::{Device, DeviceKind, driver, hostport};
+use super::{Device, DeviceKind, driver, hostport, inventory::LOOPBACK};
 
 /// The interface's name.
 pub(super) fn name(message: &LinkMessage) -> Option<String> {
@@ -85,7 +85,7 @@ fn kind(message: &LinkMessage) -> DeviceKind {
         Some(other) if has_ethernet(message) => DeviceKind::Other(other.to_string()),
         Some(other) => bare_kind(message, other.to_string()),
         None if message.header.link_layer_type == LinkLayerType::Loopback => {
-            DeviceKind::Other("loopback".to_owned())
+            DeviceKind::Other(LOOPBACK.to_owned())
         }
         None if has_ethernet(message) => DeviceKind::Physical,
         None => bare_kind(message, format!("{:?}", message.header.link_layer_type).to_lowercase()),
