@@ -92,6 +92,56 @@ const FAULTS: &[Fault] = &[
         test: Some(("route", "does not answer ARP")),
     },
     Fault {
+        plant: &[Guest("ip route del default via 10.10.0.1")],
+        mend: &[Guest("ip route add default via 10.10.0.1")],
+        doctor: Some(("route", "no_way_back", "port red1")),
+        test: Some(("route", "no default route")),
+    },
+    Fault {
+        plant: &[Guest("ip route replace default via 10.10.0.254")],
+        mend: &[Guest("ip route replace default via 10.10.0.1")],
+        doctor: Some(("route", "no_way_back", "port red1")),
+        test: Some(("route", "leads elsewhere")),
+    },
+    Fault {
+        plant: &[Guest("ip neigh replace 10.10.0.1 lladdr 02:00:00:00:00:99 dev eth0 nud permanent")],
+        mend: &[Guest("ip neigh del 10.10.0.1 dev eth0")],
+        doctor: None,
+        test: Some(("transport", "no route back")),
+    },
+    Fault {
+        plant: &[Host("ip link set eth0 arp off")],
+        mend: &[Host("ip link set eth0 arp on")],
+        doctor: Some(("route", "no_arp", "uplink eth0")),
+        test: Some(("route", "ARP is switched off")),
+    },
+    Fault {
+        plant: &[Host("sysctl -w net.ipv4.conf.eth0.arp_ignore=8")],
+        mend: &[Host("sysctl -w net.ipv4.conf.eth0.arp_ignore=0")],
+        doctor: Some(("route", "no_arp", "uplink eth0")),
+        test: Some(("route", "arp_ignore")),
+    },
+    Fault {
+        plant: &[
+            Outside("ip address add 2001:db8:113::66/64 dev eth0 nodad"),
+            Host("sysctl -w net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.eth0.dad_transmits=1"),
+            Host("ip address add 2001:db8:113::66/64 dev eth0"),
+        ],
+        mend: &[
+            Outside("ip address del 2001:db8:113::66/64 dev eth0"),
+            Host("ip address del 2001:db8:113::66/64 dev eth0"),
+            Host("sysctl -w net.ipv6.conf.eth0.accept_dad=0 net.ipv6.conf.eth0.dad_transmits=0"),
+        ],
+        doctor: Some(("address", "doubled_address", "uplink eth0")),
+        test: Some(("address", "2001:db8:113::66")),
+    },
+    Fault {
+        plant: &[Host("ip -6 route del default")],
+        mend: &[Host("ip -6 route add default via 2001:db8:113::2")],
+        doctor: Some(("route", "no_route", "network red")),
+        test: None,
+    },
+    Fault {
         plant: &[Host("ip route del default via 203.0.113.2")],
         mend: &[Host("ip route add default via 203.0.113.2")],
         doctor: Some(("route", "no_route", "network red")),
@@ -160,6 +210,36 @@ const FAULTS: &[Fault] = &[
         mend: &[Guest("nft delete table inet f")],
         doctor: None,
         test: Some(("transport", "firewall")),
+    },
+    Fault {
+        plant: &[
+            Guest("nft add table inet f"),
+            Guest("nft add chain inet f i { type filter hook input priority 0 ; }"),
+            Guest("nft add rule inet f i tcp dport 80 reject with icmpx admin-prohibited"),
+        ],
+        mend: &[Guest("nft delete table inet f")],
+        doctor: None,
+        test: Some(("transport", "answers by ICMP")),
+    },
+    Fault {
+        plant: &[
+            Host("nft add table ip early"),
+            Host("nft add chain ip early pre { type filter hook prerouting priority -300 ; }"),
+            Host("nft add rule ip early pre udp dport 67 drop"),
+        ],
+        mend: &[Host("nft delete table ip early")],
+        doctor: Some(("application", "firewall_blocks_services", "network red")),
+        test: None,
+    },
+    Fault {
+        plant: &[
+            Host("nft add table inet late"),
+            Host("nft add chain inet late out { type filter hook output priority 0 ; }"),
+            Host("nft add rule inet late out oifname fwd-red udp sport 67 drop"),
+        ],
+        mend: &[Host("nft delete table inet late")],
+        doctor: Some(("application", "firewall_blocks_services", "network red")),
+        test: None,
     },
     Fault {
         plant: &[
@@ -273,6 +353,43 @@ fn each_planted_fault_is_named_and_a_healthy_host_has_none() {
         assert_eq!(lab.fwd("forward test web").code, 0, "{}", lab.fwd("forward test web").stdout);
     }
     assert_eq!(lab.ok("config show"), before, "looking changes nothing");
+}
+
+#[test]
+fn what_the_host_drops_of_its_own_probe_is_not_the_guests_fault() {
+    need!(skip::bpf());
+    let lab = lab();
+    let _service = http_whoami(&lab.get("red1").netns, "10.10.0.11:80");
+    lab.host.run("nft add table inet out");
+    lab.host.run("nft add chain inet out o { type filter hook output priority 0 ; }");
+    lab.host.run("nft add rule inet out o ip daddr 10.10.0.0/24 tcp dport 80 drop");
+    http_get(&lab.outside, &format!("{HOST_V4}:8080")).expect("clients outside do not pass those rules");
+    let told = lab.fwd("forward test web").ok();
+    assert!(told.contains("table out of this host drops what it sends to 10.10.0.11:80 itself"), "{told}");
+}
+
+#[test]
+fn a_program_that_somebody_detached_and_a_range_without_a_free_address_are_named() {
+    need!(skip::bpf());
+    need!(skip::dnsmasq());
+    let lab = lab();
+    let link = lab.host.run("ip -o link show dev red1");
+    let ifindex = link.split(':').next().expect("a number, a colon");
+    let pin = lab.fwd.bpffs().join(format!("v{ABI_VERSION}/links/{ifindex}-ingress"));
+    lab.host.run(&format!("bpftool link detach pinned {}", pin.display()));
+    assert!(finds(&lab, ("link", "detached", "port red1")), "{:#?}", findings(&lab));
+    tests(&lab, ("link", "no longer on red1"));
+    lab.ok("port set red1 --label touched=yes");
+
+    lab.ok("network set red --dhcp 10.10.0.11-10.10.0.11");
+    let netns = Netns::new("lazy");
+    lab.host.veth("lazy", &netns, "eth0");
+    lab.ok("port add lazy --device lazy --network red");
+    assert!(eventually(|| finds(&lab, ("address", "no_lease", "port lazy"))));
+    // One that has asked.
+    netns.try_run("busybox udhcpc -i eth0 -n -q -t 1 -T 1 -s /bin/true").expect_err("there is none left");
+    let said = lab.fwd("doctor").stdout;
+    assert!(said.contains("all of 10.10.0.11-10.10.0.11 are taken"), "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -11,6 +12,7 @@ use tokio::sync::broadcast;
 use super::{
     admission,
     failure::{of_host, of_query, of_read},
+    ground::target,
     handle::{Handle, aside},
     observed::not_found,
     serve, sockets,
@@ -23,7 +25,7 @@ use crate::{
         object::Noun,
         query::DropQuery,
         server::Answer,
-        spec::{Forward, Network, Port},
+        spec::{DefaultPolicy, Forward, Network, Port},
         status::{DropRow, DuplicateAddress},
         text::Target,
     },
@@ -117,38 +119,49 @@ impl Handle {
         let uplinks: Vec<_> = uplinks.iter().map(|uplink| uplink.device.as_str()).collect();
         let asked = neighborhoods(world, self.instance().as_str(), port);
         let mut survey = host::look_around(&uplinks, asked).await.map_err(|e| of_host(&e))?;
-        survey.programs = self.foreign_programs(world).await?;
+        let (programs, detached) = self.programs(world).await?;
+        (survey.programs, survey.detached) = (programs, detached);
         Ok(survey)
     }
 
-    async fn foreign_programs(&self, world: &World) -> Answer<Vec<ForeignProgram>> {
+    /// Those of others, and fwd's own that are not there.
+    async fn programs(&self, world: &World) -> Answer<(Vec<ForeignProgram>, Vec<ForeignProgram>)> {
         let ports = world.compiled.ports.values().filter(|port| port.ifindex != 0);
         let ports = ports.filter(|port| port.kind != PortKind::Host);
+        let served = ports.clone().filter(|port| !world.refused.contains_key(&port.ifindex));
+        let wanted: Vec<_> = served.map(target).collect();
         let devices: BTreeMap<u32, String> = ports.map(|port| (port.ifindex, port.device.clone())).collect();
         let filters = host::tc_filters(&devices).await.map_err(|e| of_host(&e))?;
         let target =
             |(ifindex, name): (&u32, &String)| datapath::Target { ifindex: *ifindex, name: name.clone() };
         let targets: Vec<_> = devices.iter().map(target).collect();
         let bpffs = self.fixed.options.bpffs.clone();
-        let attached = aside(move || datapath::foreign(&bpffs, &targets)).await?;
+        let look = move || (datapath::foreign(&bpffs, &targets), datapath::detached(&bpffs, &wanted));
+        let (attached, gone) = aside(look).await?;
         let attached = attached.into_iter().map(|program| ForeignProgram {
             device: program.device,
-            point: match program.point {
-                Point::Xdp => "XDP",
-                Point::Ingress | Point::TunnelIngress => "TC ingress",
-                Point::Egress | Point::TunnelEgress => "TC egress",
-            },
+            point: point(program.point),
             name: program.name,
         });
-        let others = filters.into_iter().filter(|filter| !datapath::is_own_filter(filter.handle));
+        let own: Vec<_> = filters.iter().filter(|filter| datapath::is_own_filter(filter.handle)).collect();
+        let has_filter = |device: &str, point: Point| {
+            let is_ingress = matches!(point, Point::Ingress | Point::TunnelIngress);
+            let mut here = own.iter().filter(|filter| filter.device == device);
+            point != Point::Xdp && here.any(|filter| filter.is_ingress == is_ingress)
+        };
+        let gone = gone.into_iter().filter(|(device, at)| !has_filter(device, *at));
+        let gone =
+            gone.map(|(device, at)| ForeignProgram { device, point: point(at), name: "fwd".to_owned() });
+        let gone = gone.collect();
+        let others = filters.iter().filter(|filter| !datapath::is_own_filter(filter.handle));
         let filters = others.map(|filter| ForeignProgram {
-            device: filter.device,
+            device: filter.device.clone(),
             point: if filter.is_ingress { "TC ingress" } else { "TC egress" },
             name: format!("{} filter", filter.kind),
         });
         let mut all: Vec<_> = attached.chain(filters).collect();
         all.dedup();
-        Ok(all)
+        Ok((all, gone))
     }
 
     async fn probe(&self, probe: Probe, port: Option<&Port>) -> Answer<Probed> {
@@ -178,6 +191,14 @@ impl Handle {
     }
 }
 
+const fn point(of: Point) -> &'static str {
+    match of {
+        Point::Xdp => "XDP",
+        Point::Ingress | Point::TunnelIngress => "TC ingress",
+        Point::Egress | Point::TunnelEgress => "TC egress",
+    }
+}
+
 /// Whether an event is the drop of a probe, or of an answer to it.
 fn is_of(event: &DropEvent, probe: Probe) -> bool {
     let to = probe.to.to_string();
@@ -187,33 +208,47 @@ fn is_of(event: &DropEvent, probe: Probe) -> bool {
 /// Guests that ought to answer, by the interface behind which they are.
 fn neighborhoods(world: &World, instance: &str, port: Option<&str>) -> Vec<Neighborhood> {
     let document = &world.desired.document;
-    let empty = Survey::default();
-    let networks = document.networks.iter().filter(|network| network.has_gateway());
-    let ports = |network: &Network| {
-        let ports = document.ports.iter().filter(|one| one.network == network.name);
-        ports.filter(|one| port.is_none_or(|name| one.name == name)).collect::<Vec<_>>()
+    let (survey, none) = (Survey::default(), (BTreeSet::new(), BTreeMap::new()));
+    let seen = Seen {
+        desired: &world.desired,
+        inventory: &world.inventory,
+        compiled: &world.compiled,
+        survey: &survey,
+        refused: &world.refused,
+        drops: &[],
+        duplicates: &[],
+        mute: &none.0,
+        taken: &none.1,
+        flows: (0, 0),
     };
-    let neighborhood = |network: &Network| Neighborhood {
+    let networks = document.networks.iter().filter(|network| network.has_gateway());
+    // Those that something outside leads to are asked from there as well.
+    let neighborhood = |(network, is_led_to): (&Network, bool)| Neighborhood {
         device: host::host_end(&network.name),
         namespace: network.is_apart().then(|| namespace_of(instance, &network.name)),
         addresses: {
-            let none = (BTreeSet::new(), BTreeMap::new());
-            let seen = Seen {
-                desired: &world.desired,
-                inventory: &world.inventory,
-                compiled: &world.compiled,
-                survey: &empty,
-                refused: &world.refused,
-                drops: &[],
-                duplicates: &[],
-                mute: &none.0,
-                taken: &none.1,
-                flows: (0, 0),
-            };
-            ports(network).into_iter().flat_map(|port| diagnose::expected(&seen, port)).collect()
+            let ports = document.ports.iter().filter(|one| one.network == network.name);
+            let ports = ports.filter(|one| port.is_none_or(|name| one.name == name));
+            let all = ports
+                .flat_map(|port| diagnose::expected(&seen, port).into_iter().map(move |addr| (port, addr)));
+            let is_led =
+                |(port, addr): &(&Port, IpAddr)| diagnose::is_led_to(document, &port.name, addr.is_ipv4());
+            all.filter(|one| is_led(one) == is_led_to).map(|(_, addr)| addr).collect()
         },
+        outside: if is_led_to { outside(world, network) } else { Vec::new() },
     };
-    networks.map(neighborhood).filter(|place| !place.addresses.is_empty()).collect()
+    let twice = networks.flat_map(|network| [(network, false), (network, true)]);
+    twice.map(neighborhood).filter(|place| !place.addresses.is_empty()).collect()
+}
+
+/// An address of each family that this host has on a network's uplink. In a closed network nobody is asked: what no rule
+/// allows would be dropped.
+fn outside(world: &World, network: &Network) -> Vec<IpAddr> {
+    let uplink = network.uplink.as_ref().and_then(|uplink| world.inventory.devices.get(uplink));
+    let is_open = network.default_policy == DefaultPolicy::Open;
+    let families = [true, false].into_iter();
+    let first = families.filter_map(|is_v4| uplink.filter(|_| is_open)?.outside_addresses(is_v4).next());
+    first.collect()
 }
 
 fn count(world: &World, view: &View<'_>) -> Answer<Counted> {

@@ -15,7 +15,7 @@ use crate::{
 mod kernel;
 mod memory;
 
-pub use kernel::{KernelGround, tear_down};
+pub use kernel::{KernelGround, target, tear_down};
 pub use memory::MemoryGround;
 
 /// The host and its datapath, as the writer needs them.

@@ -26,8 +26,7 @@ pub fn foreign(bpffs: &Path, devices: &[Target]) -> Vec<Foreign> {
         }
         for (point, kind) in [(Point::Ingress, TcAttachType::Ingress), (Point::Egress, TcAttachType::Egress)]
         {
-            // A kernel without TCX has none there.
-            let Ok((_, programs)) = SchedClassifier::query_tcx(&device.name, kind) else { continue };
+            let programs = on_tcx(device, kind);
             let others = programs.iter().filter(|program| !own.contains(&program.id()));
             all.extend(others.map(|program| Foreign {
                 device: device.name.clone(),
@@ -37,6 +36,26 @@ pub fn foreign(bpffs: &Path, devices: &[Target]) -> Vec<Foreign> {
         }
     }
     all
+}
+
+/// Those of the points at which this instance's programs are to be and are not, but for those of the clsact qdisc: there
+/// netlink tells.
+pub fn detached(bpffs: &Path, wanted: &[(Target, Vec<Point>)]) -> Vec<(String, Point)> {
+    let own = own(bpffs);
+    let is_own = |info: &ProgramInfo| own.contains(&info.id());
+    let has = |device: &Target, point: Point| match point {
+        Point::Xdp => occupant::program_on(device.ifindex).is_some_and(|id| own.contains(&id)),
+        Point::Ingress | Point::TunnelIngress => on_tcx(device, TcAttachType::Ingress).iter().any(is_own),
+        Point::Egress | Point::TunnelEgress => on_tcx(device, TcAttachType::Egress).iter().any(is_own),
+    };
+    let points = wanted.iter().flat_map(|(device, points)| points.iter().map(move |point| (device, *point)));
+    let gone = points.filter(|(device, point)| !has(device, *point));
+    gone.map(|(device, point)| (device.name.clone(), point)).collect()
+}
+
+/// A kernel without TCX has none there.
+fn on_tcx(device: &Target, kind: TcAttachType) -> Vec<ProgramInfo> {
+    SchedClassifier::query_tcx(&device.name, kind).map_or_else(|_| Vec::new(), |(_, programs)| programs)
 }
 
 /// Whether a filter of this handle is fwd's.

@@ -26,7 +26,7 @@ mod tracer;
 
 pub use attach::{Target, Tc};
 pub use error::Error;
-pub use foreign::{foreign, is_own_filter};
+pub use foreign::{detached, foreign, is_own_filter};
 pub use kernel::{Kernel, Options};
 pub use log::LogLevel;
 pub use memory::Memory;

@@ -1,6 +1,9 @@
 //! Addresses: whether guests and uplinks have them, and whether others claim them.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{Seen, finding};
 use crate::api::{
@@ -18,7 +21,24 @@ pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
     out.extend(forwards.filter_map(|forward| not_ours(seen, &forward.name)));
     out.extend(lies(seen));
     out.extend(seen.duplicates.iter().map(duplicate));
+    let uplinks = seen.document().uplinks.iter();
+    out.extend(uplinks.flat_map(|uplink| doubled(seen, &uplink.device)));
     out
+}
+
+/// Addresses of an uplink that others on its link have.
+fn doubled(seen: &Seen<'_>, device: &str) -> Vec<Finding> {
+    let own = seen.survey.doubled.iter().filter(|(of, _)| of == device);
+    let said = |(_, addr): &(String, IpAddr)| {
+        finding(
+            Step::Address,
+            "doubled_address",
+            &format!("uplink {device}"),
+            format_args!("another machine on its link has {addr} too, so this host does not use it."),
+            format!("Give one of them another address: ip address del {addr} dev {device}."),
+        )
+    };
+    own.map(said).collect()
 }
 
 /// Two machines with one address (RFC 5227).
@@ -44,7 +64,18 @@ pub(super) fn no_address(seen: &Seen<'_>, port: &Port, network: &Network) -> Opt
     let id = seen.desired.numbers.ports.get(&port.name)?;
     let object = format!("port {}", port.name);
     let serves = !network.dhcp_ranges().is_empty();
+    let full = full(seen, network);
     let (found, remedy) = match (seen.mute.contains(id), serves, network.mode) {
+        (false, true, _) if full.is_some() => (
+            format!(
+                "it has no address, and DHCP none to give: all of {} are taken.",
+                full.unwrap_or_default()
+            ),
+            format!(
+                "Widen the range: fwd network set {0} --dhcp FIRST-LAST. See who has them: fwd network leases {0}.",
+                network.name
+            ),
+        ),
         (true, ..) => (
             "it has no address, and its guest has sent nothing yet.".to_owned(),
             "Start the guest, and look at its interface.".to_owned(),
@@ -68,6 +99,26 @@ pub(super) fn no_address(seen: &Seen<'_>, port: &Port, network: &Network) -> Opt
         ),
     };
     Some(finding(Step::Address, "no_lease", &object, found, remedy))
+}
+
+/// The ranges of IPv4 that a network gives out, if every address of them is taken.
+fn full(seen: &Seen<'_>, network: &Network) -> Option<String> {
+    let ranges: Vec<_> = network.dhcp_ranges().into_iter().map(|one| one.range).collect();
+    let ranges: Vec<_> = ranges.into_iter().filter(|range| range.first.is_ipv4()).collect();
+    let number = |addr: IpAddr| match addr {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(_) => u64::MAX,
+    };
+    let size: u64 = ranges.iter().map(|range| number(range.last) - number(range.first) + 1).sum();
+    let id = *seen.desired.numbers.networks.get(&network.name)?;
+    let leased = seen.inventory.leases(&network.name, id).map(|lease| lease.addr);
+    let ports = seen.document().ports.iter().filter(|port| port.network == network.name);
+    let own = ports.flat_map(|port| port.ips.iter().copied());
+    let gateways = network.gateway_nets().into_iter().map(|net| net.addr());
+    let is_in = |addr: &IpAddr| ranges.iter().any(|range| (range.first..=range.last).contains(addr));
+    let taken: BTreeSet<IpAddr> = leased.chain(own).chain(gateways).filter(is_in).collect();
+    let texts: Vec<_> = ranges.iter().map(ToString::to_string).collect();
+    (size > 0 && taken.len() as u64 >= size).then(|| texts.join(", "))
 }
 
 /// The addresses for which a port's guest ought to answer now.

@@ -1,14 +1,18 @@
 //! Rules of others: what fwd forwards does not pass them, and what guests ask of this host does.
 //!
 //! Docker, firewalld, ufw and libvirt are known by their tables and chains. A verdict is worked out for the two
-//! questions that every guest asks, DHCP and DNS; what a rule matches that is not understood, it is taken not to
-//! match.
+//! questions that every guest asks, DHCP and DNS, for the host's answers, and for what it sends to a guest itself; what a
+//! rule matches that is not understood, it is taken not to match.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
+use ipnet::IpNet;
 use serde_json::Value;
 
-use super::{Seen, finding};
+use super::{Seen, finding, iptables};
 use crate::{
     api::{
         diagnosis::{Finding, Step},
@@ -17,11 +21,36 @@ use crate::{
     host::{inventory::Device, survey::Firewall},
 };
 
-/// A question that a guest asks of this host.
+/// A packet between a guest and this host.
 #[derive(Clone, Copy)]
-struct Question<'a> {
-    device: &'a str,
-    l4_port: u64,
+pub(super) struct Question<'a> {
+    pub way: Way,
+    pub device: &'a str,
+    pub proto: &'static str,
+    /// The service's.
+    pub l4_port: u64,
+    /// The guest's address, where it is known.
+    pub guest: Option<IpAddr>,
+}
+
+/// By whom it is sent: the chains that it passes, and where it has the service's L4 port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A guest's question.
+    In,
+    /// The host's answer to it.
+    Out,
+    /// The host's own to a guest's service.
+    ToGuest,
+}
+
+impl Way {
+    const fn chains(self) -> [&'static str; 2] {
+        match self {
+            Self::In => ["prerouting", "input"],
+            Self::Out | Self::ToGuest => ["output", "postrouting"],
+        }
+    }
 }
 
 /// A chain's answer.
@@ -69,20 +98,33 @@ pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
 
 /// Rules that stand before the host's own services in a network.
 fn blocked(seen: &Seen<'_>, rules: &Rules<'_>, network: &Network) -> Option<Finding> {
-    let gateways = network.gateway_nets();
-    let has_gateway = |(_, device): &(&String, &Device)| {
-        device.addresses.iter().any(|net| gateways.iter().any(|gateway| gateway.addr() == net.addr()))
-    };
-    let (device, _) = seen.inventory.devices.iter().find(has_gateway)?;
+    let device = host_end_of(seen, network)?;
     let has_dhcp = !network.dhcp_ranges().is_empty();
     let asked = [(has_dhcp, 67, "DHCP"), (network.has_dns(), 53, "DNS")];
-    let stopped: Vec<_> = asked
-        .into_iter()
-        .filter(|(is_served, l4_port, _)| *is_served && rules.drops(Question { device, l4_port: *l4_port }))
-        .collect();
-    let (_, _, service) = stopped.first()?;
-    let services: Vec<_> = stopped.iter().map(|(_, _, name)| *name).collect();
-    let owner = rules.input_owner();
+    let is_stopped = |way, l4_port| rules.drops(Question { way, device, proto: "udp", l4_port, guest: None });
+    let stopped_by = |way| {
+        let of = move |(is_served, l4_port, _): &(bool, u64, &str)| *is_served && is_stopped(way, *l4_port);
+        asked.into_iter().filter(of).map(|(_, _, name)| name).collect::<Vec<_>>()
+    };
+    let ways = [Way::In, Way::Out].into_iter().map(|way| (way, stopped_by(way)));
+    let (way, services) = ways.into_iter().find(|(_, services)| !services.is_empty())?;
+    let service = services.first()?;
+    let owner = rules.owner(way);
+    if way == Way::Out {
+        return Some(finding(
+            Step::Application,
+            "firewall_blocks_services",
+            &format!("network {}", network.name),
+            format_args!(
+                "{owner} drops what this host's {} answers guests at {device}.",
+                services.join(" and ")
+            ),
+            format!(
+                "Accept what goes out by it: nft insert rule … oifname \"{device}\" accept; or iptables -I OUTPUT -o \
+                 {device} -j ACCEPT."
+            ),
+        ));
+    }
     Some(finding(
         Step::Application,
         "firewall_blocks_services",
@@ -102,6 +144,28 @@ fn blocked(seen: &Seen<'_>, rules: &Rules<'_>, network: &Network) -> Option<Find
             ),
         },
     ))
+}
+
+/// Who drops what this host itself sends to a guest's service, such as a probe.
+pub(super) fn stops(
+    seen: &Seen<'_>,
+    network: &Network,
+    (proto, to): (&'static str, SocketAddr),
+) -> Option<String> {
+    let rules = Rules::of(&seen.survey.firewall);
+    let device = host_end_of(seen, network)?;
+    let question =
+        Question { way: Way::ToGuest, device, proto, l4_port: to.port().into(), guest: Some(to.ip()) };
+    rules.drops(question).then(|| rules.owner(Way::ToGuest))
+}
+
+/// The host's interface in a network: the one that has its gateway's address.
+fn host_end_of<'a>(seen: &Seen<'a>, network: &Network) -> Option<&'a str> {
+    let gateways = network.gateway_nets();
+    let has_gateway = |(_, device): &(&String, &Device)| {
+        device.addresses.iter().any(|net| gateways.iter().any(|gateway| gateway.addr() == net.addr()))
+    };
+    seen.inventory.devices.iter().find(has_gateway).map(|(name, _)| name.as_str())
 }
 
 fn bypassed(owners: &BTreeSet<String>) -> Finding {
@@ -165,7 +229,7 @@ impl<'a> Rules<'a> {
         let acting =
             chains.filter(|chain| text(chain, "policy") == "drop" || self.rules(chain).next().is_some());
         let mut owners: BTreeSet<_> = acting.flat_map(|chain| self.owners_of(chain)).collect();
-        for save in self.legacy.iter().filter(|save| is_acting(save)) {
+        for save in self.legacy.iter().filter(|save| iptables::is_acting(save)) {
             owners.extend(owners_in(save, "the host (iptables)"));
         }
         owners
@@ -185,22 +249,27 @@ impl<'a> Rules<'a> {
         owners_in(&names.join("\n"), &format!("the nftables table {table}"))
     }
 
-    fn input_owner(&self) -> String {
-        let dropping = self
-            .chains("input")
-            .find(|chain| text(chain, "policy") == "drop" || self.rules(chain).next().is_some());
+    fn owner(&self, way: Way) -> String {
+        let mut chains = way.chains().into_iter().flat_map(|hook| self.chains(hook));
+        let dropping =
+            chains.find(|chain| text(chain, "policy") == "drop" || self.rules(chain).next().is_some());
         let owners = dropping.map_or_else(BTreeSet::new, |chain| self.owners_of(chain));
         owners.into_iter().next().unwrap_or_else(|| "The host's iptables".to_owned())
     }
 
     /// Whether a question does not reach its service.
     fn drops(&self, question: Question<'_>) -> bool {
-        let nft = self.chains("input").any(|chain| match self.answer(chain, question, 0) {
-            Answer::Accepts => false,
-            Answer::Drops => true,
-            Answer::GoesOn => text(chain, "policy") == "drop",
-        });
-        nft || self.legacy.iter().any(|save| legacy_drops(save, question))
+        let chains = question.way.chains().into_iter().flat_map(|hook| self.chains(hook));
+        // Both tables of IPv4 and such of both families; of IPv6 alone, where the guest's address is of it.
+        let is_v6 = question.guest.is_some_and(|guest| guest.is_ipv6());
+        let is_other = |chain: &&Value| text(chain, "family") == if is_v6 { "ip" } else { "ip6" };
+        let nft =
+            chains.filter(|chain| !is_other(chain)).any(|chain| match self.answer(chain, question, 0) {
+                Answer::Accepts => false,
+                Answer::Drops => true,
+                Answer::GoesOn => text(chain, "policy") == "drop",
+            });
+        nft || self.legacy.iter().any(|save| iptables::drops(save, question))
     }
 
     fn answer(&self, chain: &'a Value, question: Question<'_>, depth: u8) -> Answer {
@@ -239,20 +308,27 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 /// Whether a rule's test holds for a question; one that is not understood does not.
 fn matches(test: &Value, question: Question<'_>) -> bool {
     let (left, right) = (&test["left"], &test["right"]);
+    let is_here =
+        |right: &Value| any(right, &|name| name.as_str().is_some_and(|n| is_name(n, question.device)));
+    let is_v6 = question.guest.is_some_and(|guest| guest.is_ipv6());
     let holds = if let Some(key) = left.pointer("/meta/key").and_then(Value::as_str) {
         match key {
-            "iifname" | "iif" => {
-                any(right, &|name| name.as_str().is_some_and(|n| is_name(n, question.device)))
+            "iifname" | "iif" if question.way == Way::In => is_here(right),
+            "oifname" | "oif" if question.way != Way::In => is_here(right),
+            "l4proto" => {
+                let number = if question.proto == "udp" { 17 } else { 6 };
+                any(right, &|proto| *proto == question.proto || *proto == number)
             }
-            "l4proto" => any(right, &|proto| proto == "udp" || proto == 17),
-            "nfproto" => any(right, &|family| family == "ipv4"),
+            "nfproto" => any(right, &|family| *family == if is_v6 { "ipv6" } else { "ipv4" }),
             _ => return false,
         }
     } else if let Some(field) = left.get("payload") {
-        let is_port = matches!(text(field, "protocol"), "udp" | "th") && text(field, "field") == "dport";
-        match (is_port, text(field, "field")) {
-            (true, _) => any(right, &|l4_port| is_in(l4_port, question.l4_port)),
-            (_, "protocol") => any(right, &|proto| proto == "udp"),
+        let is_of = [question.proto, "th"].contains(&text(field, "protocol"));
+        let side = if question.way == Way::Out { "sport" } else { "dport" };
+        match (text(field, "field"), question.guest) {
+            (name, _) if is_of && name == side => any(right, &|l4_port| is_in(l4_port, question.l4_port)),
+            ("protocol", _) => any(right, &|proto| *proto == question.proto),
+            ("daddr", Some(guest)) if question.way != Way::In => any(right, &|net| is_of_net(net, guest)),
             _ => return false,
         }
     } else if left.pointer("/ct/key").is_some_and(|key| key == "state") {
@@ -279,8 +355,18 @@ fn is_in(value: &Value, wanted: u64) -> bool {
     }
 }
 
+/// Whether a value is this address, or a prefix that has it.
+fn is_of_net(value: &Value, addr: IpAddr) -> bool {
+    let net = match value.get("prefix") {
+        Some(prefix) => format!("{}/{}", text(prefix, "addr"), prefix.get("len").unwrap_or(&Value::Null)),
+        None => value.as_str().unwrap_or_default().to_owned(),
+    };
+    let one = net.parse::<IpAddr>().map(IpNet::from);
+    net.parse::<IpNet>().or(one).is_ok_and(|net| net.contains(&addr))
+}
+
 /// `fwd-*` and `fwd-+` are patterns.
-fn is_name(pattern: &str, name: &str) -> bool {
+pub(super) fn is_name(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix(['*', '+']) {
         Some(start) => name.starts_with(start),
         None => pattern == name,
@@ -296,33 +382,4 @@ fn owners_in(names: &str, else_named: &str) -> BTreeSet<String> {
         .map(|(_, owner)| owner.to_owned())
         .collect();
     if owners.is_empty() { BTreeSet::from([else_named.to_owned()]) } else { owners }
-}
-
-/// Whether a saved table does anything to forwarded packets.
-fn is_acting(save: &str) -> bool {
-    let starts = [":FORWARD DROP", "-A FORWARD", "-A PREROUTING", "-A POSTROUTING"];
-    save.lines().any(|line| starts.iter().any(|start| line.starts_with(start)))
-}
-
-/// As far as the INPUT chain itself says.
-fn legacy_drops(save: &str, question: Question<'_>) -> bool {
-    let l4_port = format!("--dport {}", question.l4_port);
-    for line in save.lines().filter(|line| line.starts_with("-A INPUT ")) {
-        let words: Vec<_> = line.split_whitespace().collect();
-        let after = |flag: &str| words.iter().position(|w| *w == flag).and_then(|at| words.get(at + 1));
-        let is_here = after("-i").is_none_or(|name| is_name(name, question.device));
-        let is_udp = after("-p").is_none_or(|proto| *proto == "udp");
-        let has_state = line.contains("--ctstate") && !line.contains("NEW");
-        let is_port = !line.contains("--dport") || line.contains(&l4_port);
-        let is_plain = after("-s").is_none() && after("-d").is_none();
-        if !(is_here && is_udp && is_port && is_plain) || has_state {
-            continue;
-        }
-        match after("-j").copied() {
-            Some("ACCEPT") => return false,
-            Some("DROP" | "REJECT") => return true,
-            _ => {}
-        }
-    }
-    save.contains(":INPUT DROP")
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use fwd_common::proto::IpProto;
 
-use super::{Seen, address, link, route, transport};
+use super::{Seen, address, firewall, link, route, transport};
 use crate::{
     api::{
         diagnosis::{Finding, ForwardTest, Step, StepRow, StepState},
@@ -59,7 +59,7 @@ fn targets(seen: &Seen<'_>, port: &Port, listen: Listen) -> Vec<IpAddr> {
 /// The five steps.
 pub fn test(seen: &Seen<'_>, forward: &Forward, probed: &[Probed]) -> ForwardTest {
     let way = Way::of(seen, forward);
-    let steps = [way.link(), way.address(), way.route(), way.transport(probed), application(probed)];
+    let steps = [way.link(), way.address(probed), way.route(), way.transport(probed), application(probed)];
     let mut rows: Vec<StepRow> = Vec::new();
     for row in steps {
         let is_blocked = rows.iter().any(|before| before.state == StepState::Failed);
@@ -137,14 +137,18 @@ impl<'a> Way<'a> {
 
     fn link(&self) -> StepRow {
         let device = self.port.and_then(|(port, _)| device_name(self.seen.inventory, port)).unwrap_or("?");
-        let good = format!("Up and connected: {}, {device}.", self.uplinks().join(", "));
+        let devices: Vec<_> = self.uplinks().into_iter().chain([device]).collect();
+        let good = format!("Up and connected: {}.", devices.join(", "));
         self.row(Step::Link, link::findings(self.seen), good)
     }
 
-    fn address(&self) -> StepRow {
+    fn address(&self, probed: &[Probed]) -> StepRow {
         let own = self.port.map_or_else(Vec::new, |(port, _)| address::addresses(self.seen, port));
         let texts: Vec<_> = own.iter().map(ToString::to_string).collect();
         let mut findings = address::findings(self.seen);
+        // What was dropped a while ago says nothing of a guest that is heard by now.
+        let is_heard = probed.iter().any(|one| is_reached(&one.met) || one.met == Met::Refusal);
+        findings.retain(|finding| !(is_heard && finding.check == "wrong_address"));
         let state = self.seen.compiled.forwards.get(&self.forward.name);
         if let Some(reason) = state.and_then(|state| state.reason.as_ref())
             && !findings.iter().any(|finding| self.concerns(finding))
@@ -163,10 +167,12 @@ impl<'a> Way<'a> {
 
     fn route(&self) -> StepRow {
         let silent = |addr: &IpAddr| self.seen.survey.silent.contains(addr);
+        let at = self.listen.and_then(|listen| listen.addr);
+        let is_of = |is_v4: bool| at.is_none_or(|at| at.is_ipv4() == is_v4);
         let own = self.port.map_or_else(Vec::new, |(port, _)| address::addresses(self.seen, port));
         let answering: Vec<_> = own.iter().filter(|addr| !silent(addr)).map(ToString::to_string).collect();
         let good = format!("The guest answers for {}; there is a way back.", answering.join(", "));
-        let mut findings = route::findings(self.seen);
+        let mut findings = route::of_families(self.seen, &is_of);
         // Only what this host itself is sent passes that filter.
         findings.retain(|finding| finding.check != "rp_filter");
         self.row(Step::Route, findings, good)
@@ -202,9 +208,20 @@ impl<'a> Way<'a> {
             row.found.push(found);
             row.remedies.push(remedy);
         };
+        let stops = |(_, network): (&Port, &Network)| {
+            let proto = if one.probe.proto == IpProto::TCP { "tcp" } else { "udp" };
+            firewall::stops(self.seen, network, (proto, to))
+        };
+        let owner = super::capitalized(&self.port.and_then(stops).unwrap_or_default());
         match (&one.met, one.drops.first()) {
             (Met::Service | Met::Closes, _) => {}
             (_, Some(drop)) => row.note(dropped(one, drop)),
+            // Clients outside do not pass those rules.
+            (Met::Silence | Met::NoWord | Met::Unsendable(_), None) if !owner.is_empty() => {
+                row.note(format!(
+                    "{owner} of this host drops what it sends to {to} itself: the guest was not asked."
+                ));
+            }
             (Met::Refusal, _) => failed(
                 format!("Nothing listens on {what} {to}: the guest refuses (RST, or port unreachable)."),
                 format!(
@@ -214,8 +231,14 @@ impl<'a> Way<'a> {
             ),
             (Met::Silence, _) => failed(
                 format!(
-                    "The guest was sent a SYN for {to} and does not answer it: its own firewall drops it."
+                    "The guest was sent a SYN for {to} and does not answer it: its own firewall drops it, or it has no \
+                     route back."
                 ),
+                "Allow the L4 port in the guest's firewall; and look at ip route and ip neigh in the guest."
+                    .to_owned(),
+            ),
+            (Met::Rejection(why), _) => failed(
+                format!("{what} {to} is rejected: the guest's own firewall answers by ICMP ({why})."),
                 "Allow the L4 port in the guest's firewall.".to_owned(),
             ),
             (Met::Unsendable(why), _) => failed(
@@ -275,7 +298,7 @@ fn application(probed: &[Probed]) -> StepRow {
                 row.remedies.push("Look at the service's own log in the guest.".to_owned());
             }
             Met::NoWord => row.note(format!("UDP services need not answer; {to} did not.")),
-            Met::Refusal | Met::Silence | Met::Unsendable(_) => {
+            Met::Refusal | Met::Silence | Met::Rejection(_) | Met::Unsendable(_) => {
                 row.note(format!("Not reached: {to}."));
             }
         }

@@ -9,6 +9,7 @@ use crate::{
         status::{DropRow, ObjectState},
     },
     compile::{Attachment, device_name, too_narrow},
+    host::survey::ForeignProgram,
 };
 
 pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
@@ -29,8 +30,26 @@ pub(super) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
         out.extend(carrier(seen, device, &object));
         out.extend(offloads(seen, device, &object));
     }
+    out.extend(detached(seen));
     out.extend(seen.drops.iter().filter_map(lost_for_size));
     out
+}
+
+/// Programs of fwd's that somebody took off.
+fn detached(seen: &Seen<'_>) -> Vec<Finding> {
+    let devices = seen.devices();
+    let said = |program: &ForeignProgram| {
+        let (_, object) = devices.iter().find(|(device, _)| *device == program.device)?;
+        let (point, device) = (program.point, &program.device);
+        Some(finding(
+            Step::Link,
+            "detached",
+            object,
+            format_args!("fwd's {point} program is no longer on {device}: somebody detached it."),
+            "End the daemon and start it again (systemctl restart fwd, or fwd up): it attaches what is missing, and flows go on.",
+        ))
+    };
+    seen.survey.detached.iter().filter_map(said).collect()
 }
 
 /// What compiling and attaching already know.

@@ -7,6 +7,7 @@ mod address;
 mod application;
 mod firewall;
 mod forward;
+mod iptables;
 mod link;
 mod route;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use fwd_common::id::PortId;
 
 pub use address::expected;
 pub use forward::{Probe, Probed, probes, test};
+pub use route::is_led_to;
 
 use crate::{
     api::{

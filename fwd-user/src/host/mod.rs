@@ -3,6 +3,7 @@
 mod bridge;
 mod dnsmasq;
 mod driver;
+mod echo;
 mod error;
 mod hostport;
 pub mod inventory;

@@ -24,6 +24,8 @@ pub struct Neighborhood {
     /// None: this one.
     pub namespace: Option<String>,
     pub addresses: Vec<IpAddr>,
+    /// This host's addresses elsewhere, from which they are to be reached as well: of each family at most one.
+    pub outside: Vec<IpAddr>,
 }
 
 /// The kernel asks three times, a second apart.

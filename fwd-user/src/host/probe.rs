@@ -3,12 +3,19 @@
 use std::{
     io::{ErrorKind, Read},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+    os::fd::AsRawFd,
     time::Duration,
 };
 
+use nix::{
+    errno::Errno,
+    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, socket},
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::{namespace::Namespace, survey::Met};
 
-const CONNECT: Duration = Duration::from_secs(2);
+const CONNECT: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 /// For a service that speaks first, or closes at once.
 const LISTEN: Duration = Duration::from_millis(300);
 
@@ -32,17 +39,39 @@ fn inside(namespace: Option<&str>, probe: impl FnOnce() -> Met + Send) -> Met {
 }
 
 fn connect(to: SocketAddr) -> Met {
-    let stream = match TcpStream::connect_timeout(&to, CONNECT) {
+    // What fails at once fails here; what fails later is what came back.
+    let stream = match begin(to) {
         Ok(stream) => stream,
-        Err(e) if e.kind() == ErrorKind::ConnectionRefused => return Met::Refusal,
-        Err(e) if matches!(e.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => return Met::Silence,
         Err(e) => return Met::Unsendable(e.to_string()),
     };
-    let read = stream.set_read_timeout(Some(LISTEN)).and_then(|()| (&stream).read(&mut [0]));
+    let came = poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&CONNECT));
+    match stream.take_error() {
+        _ if came.is_ok_and(|ready| ready == 0) => return Met::Silence,
+        Ok(None) => {}
+        Ok(Some(e)) | Err(e) => match e.kind() {
+            ErrorKind::ConnectionRefused => return Met::Refusal,
+            ErrorKind::TimedOut => return Met::Silence,
+            _ => return Met::Rejection(e.to_string()),
+        },
+    }
+    let ready = stream.set_nonblocking(false);
+    let read =
+        ready.and_then(|()| stream.set_read_timeout(Some(LISTEN))).and_then(|()| (&stream).read(&mut [0]));
     match read {
         Ok(0) => Met::Closes,
         Err(e) if e.kind() == ErrorKind::ConnectionReset => Met::Closes,
         _ => Met::Service,
+    }
+}
+
+/// A connection that is being opened.
+fn begin(to: SocketAddr) -> std::io::Result<TcpStream> {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    match nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -57,8 +86,11 @@ fn datagram(to: SocketAddr) -> std::io::Result<Met> {
     socket.send(&[])?;
     Ok(match socket.recv(&mut [0]) {
         Ok(_) => Met::Service,
-        Err(e) if e.kind() == ErrorKind::ConnectionRefused => Met::Refusal,
-        Err(_) => Met::NoWord,
+        Err(e) => match e.kind() {
+            ErrorKind::ConnectionRefused => Met::Refusal,
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Met::NoWord,
+            _ => Met::Rejection(e.to_string()),
+        },
     })
 }
 

@@ -17,6 +17,12 @@ pub struct Survey {
     pub default_routes: Vec<DefaultRoute>,
     /// Who did not answer ARP or neighbor discovery, of those that were asked.
     pub silent: BTreeSet<IpAddr>,
+    /// Who answers an echo request of its gateway, and none of an address of this host's elsewhere.
+    pub cut_off: BTreeSet<IpAddr>,
+    /// Addresses that others on the link have too, by interface: the kernel found them so, and does not use them.
+    pub doubled: Vec<(String, IpAddr)>,
+    /// Programs of fwd's that are not where they were attached.
+    pub detached: Vec<ForeignProgram>,
     /// Programs that are not fwd's.
     pub programs: Vec<ForeignProgram>,
     pub firewall: Firewall,
@@ -34,10 +40,21 @@ pub struct LinkFacts {
     pub forwards6: Option<bool>,
     /// IPv4 reverse path filter: a packet is dropped unless its answer would leave here.
     pub is_strict_reverse_path: bool,
+    /// Why it answers nobody who asks for its MAC by ARP.
+    pub answers_no_arp: Option<NoArp>,
     /// Whether it takes VLAN tags out of frames, which hides them from XDP.
     pub strips_vlan: bool,
     /// Whether it joins received frames into such as cannot be sent on.
     pub has_lro: bool,
+}
+
+/// Why an interface does not answer ARP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoArp {
+    /// `ip link set … arp off`.
+    SwitchedOff,
+    /// The sysctl `arp_ignore`.
+    Ignored,
 }
 
 /// A way to everywhere.
@@ -49,7 +66,7 @@ pub struct DefaultRoute {
     pub gateway: Option<IpAddr>,
 }
 
-/// A program of somebody else on an interface.
+/// A program on an interface, or the lack of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignProgram {
     pub device: String,
@@ -78,6 +95,8 @@ pub enum Met {
     /// Nothing listens there: RST, or port unreachable.
     Refusal,
     Silence,
+    /// An error of ICMP came back that is no port unreachable, which a firewall sends: what it says.
+    Rejection(String),
     /// UDP: no error came back, and no answer, which the protocol does not ask for.
     NoWord,
     /// This host could not even send it.

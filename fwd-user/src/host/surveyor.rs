@@ -4,10 +4,11 @@
 //! Guarantees: no configuration is changed. Who is asked shows in the kernel's cache of neighbors, as after any
 //! packet to them.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, net::IpAddr, process::Command};
 
 use futures::TryStreamExt;
 use netlink_packet_route::{
+    address::{AddressAttribute, AddressFlags, AddressMessage},
     link::{LinkFlags, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteMessage},
     tc::TcAttribute,
@@ -15,12 +16,12 @@ use netlink_packet_route::{
 use rtnetlink::{RouteMessageBuilder, packet_route::AddressFamily};
 
 use super::{
-    driver,
+    driver, echo,
     error::{Error, Result, cause},
     link,
     neighborhood::{self, Neighborhood},
     netlink::{Netlink, connect_only},
-    survey::{DefaultRoute, Firewall, LinkFacts, Survey},
+    survey::{DefaultRoute, Firewall, LinkFacts, NoArp, Survey},
     sysctl,
 };
 
@@ -51,11 +52,18 @@ pub async fn survey(uplinks: &[&str], mut asked: Vec<Neighborhood>) -> Result<Su
         device: route.device.clone(),
         namespace: None,
         addresses: route.gateway.into_iter().collect(),
+        outside: Vec::new(),
     }));
+    let silent = neighborhood::silent(&netlink, &asked).await?;
+    let known = silent.clone();
+    let cut_off = tokio::task::spawn_blocking(move || echo::cut_off(&asked, &known));
     Ok(Survey {
         links: facts.collect(),
         default_routes,
-        silent: neighborhood::silent(&netlink, &asked).await?,
+        silent,
+        doubled: doubled(&netlink, &names).await?,
+        detached: Vec::new(),
+        cut_off: cut_off.await.unwrap_or_default(),
         programs: Vec::new(),
         // Without the programs that read it, there is nothing to read.
         firewall: tokio::task::spawn_blocking(firewall).await.unwrap_or_default(),
@@ -107,9 +115,40 @@ fn facts(found: &LinkMessage) -> LinkFacts {
         forwards4: is_on(&format!("net/ipv4/conf/{name}/forwarding")),
         forwards6: is_on(&format!("net/ipv6/conf/{name}/forwarding")),
         is_strict_reverse_path: modes.into_iter().flatten().max().as_deref() == Some("1"),
+        answers_no_arp: no_arp(found, &name),
         strips_vlan: driver::strips_vlan(&name).unwrap_or(false),
         has_lro: driver::has_lro(&name).unwrap_or(false),
     }
+}
+
+fn no_arp(found: &LinkMessage, name: &str) -> Option<NoArp> {
+    /// To answer for no address.
+    const NONE: &str = "8";
+    let ignores = |of: &str| sysctl::read(&format!("net/ipv4/conf/{of}/arp_ignore")).is_ok_and(|v| v == NONE);
+    match () {
+        () if found.header.flags.contains(LinkFlags::Noarp) => Some(NoArp::SwitchedOff),
+        () if ignores("all") || ignores(name) => Some(NoArp::Ignored),
+        () => None,
+    }
+}
+
+/// Addresses of which duplicate address detection (RFC 4862) has found that others have them.
+async fn doubled(netlink: &Netlink, names: &BTreeMap<u32, String>) -> Result<Vec<(String, IpAddr)>> {
+    let failed = |e| Error::Netlink { action: "listing addresses", source: cause(e) };
+    let all: Vec<AddressMessage> =
+        netlink.handle.address().get().execute().try_collect().await.map_err(failed)?;
+    let has_failed = |message: &&AddressMessage| {
+        let is = |one: &AddressAttribute| matches!(one, AddressAttribute::Flags(f) if f.contains(AddressFlags::Dadfailed));
+        message.attributes.iter().any(is)
+    };
+    let found = all.iter().filter(has_failed).filter_map(|message| {
+        let address = message.attributes.iter().find_map(|one| match one {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        });
+        Some((names.get(&message.header.index)?.clone(), address?))
+    });
+    Ok(found.collect())
 }
 
 fn is_on(key: &str) -> Option<bool> {

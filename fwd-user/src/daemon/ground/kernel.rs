@@ -170,7 +170,8 @@ impl KernelGround {
     }
 }
 
-fn target(port: &Attachment) -> (Target, Vec<Point>) {
+/// Where a port's programs are to be.
+pub fn target(port: &Attachment) -> (Target, Vec<Point>) {
     let programs = port.programs;
     let (ingress, egress) = match programs.tunnel {
         true => (Point::TunnelIngress, Point::TunnelEgress),
