@@ -12,7 +12,7 @@ fn a_network_is_added_shown_changed_and_deleted() {
             "network list",
             "network list -o wide",
             "network show vmnat",
-            "network set vmnat --mtu 9000 --default-policy closed --isolate-ports",
+            "network set vmnat --mode routed --mtu 9000 --default-policy closed --isolate-ports",
             "network show vmnat -o json",
             "network delete vmnat",
             "network list",
@@ -41,14 +41,14 @@ fn a_network_is_added_shown_changed_and_deleted() {
             state:          ready
             state_reason:   -
             ports:          0
-            $ fwd network set vmnat --mtu 9000 --default-policy closed --isolate-ports
+            $ fwd network set vmnat --mode routed --mtu 9000 --default-policy closed --isolate-ports
             Changed network vmnat (revision 2).
             $ fwd network show vmnat -o json
             {
               "api": "fwd/v1",
               "kind": "network",
               "name": "vmnat",
-              "mode": "nat",
+              "mode": "routed",
               "subnets": [
                 "10.10.0.0/24",
                 "fd00:10::/64"

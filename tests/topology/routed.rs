@@ -12,6 +12,7 @@ on_both_hooks!(
     a_routed_network_and_the_outside_reach_each_other_untranslated,
     a_nat_and_a_routed_network_reach_each_other_untranslated,
     rules_bind_what_comes_in_from_outside,
+    a_live_flow_follows_its_network_to_another_mode,
     a_route_that_a_routing_daemon_learns_moves_a_live_flow,
 );
 
@@ -63,6 +64,31 @@ fn a_nat_and_a_routed_network_reach_each_other_untranslated(hook: Hook) {
     }
     lab.ok("network add other --mode nat --uplink eth0 --subnet 10.30.0.0/24");
     assert!(ping(&lab.outside, "10.30.0.11").is_err());
+}
+
+fn a_live_flow_follows_its_network_to_another_mode(hook: Hook) {
+    let lab = lab(hook);
+    let vm = lab.get("lane1");
+    let servers = [(OUTSIDE_V4.to_owned(), "0.0.0.0"), (format!("[{OUTSIDE_V6}]"), "[::]")];
+    let _servers = servers.each_ref().map(|(server, _)| udp_whoami(&lab.outside, &format!("{server}:53")));
+    let seen = || {
+        servers.each_ref().map(|(server, any)| {
+            let answer = ask_udp(&vm.netns, &format!("{any}:4001"), &format!("{server}:53"), "x");
+            answer
+                .expect("the server answers")
+                .rsplit_once(':')
+                .expect("an address and an L4 port")
+                .0
+                .to_owned()
+        })
+    };
+    let own = [vm.v4.clone(), format!("[{}]", vm.v6)];
+    assert_eq!(seen(), own);
+    lab.ok("network set lane --mode nat");
+    assert_eq!(seen(), [HOST_V4.to_owned(), format!("[{HOST_V6}]")]);
+    lab.ok("network set lane --mode routed");
+    assert_eq!(seen(), own);
+    lab.ok("status --check");
 }
 
 fn rules_bind_what_comes_in_from_outside(hook: Hook) {

@@ -108,6 +108,9 @@ pub struct Add {
 #[derive(Debug, Args)]
 pub struct Set {
     name: String,
+    /// What it joins its ports to
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
     /// Its addresses; repeatable, replaces those it has
     #[arg(long = "subnet", value_name = "CIDR")]
     subnets: Option<Vec<IpNet>>,
@@ -133,6 +136,9 @@ pub struct Set {
     /// Whether frames between its ports are refused
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     isolate_ports: Option<bool>,
+    /// Whether its addresses may repeat elsewhere on this host
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    private: Option<bool>,
     /// Whether IPv6 of a nat network is translated
     #[arg(long, value_name = "on|off", value_parser = value::switch)]
     nat66: Option<bool>,
@@ -186,6 +192,7 @@ impl Add {
 impl Set {
     async fn run(self, session: &Session) -> Answered {
         let patch = Patch::default()
+            .field("mode", self.mode)
             .field("subnets", self.subnets)
             .field("gateways", self.gateways)
             .field("uplink", self.uplink)
@@ -194,6 +201,7 @@ impl Set {
             .field("ntp", self.ntp)
             .field("mtu", self.mtu)
             .field("isolate_ports", self.isolate_ports)
+            .field("private", self.private)
             .field("nat66", self.nat66)
             .field("default_policy", self.default_policy);
         NETWORK.set(session, &self.name, patch, &self.write).await
