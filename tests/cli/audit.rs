@@ -6,7 +6,10 @@ use fwd_tests::lab::eventually;
 use nix::unistd::Uid;
 use serde_json::{Value, json};
 
-use crate::instance::{Instance, UP};
+use crate::{
+    instance::{Instance, UP},
+    trial::kill_daemon,
+};
 
 fn records(instance: &Instance) -> Vec<Value> {
     let text = fs::read_to_string(instance.folder().join("state/audit.log")).expect("it is there");
@@ -77,6 +80,12 @@ fn trials_rollbacks_and_the_end_are_there() {
     let expired = || records(&instance).last().is_some_and(|r| r["event"] == "rolled_back" && r["from"] == 3);
     assert!(eventually(expired), "{:?}", records(&instance));
     assert_eq!(records(&instance).last().map(|r| r["author"].clone()), Some(json!("fwd")));
+    done(&instance, "config apply -f DIR/new.yaml --confirm 1h");
+    kill_daemon(&instance);
+    done(&instance, UP);
+    let back = records(&instance).pop().expect("the start did it");
+    let [event, from, to] = ["event", "from", "to"].map(|key| back[key].clone());
+    assert_eq!([event, from, to], [json!("rolled_back"), json!(5), json!(4)]);
     done(&instance, "down");
     assert_eq!(last(&instance), json!({"event": "down", "keep_datapath": false}));
 }

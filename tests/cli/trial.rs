@@ -42,7 +42,7 @@ fn revisions(instance: &Instance) -> Value {
     revision
 }
 
-fn kill_daemon(instance: &Instance) {
+pub fn kill_daemon(instance: &Instance) {
     let pid = fs::read_to_string(instance.folder().join("state/lock")).expect("the lock names its holder");
     let pid = Pid::from_raw(pid.trim().parse().expect("a process"));
     kill(pid, Signal::SIGKILL).expect("it runs");

@@ -24,36 +24,45 @@ use crate::{
     store::{Sqlite, Store},
 };
 
-/// The document to come up with, and its revision: what is not confirmed is rolled back.
+/// What a daemon comes up with.
+pub struct Start {
+    pub desired: Desired,
+    /// The revision that is confirmed then.
+    pub confirmed: u64,
+    /// What was on trial and is rolled back.
+    pub undone: Option<Happened<'static>>,
+}
+
+/// The document to come up with: what is not confirmed is rolled back.
 ///
 /// # Errors
 /// The store cannot be read or written.
-pub fn confirmed(store: &mut Sqlite, services: &ServiceNames) -> Result<(Desired, u64), ApiError> {
+pub fn start(store: &mut Sqlite, services: &ServiceNames) -> Result<Start, ApiError> {
     let (newest, confirmed) = (store.load()?, store.confirmed()?);
+    let with = |desired: Desired, confirmed| Start { desired, confirmed, undone: None };
     if newest.revision == confirmed {
-        return Ok((newest, confirmed));
+        return Ok(with(newest, confirmed));
     }
+    let from = newest.revision;
     let back = document_at(store, confirmed)
         .and_then(|document| state::accept(&newest, Edit::Replace(document), None, services));
     match back {
         Ok(back) if back.changes.is_empty() => {
-            store.confirm(newest.revision)?;
-            Ok((newest.clone(), newest.revision))
+            store.confirm(from)?;
+            Ok(with(newest.clone(), from))
         }
         Ok(back) => {
             let revision = back.desired.revision;
-            tracing::info!(
-                "revision {} was not confirmed: back to {confirmed}, as {revision}",
-                newest.revision
-            );
+            tracing::info!("revision {from} was not confirmed: back to {confirmed}, as {revision}");
             let edit = summary::kept(revision, None, SystemTime::now(), back.changes);
             store.save(&back.desired, &[edit], revision)?;
-            Ok((back.desired, revision))
+            let undone = Some(Happened::RolledBack { from, to: confirmed, revision });
+            Ok(Start { undone, ..with(back.desired, revision) })
         }
         // A host without any document would be worse.
         Err(error) => {
-            tracing::error!("revision {} was not confirmed, and stays: {error}", newest.revision);
-            Ok((newest, confirmed))
+            tracing::error!("revision {from} was not confirmed, and stays: {error}");
+            Ok(with(newest, confirmed))
         }
     }
 }

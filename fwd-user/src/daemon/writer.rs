@@ -25,7 +25,8 @@ use super::{
     ground::Ground,
     keep::{MANY, locked, release_memory_soon},
     place::{Look, Placed, Refusals},
-    rollback, summary,
+    rollback::{self, Start},
+    summary,
     trial::{Keeping, Trial, Trials},
     world::World,
 };
@@ -128,8 +129,9 @@ impl Writer {
     /// # Errors
     /// The store or the datapath cannot be read, or the document cannot be brought about.
     pub fn new(mut tools: Tools) -> Result<(Self, watch::Receiver<Arc<World>>), ApiError> {
-        let (desired, confirmed) = rollback::confirmed(&mut tools.store(), &tools.services)?;
+        let Start { desired, confirmed, undone } = rollback::start(&mut tools.store(), &tools.services)?;
         tools.audit.catch_up(&locked(&tools.store), &desired, false);
+        undone.into_iter().for_each(|undone| tools.audit.note(None, undone));
         let tables = tools.ground.tables()?;
         let (readers, seen) = watch::channel(Arc::default());
         let compiled = Compiled { tables, ..Compiled::default() };
