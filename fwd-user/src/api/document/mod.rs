@@ -219,7 +219,7 @@ impl Text {
             };
             let inner = inner_pointer(&value, error.path());
             let text = error.into_inner().to_string();
-            let (message, hint) = in_words(&text);
+            let (message, hint) = in_words(&text, value.pointer(&inner));
             if left_out.iter().any(|field| text == format!("missing field `{field}`")) {
                 return None;
             }
@@ -326,6 +326,12 @@ mod tests {
             "api: fwd/v1\npolicies: [{name: a, action: deny, source_l4_ports: [70000]}]\n",
             expect![[r#"
                 2:53: Policy a: L4 ports are wanted, such as 53 and 1024-65535. 
+            "#]],
+        );
+        check(
+            "api: fwd/v1\nnetworks: [{name: a, mode: nat, subnets: [10.0.0.0/99]}]\n",
+            expect![[r#"
+                2:43: Network a: 10.0.0.0/99 is no address. Write one such as 10.10.0.11, fd00:10::11 or 10.10.0.0/24.
             "#]],
         );
     }

@@ -13,7 +13,7 @@ use crate::api::error::{Code, Problem};
 pub fn object<T: DeserializeOwned>(value: &Value, name: &str) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let pointer = inner_pointer(value, error.path());
-        let (message, hint) = in_words(&error.into_inner().to_string());
+        let (message, hint) = in_words(&error.into_inner().to_string(), value.pointer(&pointer));
         let field = pointer.trim_start_matches('/').replace('/', ".");
         let message = if field.is_empty() { message } else { format!("{field}: {message}") };
         problem(Code::BadStructure, &pointer, name, &message, &hint)
@@ -67,8 +67,8 @@ pub fn remove(value: &mut Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// A message of serde as people would say it, with what to do.
-pub fn in_words(text: &str) -> (String, String) {
+/// A message of serde about a value as people would say it, with what to do.
+pub fn in_words(text: &str, about: Option<&Value>) -> (String, String) {
     if let Some(rest) = text.strip_prefix("unknown field ") {
         let (field, known) = rest.split_once(", expected ").unwrap_or((rest, ""));
         let known = known.trim_start_matches("one of ").replace('`', "");
@@ -95,7 +95,10 @@ pub fn in_words(text: &str) -> (String, String) {
     }
     const ADDRESS: &str = "Write one such as 10.10.0.11, fd00:10::11 or 10.10.0.0/24.";
     match text {
-        "invalid IP address syntax" => ("its value here is no address".to_owned(), ADDRESS.to_owned()),
+        "invalid IP address syntax" => {
+            let found = about.and_then(Value::as_str).unwrap_or("what is there");
+            (format!("{found} is no address"), ADDRESS.to_owned())
+        }
         _ if text.ends_with("is neither CIDR nor address") => (text.to_owned(), ADDRESS.to_owned()),
         _ => (text.to_owned(), String::new()),
     }
