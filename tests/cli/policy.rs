@@ -136,9 +136,9 @@ fn a_rule_is_staged_and_enforced() {
             packets: 0
             last_hit: ~
             $ fwd policy list -o wide
-            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
-            policy-1  deny    -     host  tcp/22    1000      yes      yes    0      0        -                no         yes  -         -        -
-            no-mail   deny    -     -     tcp/25    1000      yes      no     0      0        -                no         no   -         -        -
+            NAME      ACTION  FROM  TO    SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  TIER  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            policy-1  deny    -     host  tcp/22    1000      yes      yes    0      0        -     -                no         yes  -         -        -
+            no-mail   deny    -     -     tcp/25    1000      yes      no     0      0        -     -                no         no   -         -        -
             $ fwd policy enforce policy-1
             Changed policy policy-1 (revision 3).
             $ fwd policy set no-mail --stage on --log on
@@ -303,6 +303,58 @@ fn a_lifetime_that_is_none_is_refused() {
 }
 
 #[test]
+fn rules_are_the_operators_or_a_tenants() {
+    check(
+        &[
+            "policy add keep-out --deny --service tcp/22 --tier operator --priority 10",
+            "policy show keep-out -o yaml",
+            "policy add let-in --allow --service tcp/22 --priority 2000",
+            "policy list -o wide",
+            "policy set keep-out --tier tenant",
+            "policy add bad --deny --tier guest",
+        ],
+        expect![[r#"
+            $ fwd policy add keep-out --deny --service tcp/22 --tier operator --priority 10
+            Added policy keep-out (revision 1).
+            $ fwd policy show keep-out -o yaml
+            api: fwd/v1
+            kind: policy
+            name: keep-out
+            action: deny
+            from: []
+            to: []
+            services:
+              - tcp/22
+            tier: operator
+            priority: 10
+            stateless: false
+            stage: false
+            log: false
+            enabled: true
+            expires: ~
+            reason: ""
+            flows: 0
+            packets: 0
+            last_hit: ~
+            $ fwd policy add let-in --allow --service tcp/22 --priority 2000
+            Added policy let-in (revision 2).
+            $ fwd policy list -o wide
+            NAME      ACTION  FROM  TO  SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  TIER      SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            keep-out  deny    -     -   tcp/22    10        yes      no     0      0        operator  -                no         no   -         -        -
+            let-in    allow   -     -   tcp/22    2000      yes      no     0      0        -         -                no         no   -         -        -
+            $ fwd policy set keep-out --tier tenant
+            Changed policy keep-out (revision 3).
+            $ fwd policy add bad --deny --tier guest
+            error: invalid value 'guest' for '--tier <TIER>'
+              [possible values: operator, tenant]
+
+            For more information, try '--help'.
+            [exit code 2]
+        "#]],
+    );
+}
+
+#[test]
 fn rules_name_source_l4_ports_of_protocols_that_have_any() {
     check(
         &[
@@ -343,8 +395,8 @@ fn rules_name_source_l4_ports_of_protocols_that_have_any() {
             $ fwd policy set time --source-l4-port 123-123
             Changed policy time (revision 2).
             $ fwd policy list -o wide
-            NAME  ACTION  FROM  TO  SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
-            time  allow   -     -   udp/123   1000      yes      no     0      0        123              no         no   -         -        -
+            NAME  ACTION  FROM  TO  SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  TIER  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            time  allow   -     -   udp/123   1000      yes      no     0      0        -     123              no         no   -         -        -
             $ fwd policy set time --service any --source-l4-port any
             Changed policy time (revision 3).
             $ fwd policy add bad --deny --source-l4-port 53
@@ -405,8 +457,8 @@ fn a_rule_that_allows_may_be_stateless() {
             packets: 0
             last_hit: ~
             $ fwd policy list -o wide
-            NAME    ACTION  FROM  TO           SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
-            syslog  allow   -     10.0.0.9/32  udp/514   1000      yes      no     0      0        -                yes        no   -         -        -
+            NAME    ACTION  FROM  TO           SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  TIER  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            syslog  allow   -     10.0.0.9/32  udp/514   1000      yes      no     0      0        -     -                yes        no   -         -        -
             $ fwd policy add syslog --allow --to 10.0.0.9/32 --service udp/514 --may-exist
             error: Policy syslog exists already, and is another one.
               Change it with set, or use --may-exist.
@@ -443,9 +495,9 @@ fn a_rule_that_allows_may_be_stateless() {
             $ fwd policy add allow any any udp/514 --stateless --stage
             Added policy policy-1 (revision 3).
             $ fwd policy list -o wide
-            NAME      ACTION  FROM  TO           SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
-            syslog    deny    -     10.0.0.9/32  udp/514   1000      yes      no     0      0        -                no         no   -         -        -
-            policy-1  allow   any   any          udp/514   1000      yes      yes    0      0        -                yes        no   -         -        -
+            NAME      ACTION  FROM  TO           SERVICES  PRIORITY  ENABLED  STAGE  FLOWS  PACKETS  TIER  SOURCE_L4_PORTS  STATELESS  LOG  LAST_HIT  EXPIRES  REASON
+            syslog    deny    -     10.0.0.9/32  udp/514   1000      yes      no     0      0        -     -                no         no   -         -        -
+            policy-1  allow   any   any          udp/514   1000      yes      yes    0      0        -     -                yes        no   -         -        -
         "#]],
     );
 }

@@ -112,15 +112,17 @@ fn rule() -> impl Strategy<Value = Rule> {
     let ranges = vec![(FIRST, FIRST + 9), (FIRST + 5, FIRST + 60), (FIRST + 40, u16::MAX), (1, FIRST + 70)];
     let services = prop_oneof![2 => all, 1 => (l4, subsequence(ranges, 1..3))];
     let priority = select(vec![10, 1000, 2000]);
-    // Allows, statelessly; is enabled.
-    let switches = (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.8));
+    // Allows, statelessly; is enabled; is the operator's.
+    let switches =
+        (any::<bool>(), any::<bool>(), proptest::bool::weighted(0.8), proptest::bool::weighted(0.3));
     (switches, ends(), ends(), services, priority).prop_map(
-        |((allows, is_stateless, is_enabled), from, to, (services, sources), priority)| Rule {
+        |((allows, is_stateless, is_enabled, is_operators), from, to, (services, sources), priority)| Rule {
             allows,
             from,
             to,
             services,
             sources,
+            is_operators,
             priority,
             is_enabled,
             is_stateless: allows && is_stateless,

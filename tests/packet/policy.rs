@@ -6,7 +6,7 @@ use fwd_common::policy::Direction;
 use fwd_tests::frame::{Mac, Packet, ip};
 use fwd_tests::{need, skip};
 use fwd_user::observe::Maps as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sent::{admitted, named};
 use crate::world::{ETH0, RED1, RED2, ROUTER, World, on_both_hooks};
@@ -253,6 +253,56 @@ fn a_message_comes_back_only_as_the_answer_to_one_that_a_rule_let_pass() {
             world.send("red1", &asked).drops_by(DropReason::PolicyDenied, ("no", Direction::Egress), &moved);
             world.remove("policies", "no");
         }
+    });
+}
+
+#[test]
+fn rules_of_the_operators_tier_decide_before_those_of_tenants() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        let between = |name: &str, action: &str, service: &str, more: Value| {
+            let mut rule = json!({"name": name, "action": action, "from": "port:red1", "to": "port:red2", "services": service});
+            rule.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            rule
+        };
+        world.edit(|document| {
+            document["policies"] = json!([
+                between("keep-out", "deny", "udp/53", json!({"tier": "operator", "priority": 0})),
+                between("let-in", "allow", "udp/53", json!({"priority": 65535})),
+                between("backup", "allow", "udp/54", json!({"tier": "operator", "priority": 0})),
+                between("nothing", "deny", "udp", json!({"priority": 65535})),
+            ]);
+        });
+        for (family, red1, red2) in VMS {
+            let query = |l4_port: u16| Packet::udp((red1, 4000), (red2, l4_port)).macs(RED1, RED2);
+            let refused = |rule| (rule, Direction::Egress);
+            world.send("red1", &query(53)).drops_by(DropReason::PolicyDenied, refused("keep-out"), &[]);
+            world.send("red1", &query(55)).drops_by(DropReason::PolicyDenied, refused("nothing"), &[]);
+            let mut moved = admitted("red1", family);
+            moved.push(("rule backup flows".to_owned(), 1));
+            world.send("red1", &query(54)).forwards("red2", &query(54), &named(&moved));
+        }
+        // A live flow is bound by a rule that only changes its tier.
+        world.edit(|document| {
+            let rules = document["policies"].as_array_mut().expect("a list");
+            rules.iter_mut().find(|rule| rule["name"] == "backup").expect("a rule")["tier"] = json!("tenant");
+        });
+        let (_, red1, red2) = VMS[0];
+        let query = Packet::udp((red1, 4000), (red2, 54)).macs(RED1, RED2);
+        world.send("red1", &query).drops_by(
+            DropReason::PolicyDenied,
+            ("nothing", Direction::Egress),
+            &[
+                ("rechecked", 1),
+                ("cut policy", 1),
+                ("rule backup cut", 1),
+                ("event FlowEnd", 1),
+                ("red1 holds flows", -1),
+                ("red1 holds half_open", -1),
+                ("table4 flows", -1),
+                ("table4 half_open", -1),
+            ],
+        );
     });
 }
 

@@ -41,6 +41,7 @@ pub struct Rule {
     pub services: Vec<Service>,
     /// First and last source L4 port of each range; none: any.
     pub sources: Vec<(u16, u16)>,
+    pub is_operators: bool,
     pub priority: u16,
     pub is_enabled: bool,
     /// Of one that allows: what answers is asked about for itself.
@@ -123,8 +124,8 @@ impl Written<'_> {
         {
             let wins = best.is_none_or(|other| {
                 let other = &self.rules[other];
-                rule.priority > other.priority
-                    || (rule.priority == other.priority && !rule.allows && other.allows)
+                let order = |rule: &Rule| (rule.is_operators, rule.priority, !rule.allows);
+                order(rule) > order(other)
             });
             best = if wins { Some(number) } else { best };
         }
@@ -235,6 +236,7 @@ impl Rule {
             "from": words(&self.from), "to": words(&self.to),
             "services": self.services.iter().map(Service::to_string).collect::<Vec<_>>(),
             "source_l4_ports": self.sources.iter().map(|(low, high)| format!("{low}-{high}")).collect::<Vec<_>>(),
+            "tier": if self.is_operators { "operator" } else { "tenant" },
             "priority": self.priority, "enabled": self.is_enabled, "stateless": self.is_stateless,
         })
     }

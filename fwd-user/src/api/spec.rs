@@ -310,6 +310,21 @@ pub enum Action {
     Reject,
 }
 
+/// Whose rule it is. Where an operator's rule applies, it decides, whatever the priorities of tenants' rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    Operator,
+    #[default]
+    Tenant,
+}
+
+impl Tier {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -327,6 +342,9 @@ pub struct Policy {
     /// L4 ports from which it comes, of TCP, UDP and SCTP: `53`, `1024-65535`; empty, or `any`: any.
     #[serde(default, deserialize_with = "l4_ports", skip_serializing_if = "Vec::is_empty")]
     pub source_l4_ports: Vec<String>,
+    #[serde(default, skip_serializing_if = "Tier::is_default")]
+    pub tier: Tier,
+    /// Within its tier, the higher wins.
     #[serde(default = "default_priority")]
     pub priority: u16,
     /// Of `allow`: permits what matches it, and not what answers that.

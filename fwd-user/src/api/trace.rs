@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    spec::Action,
+    spec::{Action, Tier},
     status::{Direction, Path},
 };
 
@@ -66,6 +66,7 @@ pub enum TraceVerdict {
 pub struct TraceRule {
     pub rule: String,
     pub action: Action,
+    pub tier: Tier,
     pub priority: u16,
     /// At which end: the sender's egress, or the receiver's ingress.
     pub direction: Direction,

@@ -14,7 +14,7 @@ use crate::api::{
     error::{ApiError, Code},
     object::Noun,
     query::ListQuery,
-    spec::{Action, Policy},
+    spec::{Action, Policy, Tier},
 };
 
 const COLUMNS: &[Column] = &[
@@ -28,6 +28,7 @@ const COLUMNS: &[Column] = &[
     column("STAGE", "/stage"),
     column("FLOWS", "/flows"),
     column("PACKETS", "/packets"),
+    wide("TIER", "/tier"),
     wide("SOURCE_L4_PORTS", "/source_l4_ports"),
     wide("STATELESS", "/stateless"),
     wide("LOG", "/log"),
@@ -87,7 +88,10 @@ pub struct Add {
     reject: bool,
     #[command(flatten)]
     ends: Ends,
-    /// The higher wins; at equal priority deny and reject win over allow
+    /// Whose it is: where a rule of the operator's applies, none of a tenant's decides
+    #[arg(long, value_enum, default_value_t)]
+    tier: Tier,
+    /// In its tier the higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N", default_value_t = 1000)]
     priority: u16,
     /// Permit what matches it, and not what answers that: answers need a rule of their own. Of --allow only
@@ -137,7 +141,10 @@ pub struct Set {
     action: Option<Action>,
     #[command(flatten)]
     ends: Ends,
-    /// The higher wins; at equal priority deny and reject win over allow
+    /// Whose it is: where a rule of the operator's applies, none of a tenant's decides
+    #[arg(long, value_enum)]
+    tier: Option<Tier>,
+    /// In its tier the higher wins; at equal priority deny and reject win over allow
     #[arg(long, value_name = "N")]
     priority: Option<u16>,
     /// Whether answers to what it permits need a rule of their own
@@ -205,6 +212,7 @@ impl Add {
             to,
             services,
             source_l4_ports: self.ends.source_l4_ports.clone().unwrap_or_default(),
+            tier: self.tier,
             priority: self.priority,
             stateless: self.stateless,
             stage: self.stage,
@@ -242,6 +250,7 @@ impl Set {
             .field("to", self.ends.to)
             .field("services", self.ends.services)
             .field("source_l4_ports", self.ends.source_l4_ports)
+            .field("tier", self.tier)
             .field("priority", self.priority)
             .field("stateless", self.stateless)
             .field("stage", self.stage)

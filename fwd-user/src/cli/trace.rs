@@ -19,6 +19,7 @@ const STAGES: &[Column] = &[
 const RULES: &[Column] = &[
     column("RULE", "/rule"),
     column("ACTION", "/action"),
+    column("TIER", "/tier"),
     column("PRIORITY", "/priority"),
     column("DIRECTION", "/direction"),
     column("WINS", "/wins"),
@@ -118,7 +119,7 @@ mod tests {
                 {"stage": "source", "path": "skb", "result": "pass", "detail": null},
                 {"stage": "policy", "path": "skb", "result": "drop", "detail": "A rule denies it."},
             ],
-            "rules": [{"rule": "no-ssh", "action": "deny", "priority": 1000, "direction": "egress", "wins": true,
+            "rules": [{"rule": "no-ssh", "action": "deny", "tier": "tenant", "priority": 1000, "direction": "egress", "wins": true,
                 "staged": false}],
         });
         expect![[r#"
@@ -133,8 +134,8 @@ mod tests {
             source  skb   pass    -
             policy  skb   drop    A rule denies it.
 
-            RULE    ACTION  PRIORITY  DIRECTION  WINS  STAGED
-            no-ssh  deny    1000      egress     yes   no
+            RULE    ACTION  TIER    PRIORITY  DIRECTION  WINS  STAGED
+            no-ssh  deny    tenant  1000      egress     yes   no
         "#]]
         .assert_eq(&text(&answer, Format::Table));
         assert_eq!(text(&answer, Format::Name), "drop\n");

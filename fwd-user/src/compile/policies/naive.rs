@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::{
     api::{
-        spec::{Action, DefaultPolicy, Group, Network, Policy, Port, Set},
+        spec::{Action, DefaultPolicy, Group, Network, Policy, Port, Set, Tier},
         text::{End, Service},
     },
     state::Desired,
@@ -155,7 +155,9 @@ impl<'a> Naive<'a> {
         let mut best: Option<&Written<'_>> = None;
         for rule in rules {
             let wins = best.is_none_or(|other| {
-                if rule.rule.priority != other.rule.priority {
+                if rule.rule.tier != other.rule.tier {
+                    rule.rule.tier == Tier::Operator
+                } else if rule.rule.priority != other.rule.priority {
                     rule.rule.priority > other.rule.priority
                 } else if rule.rule.action != other.rule.action {
                     rule.rule.action != Action::Allow && other.rule.action == Action::Allow

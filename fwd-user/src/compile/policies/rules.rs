@@ -12,7 +12,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::{
     api::{
-        spec::{Action, Policy},
+        spec::{Action, Policy, Tier},
         text::{End, Match, Service, parse_l4_range},
     },
     state::Desired,
@@ -30,21 +30,27 @@ impl EndId {
 /// The ends that name somebody, in order; without [`EndId::ANYONE`], which everybody is.
 pub(super) type Ends = Arc<[EndId]>;
 
-/// What decides between rules that match: the lower one wins. The higher priority comes first; at equal priority
-/// what is no permission, then the lower number.
+/// What decides between rules that match: the lower one wins. The operator's come first, then the higher priority; at
+/// equal priority what is no permission, then the lower number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Rank {
+    is_tenants: bool,
     late: u16,
     permits: bool,
     id: RuleId,
 }
 
 impl Rank {
-    const FIRST: Self = Self { late: 0, permits: false, id: RuleId(0) };
-    const LAST: Self = Self { late: u16::MAX, permits: true, id: RuleId(u32::MAX) };
+    const FIRST: Self = Self { is_tenants: false, late: 0, permits: false, id: RuleId(0) };
+    const LAST: Self = Self { is_tenants: true, late: u16::MAX, permits: true, id: RuleId(u32::MAX) };
 
     fn of(id: RuleId, policy: &Policy) -> Self {
-        Self { late: u16::MAX - policy.priority, permits: policy.action == Action::Allow, id }
+        Self {
+            is_tenants: policy.tier == Tier::Tenant,
+            late: u16::MAX - policy.priority,
+            permits: policy.action == Action::Allow,
+            id,
+        }
     }
 }
 

@@ -141,6 +141,7 @@ fn rule() -> impl Strategy<Value = Value> {
         let action = if allow { "allow" } else { "deny" };
         let stateless = allow && dice % 2 == 0i32;
         json!({"stateless": stateless, "source_l4_ports": sources, "action": action, "from": from, "to": to, "services": services, "priority": priority,
+               "tier": if dice % 3 == 2i32 { "operator" } else { "tenant" },
                "enabled": dice != 0i32, "stage": dice > 5, "log": dice == 1})
     })
 }

@@ -247,6 +247,7 @@ impl Teller<'_> {
                 list.extend(self.rule(applied.rule).map(|rule| TraceRule {
                     rule: rule.name.clone(),
                     action: rule.action,
+                    tier: rule.tier,
                     priority: rule.priority,
                     direction: direction(way),
                     wins: winner == Some(applied.rule),
