@@ -19,6 +19,8 @@ use crate::scenario::Element;
 const SETTLE: Duration = Duration::from_millis(4);
 /// Establishing stops when a part of the flows is refused again and again.
 const TRIES: u32 = 5;
+/// Packets that no queue on the way is too short for.
+const BURST: u32 = 64;
 /// How many times as many flows are opened where the generator has a CPU of its own: it sends faster than the
 /// element takes, which needs a while to get going, and most are lost before it.
 const LOST: u32 = 4;
@@ -207,7 +209,7 @@ impl Packets {
             Flows::New => self.forth.send(load.flows)?,
             _ => self.forth.send_for(generator::CPU, slice, pace)?,
         };
-        let arrived = settled(&mut self.arrived)?.since(before);
+        let arrived = settled(&mut self.arrived, SETTLE)?.since(before);
         let received = self.rig.received() - received;
         ensure!(received > 0, "none of {} packets came to the element", sent.packets);
         let long_way = self.long_way()? - long_way;
@@ -254,13 +256,21 @@ impl Element for Packets {
     }
 }
 
-/// Sends one packet of each flow; where some got lost on the way, once more.
+/// Sends one packet of each flow; where some got lost on the way, once more, fewer at once and with longer waits: an
+/// emulated CPU, or one that asks user space about each flow, takes its time.
 fn send_all(generator: &mut Generator, sink: &mut Sink, flows: u32) -> Result<()> {
     let mut arrived = Arrived::default();
-    for _ in 0..TRIES {
+    for attempt in 0..TRIES {
+        let (most, pause) = ((flows >> (2 * attempt)).max(BURST), SETTLE * (1 << attempt));
         let before = sink.arrived()?;
-        generator.send(flows)?;
-        arrived = settled(sink)?.since(before);
+        let mut left = flows;
+        while left > 0 {
+            let burst = left.min(most);
+            generator.send(burst)?;
+            settled(sink, pause)?;
+            left -= burst;
+        }
+        arrived = sink.arrived()?.since(before);
         ensure!(arrived.corrupt == 0, "{} of {flows} packets arrived with a wrong checksum", arrived.corrupt);
         if arrived.sound() == u64::from(flows) {
             return Ok(());
@@ -269,12 +279,12 @@ fn send_all(generator: &mut Generator, sink: &mut Sink, flows: u32) -> Result<()
     bail!("of {flows} packets came {arrived:?}")
 }
 
-/// What has arrived when no more comes.
-fn settled(sink: &mut Sink) -> Result<Arrived> {
+/// What has arrived when no more comes for a time.
+fn settled(sink: &mut Sink, pause: Duration) -> Result<Arrived> {
     let begun = Instant::now();
     let mut last = sink.arrived()?;
     loop {
-        thread::sleep(SETTLE);
+        thread::sleep(pause);
         let now = sink.arrived()?;
         if now == last || begun.elapsed() > Duration::from_secs(1) {
             return Ok(now);
