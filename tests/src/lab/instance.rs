@@ -295,6 +295,8 @@ impl Drop for Instance {
         if self.daemon.is_some() {
             self.kill();
         }
+        // A network's servers outlive the daemon.
+        end_servers(&self.folder);
         if let Err(error) = remove(&self.folder) {
             eprintln!("{} could not be removed: {error}", self.folder.display());
         }
