@@ -168,16 +168,6 @@ impl Lab {
         self.vms.insert(name.to_owned(), vm);
     }
 
-    /// Tells the host's kernel the outside machine's MAC, so that it need not ask: beside a test that floods, the
-    /// kernel's questions and answers may be lost for seconds.
-    #[track_caller]
-    pub fn know_outside(&self) {
-        let mac = self.outside.mac_of("eth0");
-        for outside in [OUTSIDE_V4, OUTSIDE_V6] {
-            self.host.run(&format!("ip neigh replace {outside} lladdr {mac} dev eth0 nud permanent"));
-        }
-    }
-
     /// Starts the daemon in the host and waits until it answers.
     ///
     /// # Panics
