@@ -68,11 +68,11 @@ impl Netns {
         self.run(&format!("ip address add {cidr} dev {device}{nodad}"));
     }
 
-    /// Default route of the gateway's family.
+    /// Default route of the gateway's family; in place of one that the gateway has advertised by now.
     #[track_caller]
     pub fn default_route(&self, gateway: &str) {
         let family = if gateway.contains(':') { "-6" } else { "-4" };
-        self.run(&format!("ip {family} route add default via {gateway}"));
+        self.run(&format!("ip {family} route replace default via {gateway}"));
     }
 
     /// `ethtool -K device settings`, such as `"tx off"`.
@@ -118,6 +118,16 @@ impl Netns {
         link["stats64"][direction][name]
             .as_u64()
             .unwrap_or_else(|| panic!("{device} has no {direction} {name}"))
+    }
+
+    /// Whether the device carries frames, unless it is down. The kernel gives a device a queue in place of a
+    /// sink some time after it has its carrier (`linkwatch`).
+    #[must_use]
+    #[track_caller]
+    pub(crate) fn is_down_or_carries(&self, device: &str) -> bool {
+        let link = self.link_json(device);
+        let is_up = link["flags"].as_array().is_some_and(|flags| flags.contains(&"UP".into()));
+        !is_up || link["operstate"] == "UP"
     }
 
     #[track_caller]

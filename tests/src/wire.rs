@@ -131,7 +131,8 @@ pub struct Tap {
 
 impl Tap {
     /// Opens the tap (making it if need be); with a header on it, frames are sent with an empty one and
-    /// nothing is offered to the kernel, so what comes out is whole and has its checksums.
+    /// nothing is offered to the kernel, so what comes out is whole and has its checksums. One that is up
+    /// carries frames when this returns.
     ///
     /// # Panics
     /// If it cannot be opened, as when another process has it.
@@ -148,7 +149,9 @@ impl Tap {
             }
             !is_busy(&file)
         });
-        Self { file: file.unwrap_or_else(|error| panic!("{name}: {error}")), header }
+        let file = file.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(eventually(|| netns.is_down_or_carries(name)), "{name} has no carrier");
+        Self { file, header }
     }
 }
 

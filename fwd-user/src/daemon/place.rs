@@ -200,11 +200,11 @@ impl Writer {
     }
 
     /// Whether the host looks other than when it was last looked at. Preparing it makes messages too, which
-    /// must not lead to preparing it again.
+    /// must not lead to preparing it again. A bridge may have got its device back between that and the look.
     pub(super) fn is_other_host(&mut self) -> bool {
         let networks: Vec<_> = self.world.inventory.host_ports.keys().map(String::as_str).collect();
-        let known = |now: Inventory| now == *self.world.inventory;
-        !self.tools.ground.inventory(&networks).is_ok_and(known)
+        let settled = |now: Inventory| now == *self.world.inventory && !self.wanted.is_disputed(&now);
+        !self.tools.ground.inventory(&networks).is_ok_and(settled)
     }
 
     /// The same document on what the host is now.

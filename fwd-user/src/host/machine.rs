@@ -55,6 +55,15 @@ pub struct Wanted {
     pub services: Vec<Service>,
 }
 
+impl Wanted {
+    /// Whether a bridge has again what was taken from it.
+    #[must_use]
+    pub fn is_disputed(&self, seen: &Inventory) -> bool {
+        let mut devices = self.taken_over.iter().filter_map(|device| seen.devices.get(device));
+        devices.any(|device| device.master.is_some())
+    }
+}
+
 impl Host {
     /// Connects to the kernel and reads what was changed before; needs a tokio runtime.
     ///
