@@ -88,6 +88,65 @@ fn a_document_of_many_rules_is_there_after_a_crash_and_in_the_audit_log() {
 }
 
 #[test]
+fn what_is_wrong_with_a_document_in_json_is_told_at_once_and_with_its_place() {
+    let instance = Instance::up();
+    let rule = |rest: &str| format!("{{\n\"api\": \"fwd/v1\",\n\"policies\": [\n{{{rest}}}\n]}}\n");
+    let wrong = "\"name\": \"a\", \"action\": \"deny\", \"to\": [\"group:none\"]},\n";
+    instance.file(
+        "ends.json",
+        &rule(&format!("{wrong}{{\"name\": \"b\", \"action\": \"deny\", \"from\": [\"rain\"]")),
+    );
+    instance.file(
+        "fields.json",
+        &rule(&format!("{wrong}{{\"name\": \"b\", \"action\": \"deny\", \"colour\": 1")),
+    );
+    let transcript = instance.transcript(&[
+        "config apply -f DIR/ends.json",
+        "config apply -f DIR/fields.json",
+        "config diff -f DIR/fields.json",
+        "config history -o name",
+    ]);
+    expect![[r#"
+        $ fwd config apply -f DIR/ends.json
+        error: 2 things are wrong; nothing was changed.
+          DIR/ends.json:4:40: Policy a: there is no group none.
+            Add it first (fwd group add), or mend the name (fwd group list).
+          DIR/ends.json:5:42: Policy b: `rain` is not an end of a rule.
+            Use any, outside, host, port:NAME, group:NAME, set:NAME, network:NAME or a CIDR.
+          Mend each of them; they are listed.
+          (FWD-E601; fwd explain FWD-E601)
+        [exit code 6]
+        $ fwd config apply -f DIR/fields.json
+        error: 2 things are wrong; nothing was changed.
+          DIR/fields.json:4:40: Policy a: there is no group none.
+            Add it first (fwd group add), or mend the name (fwd group list).
+          DIR/fields.json:5:33: Policy b: colour is not known here.
+            Known are name, action, from, to, services, source_l4_ports, tier, priority, stateless, stage, log, enabled, expires, reason.
+          Mend each of them; they are listed.
+          (FWD-E601; fwd explain FWD-E601)
+        [exit code 6]
+        $ fwd config diff -f DIR/fields.json
+        error: 2 things are wrong; nothing was changed.
+          DIR/fields.json:4:40: Policy a: there is no group none.
+            Add it first (fwd group add), or mend the name (fwd group list).
+          DIR/fields.json:5:33: Policy b: colour is not known here.
+            Known are name, action, from, to, services, source_l4_ports, tier, priority, stateless, stage, log, enabled, expires, reason.
+          Mend each of them; they are listed.
+          (FWD-E601; fwd explain FWD-E601)
+        [exit code 6]
+        $ fwd config history -o name
+    "#]].assert_eq(&transcript);
+    let audit = fs::read_to_string(instance.folder().join("state/audit.log")).expect("it is there");
+    let refused: Vec<Value> =
+        audit.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    let [record] = refused.as_slice() else { panic!("{audit}") };
+    assert_eq!(
+        (&record["event"], record["error"]["problems"].as_array().map(Vec::len)),
+        (&json!("refused"), Some(2))
+    );
+}
+
+#[test]
 fn what_show_prints_apply_accepts() {
     let instance = Instance::up();
     instance.file("a.yaml", DOCUMENT);

@@ -18,9 +18,6 @@ use super::{
     error::{ApiError, Code},
 };
 
-/// The body of a request that has none.
-const NOTHING: Option<&Value> = None;
-
 /// Requests to one daemon.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -40,7 +37,7 @@ impl Client {
     /// # Errors
     /// The daemon's own error, or why it could not be asked; so for all requests.
     pub async fn get<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Value, ApiError> {
-        let bytes = self.read(self.send(Method::GET, path, query, NOTHING).await?).await?;
+        let bytes = self.read(self.send(Method::GET, path, query, Bytes::new()).await?).await?;
         json(&bytes)
     }
 
@@ -49,14 +46,14 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn text<Q: Serialize>(&self, path: &str, query: &Q) -> Result<String, ApiError> {
-        let bytes = self.read(self.send(Method::GET, path, query, NOTHING).await?).await?;
+        let bytes = self.read(self.send(Method::GET, path, query, Bytes::new()).await?).await?;
         String::from_utf8(bytes.into()).map_err(|_| unreadable("it is not text"))
     }
 
     /// # Errors
     /// As [`Self::get`].
     pub async fn post<Q: Serialize>(&self, path: &str, query: &Q, body: &Value) -> Result<Value, ApiError> {
-        json(&self.read(self.send(Method::POST, path, query, Some(body)).await?).await?)
+        json(&self.read(self.send(Method::POST, path, query, text(body)).await?).await?)
     }
 
     /// # Errors
@@ -66,19 +63,32 @@ impl Client {
         Q: Serialize,
         B: Serialize,
     {
-        json(&self.read(self.send(Method::PUT, path, query, Some(body)).await?).await?)
+        self.put_text(path, query, text(body)).await
+    }
+
+    /// As [`Self::put`], of what is JSON already.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn put_text<Q: Serialize>(
+        &self,
+        path: &str,
+        query: &Q,
+        body: Bytes,
+    ) -> Result<Value, ApiError> {
+        json(&self.read(self.send(Method::PUT, path, query, body).await?).await?)
     }
 
     /// # Errors
     /// As [`Self::get`].
     pub async fn patch<Q: Serialize>(&self, path: &str, query: &Q, body: &Value) -> Result<Value, ApiError> {
-        json(&self.read(self.send(Method::PATCH, path, query, Some(body)).await?).await?)
+        json(&self.read(self.send(Method::PATCH, path, query, text(body)).await?).await?)
     }
 
     /// # Errors
     /// As [`Self::get`].
     pub async fn delete<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Value, ApiError> {
-        json(&self.read(self.send(Method::DELETE, path, query, NOTHING).await?).await?)
+        json(&self.read(self.send(Method::DELETE, path, query, Bytes::new()).await?).await?)
     }
 
     /// An answer without end, one JSON object a line.
@@ -86,7 +96,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn stream<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Lines, ApiError> {
-        let response = self.send(Method::GET, path, query, NOTHING).await?;
+        let response = self.send(Method::GET, path, query, Bytes::new()).await?;
         if response.status() != StatusCode::OK {
             self.read(response).await?;
             return Err(unreadable("a stream was expected"));
@@ -94,12 +104,12 @@ impl Client {
         Ok(Lines { body: response.into_body(), rest: Vec::new() })
     }
 
-    async fn send<Q: Serialize, B: Serialize>(
+    async fn send<Q: Serialize>(
         &self,
         method: Method,
         path: &str,
         query: &Q,
-        body: Option<&B>,
+        body: Bytes,
     ) -> Result<Response<Incoming>, ApiError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.cannot_connect(&e))?;
         let (mut sender, connection) =
@@ -108,13 +118,12 @@ impl Client {
         tokio::spawn(connection);
         let query = serde_urlencoded::to_string(query).expect("queries are plain data");
         let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-        let body = body.map(|b| serde_json::to_vec(b).expect("bodies are plain data")).unwrap_or_default();
         let request = Request::builder()
             .method(method)
             .uri(uri)
             .header("host", "fwd")
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(body))
             .map_err(|e| {
                 ApiError::new(Code::BadArguments, format!("Path {path} cannot be asked for: {e}."))
             })?;
@@ -187,6 +196,10 @@ pub fn escape(name: &str) -> String {
         }
         _ => format!("{out}%{b:02X}"),
     })
+}
+
+fn text(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).expect("bodies are plain data").into()
 }
 
 fn json(bytes: &[u8]) -> Result<Value, ApiError> {

@@ -1,13 +1,13 @@
 //! `fwd config`: the whole configuration as one document.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
     args::WriteArgs,
-    file::File,
+    file::{self, File},
     session::{self, Answered, Done, Session},
     value,
     view::{self, Column, Format, column},
@@ -116,7 +116,7 @@ impl Verb {
                 })
             }
             Self::Check(file) => {
-                let file = file.read()?;
+                let file = File::read(file.path())?;
                 file.check()?;
                 session.tell(&format!("{}: valid.\n", file.name))
             }
@@ -137,12 +137,12 @@ impl Verb {
 impl Diff {
     async fn run(self, session: &Session) -> Answered {
         let query = WriteQuery { dry_run: true, against_flows: self.against_flows, ..WriteQuery::default() };
-        diff(session, &self.file.read()?, query).await
+        diff(session, self.file.path(), query).await
     }
 }
 
-async fn diff(session: &Session, file: &File, query: WriteQuery) -> Answered {
-    let answer = file.apply(session, query).await?;
+async fn diff(session: &Session, file: &Path, query: WriteQuery) -> Answered {
+    let answer = file::apply(file, session, query).await?;
     let plan = serde_json::from_value::<Written>(answer.clone()).ok().and_then(|w| w.plan);
     let plan =
         plan.ok_or_else(|| ApiError::new(Code::AnswerUnreadable, "The daemon's answer holds no plan."))?;
@@ -182,7 +182,7 @@ fn flows_text(plan: &PlanSummary) -> String {
 impl Apply {
     async fn run(self, session: &Session) -> Answered {
         let query = WriteQuery { confirm: self.confirm, ..self.write.query() };
-        let answer = self.file.read()?.apply(session, query).await?;
+        let answer = file::apply(self.file.path(), session, query).await?;
         session.written(&answer, "applied")?;
         let changed = answer.get("changed").and_then(Value::as_array).is_some_and(|c| !c.is_empty());
         match self.confirm {
@@ -228,8 +228,7 @@ impl Set {
 }
 
 impl FileArgs {
-    fn read(&self) -> Result<File, ApiError> {
-        let path = self.option.as_ref().or(self.bare.as_ref()).expect("the group is required");
-        File::read(path)
+    fn path(&self) -> &Path {
+        self.option.as_ref().or(self.bare.as_ref()).expect("the group is required")
     }
 }

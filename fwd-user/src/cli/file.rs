@@ -5,12 +5,13 @@ use std::{
     path::Path,
 };
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::session::Session;
 use crate::{
     api::{
-        document::{MAX_BYTES, Text},
+        document::{MAX_BYTES, Text, names_its_api},
         error::{ApiError, Code},
         request::WriteQuery,
         spec::Document,
@@ -62,13 +63,36 @@ impl File {
 
     /// Sends the document. Where the text itself is wrong the daemon only looks at the rest of it, so
     /// that everything is told at once.
-    ///
-    /// # Errors
-    /// All problems, each with its line and column.
-    pub async fn apply(&self, session: &Session, mut query: WriteQuery) -> Result<Value, ApiError> {
+    async fn apply(&self, session: &Session, mut query: WriteQuery) -> Result<Value, ApiError> {
         query.dry_run |= !self.text.problems.is_empty();
-        let answer = session.client.put("/v1/config", &query, &self.text.document).await;
-        self.text.outcome(&self.name, answer)
+        let answer = session.client.put(CONFIG, &query, &self.text.document).await;
+        self.outcome(answer)
+    }
+}
+
+/// Where a document is put.
+const CONFIG: &str = "/v1/config";
+
+/// Sends the document of a file; `-` is standard input. JSON is sent as it is, and read here only if the daemon refuses
+/// it: then for what is wrong, and where.
+///
+/// # Errors
+/// It cannot be read, or is not text; all problems, each with its line and column.
+pub async fn apply(path: &Path, session: &Session, query: WriteQuery) -> Result<Value, ApiError> {
+    let (name, text) = read_text(path)?;
+    if !names_its_api(&text) {
+        return File { name, text: Text::read(&text) }.apply(session, query).await;
+    }
+    let text = Bytes::from(text);
+    let answer = session.client.put_text(CONFIG, &query, text.clone()).await;
+    if answer.is_ok() {
+        return answer;
+    }
+    let text = Text::read(std::str::from_utf8(&text).expect("it was text"));
+    let file = File { name, text };
+    match file.text.problems.is_empty() {
+        true => file.outcome(answer),
+        false => file.apply(session, query).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{args::Global, view, view::Format};
@@ -71,7 +72,7 @@ impl Session {
     /// # Errors
     /// As [`Self::print`]; or the answer is not one to a write.
     pub fn written(&self, answer: &Value, verb: &str) -> Answered {
-        let written: Written = serde_json::from_value(answer.clone()).map_err(|e| {
+        let written: Written = Written::deserialize(answer).map_err(|e| {
             ApiError::new(Code::AnswerUnreadable, format!("The daemon's answer is no write: {e}."))
         })?;
         match self.format {

@@ -1,7 +1,7 @@
 //! Edits that wait at the same time are made together: one compile, one plan, one commit, one sync of the
 //! store; and each has its own revision and its own answer, as if they had been made one after the other.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, mem, sync::Arc, time::Instant};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -13,10 +13,11 @@ use super::{
 use crate::{
     api::{
         answer::Written,
+        object::Noun,
         request::{Author, WriteQuery},
     },
     host::Inventory,
-    state::{Change, Desired, Edit},
+    state::{self, Change, Desired, Edit, EditedRules, Numbers},
     store::Revision,
 };
 
@@ -80,6 +81,17 @@ impl Bundle {
 
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         self.edits.iter().flat_map(|edit| &edit.changes)
+    }
+
+    /// The rules that are edited, if nothing else is and they are worth following: to follow an edit of most of them
+    /// takes longer than to compile what it leaves. `before`: the numbers in force.
+    pub fn edited_rules(&self, before: &Numbers) -> Option<EditedRules<'_>> {
+        if !self.changes().all(|change| change.kind == Noun::Policy.name()) {
+            return None;
+        }
+        let names: BTreeSet<&str> = self.changes().map(|change| change.name.as_str()).collect();
+        let are_few = names.len() <= self.desired.document.policies.len() / 2 + 1;
+        are_few.then(|| state::edited_rules(before, &self.desired, &names))
     }
 }
 

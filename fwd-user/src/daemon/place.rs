@@ -74,11 +74,8 @@ impl Writer {
         };
         let mut live = with_patterns(desired, &inventory, &previous.tables);
         let mut compiled = match look {
-            // To follow an edit of most of them takes longer than to compile what it leaves.
-            Look::AtRules(edited) if edited.len() <= live.document.policies.len() / 2 + 1 => {
-                compile::follow(&live, edited, previous)
-            }
-            Look::AtRules(_) | Look::Again | Look::AsKnown => None,
+            Look::AtRules(edited) => compile::follow(&live, edited, previous),
+            Look::Again | Look::AsKnown => None,
         }
         .unwrap_or_else(|| compile(&live, &inventory, &previous.tables));
         self.check_room(&compiled.tables)?;

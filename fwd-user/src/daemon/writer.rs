@@ -8,7 +8,6 @@
 //! go this way together (`bundle`).
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -34,7 +33,6 @@ use crate::{
     api::{
         answer::{PlanSummary, Revision, Written},
         error::{ApiError, Code},
-        object::Noun,
         policy_test::{PolicyTestRow, PolicyTests},
         query::FlowQuery,
         request::{Author, HistoryQuery, RollbackQuery, WriteQuery},
@@ -357,14 +355,11 @@ impl Writer {
         query: WriteQuery,
     ) -> Result<Placed, ApiError> {
         let concerns_host = |c: &Change| matches!(c.kind.as_str(), "uplink" | "network" | "port");
-        let is_rule = |c: &Change| c.kind == Noun::Policy.name();
-        let rules: BTreeSet<&str> =
-            bundle.changes().filter(|c| is_rule(c)).map(|c| c.name.as_str()).collect();
-        let rules = state::edited_rules(&self.world.desired.numbers, &bundle.desired, &rules);
-        let look = match () {
-            () if bundle.changes().all(is_rule) => Look::AtRules(&rules),
-            () if bundle.changes().any(concerns_host) => Look::Again,
-            () => Look::AsKnown,
+        let rules = bundle.edited_rules(&self.world.desired.numbers);
+        let look = match &rules {
+            Some(rules) => Look::AtRules(rules),
+            None if bundle.changes().any(concerns_host) => Look::Again,
+            None => Look::AsKnown,
         };
         // A device that refuses a program does not keep what was confirmed from coming back.
         let refusals = if keeping == Keeping::Back { Refusals::Noted } else { Refusals::Fatal };

@@ -290,7 +290,8 @@ impl Kernel {
         }
         self.maps.put_classes(&staged.classes, spare)?;
         staged.classes.clear();
-        self.maps.put_policies(&staged.policies, spare)?;
+        // The other copy has the same since they were staged.
+        self.maps.settle_policies(&staged.policies)?;
         staged.policies.clear();
         staged.is_committed = false;
         Ok(())

@@ -180,6 +180,14 @@ impl Maps {
         self.classes.delete_all(&gone)
     }
 
+    /// Writes both copies of policies' rows; `None` takes the entry out.
+    pub fn settle_policies(&self, policies: &[(PolicyKey, Option<RowId>)]) -> Result<()> {
+        let both = |(key, row): &(PolicyKey, Option<RowId>)| Some((*key, RowCopies([(*row)?; 2])));
+        let gone = |(key, row): &(PolicyKey, Option<RowId>)| row.is_none().then_some(*key);
+        self.policies.put_all(&policies.iter().filter_map(both).collect::<Vec<_>>())?;
+        self.policies.delete_all(&policies.iter().filter_map(gone).collect::<Vec<_>>())
+    }
+
     /// Writes one of the two copies of policies' rows; `None` takes it out, and the entry if neither is left.
     pub fn put_policies(&self, policies: &[(PolicyKey, Option<RowId>)], copy: u32) -> Result<()> {
         let (mut put, mut gone) = (Vec::new(), Vec::new());

@@ -247,9 +247,16 @@ pub(super) fn moment(expires: &mut Option<String>) {
 /// The new document with the objects that it keeps in their old order, new ones behind: the order of the
 /// store, so that what is shown does not depend on a restart.
 fn in_order_of(old: &Document, mut new: Document) -> Document {
+    type Places<'a> = HashMap<&'a str, usize>;
+    fn places<'a, T: Named + 'a>(old: impl IntoIterator<Item = &'a T>) -> Places<'a> {
+        old.into_iter().enumerate().map(|(n, object)| (object.name(), n)).collect()
+    }
+    fn place<T: Named>(old: &Places<'_>, object: &T) -> usize {
+        old.get(object.name()).copied().unwrap_or(usize::MAX)
+    }
     fn order<'a, T: Named + 'a>(old: impl IntoIterator<Item = &'a T>, new: &mut [T]) {
-        let place: HashMap<&str, usize> = old.into_iter().enumerate().map(|(n, o)| (o.name(), n)).collect();
-        new.sort_by_cached_key(|object| place.get(object.name()).copied().unwrap_or(usize::MAX));
+        let old = places(old);
+        new.sort_by_cached_key(|object| place(&old, object));
     }
     order(&old.uplinks, &mut new.uplinks);
     order(&old.networks, &mut new.networks);
@@ -258,9 +265,13 @@ fn in_order_of(old: &Document, mut new: Document) -> Document {
     order(&old.nats, &mut new.nats);
     order(&old.groups, &mut new.groups);
     order(&old.sets, &mut new.sets);
-    let mut policies: Vec<Policy> = new.policies.into_iter().collect();
-    order(&old.policies, &mut policies);
-    new.policies = policies.into();
+    // Of these there may be very many, and most often they are in order.
+    let policies = places(&old.policies);
+    if !new.policies.iter().is_sorted_by_key(|policy| place(&policies, policy)) {
+        let mut sorted: Vec<Policy> = new.policies.into_iter().collect();
+        order(&old.policies, &mut sorted);
+        new.policies = sorted.into();
+    }
     new
 }
 

@@ -83,7 +83,7 @@ pub(super) fn normalize(
             Ok(found) => texts.extend(found.iter().map(ToString::to_string)),
             Err(error) => {
                 let mut report = Reporter::new(problems, Noun::Policy, index, &policy.name);
-                report.text(&format!("services/{n}"), Code::BadValue, error);
+                report.text(format_args!("services/{n}"), Code::BadValue, error);
             }
         }
     }

@@ -19,17 +19,20 @@ pub fn json_value(text: &str) -> Option<Value> {
 
 /// The document of a text that is JSON and has nothing wrong; `None`: read it as a value, which finds out what.
 pub fn json_document(text: &str) -> Option<Document> {
+    // Which may be left out of a document that the API is given.
+    names_its_api(text).then(|| serde_json::from_str(text).ok()).flatten()
+}
+
+/// Whether a text is JSON that says to be a document of this API: then it may be given to the daemon, which reads it no
+/// less strictly than [`json_document`].
+pub fn names_its_api(text: &str) -> bool {
     #[derive(serde::Deserialize)]
     struct Asked {
         #[serde(rename = "api")]
         _api: ApiVersion,
     }
-    if text.len() > MAX_BYTES || !text.trim_start().starts_with('{') {
-        return None;
-    }
-    // Which may be left out of a document that the API is given.
-    serde_json::from_str::<Asked>(text).ok()?;
-    serde_json::from_str(text).ok()
+    let may_be = text.len() <= MAX_BYTES && text.trim_start().starts_with('{');
+    may_be && serde_json::from_str::<Asked>(text).is_ok()
 }
 
 /// A map, strictly.

@@ -16,6 +16,7 @@ mod yaml;
 pub use words::{object, problem};
 pub use yaml::{MAX_BYTES, Place, yaml_value};
 
+pub use json::names_its_api;
 pub(super) use json::unique;
 use json::{json_document, json_value};
 use words::{in_words, inner_pointer, remove};

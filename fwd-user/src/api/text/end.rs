@@ -49,22 +49,20 @@ impl FromStr for End {
             "host" => return Ok(Self::Host),
             _ => {}
         }
-        if let Some(net) = parse_cidr(text)? {
-            return Ok(Self::Cidr(net));
-        }
-        let make = match text.split_once(':') {
+        let (make, name) = match text.split_once(':') {
             Some(("port", name)) => (Self::Port as fn(String) -> Self, name),
             Some(("group", name)) => (Self::Group as fn(String) -> Self, name),
             Some(("set", name)) => (Self::Set as fn(String) -> Self, name),
             Some(("network", name)) => (Self::Network as fn(String) -> Self, name),
             _ => {
-                return Err(TextError::new(
-                    format!("`{text}` is not an end of a rule"),
-                    "Use any, outside, host, port:NAME, group:NAME, set:NAME, network:NAME or a CIDR.",
-                ));
+                return parse_cidr(text)?.map(Self::Cidr).ok_or_else(|| {
+                    TextError::new(
+                        format!("`{text}` is not an end of a rule"),
+                        "Use any, outside, host, port:NAME, group:NAME, set:NAME, network:NAME or a CIDR.",
+                    )
+                });
             }
         };
-        let (make, name) = make;
         parse_name(name)?;
         Ok(make(name.to_owned()))
     }
@@ -72,13 +70,9 @@ impl FromStr for End {
 
 /// An address or CIDR; `None` if it is neither.
 fn parse_cidr(text: &str) -> Result<Option<IpNet>, TextError> {
-    let net = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
-        (Ok(net), _) => net,
-        (_, Ok(addr)) => IpNet::from(addr),
-        _ => return Ok(None),
-    };
-    check_cidr(net)?;
-    Ok(Some(net))
+    let net = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+    net.into_iter().try_for_each(check_cidr)?;
+    Ok(net)
 }
 
 /// That a CIDR has no host bits and is not IPv4 in the clothes of IPv6.

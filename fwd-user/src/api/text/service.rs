@@ -63,11 +63,12 @@ impl Service {
     /// # Errors
     /// Says what a service looks like.
     pub fn parse(text: &str, names: &ServiceNames) -> Result<Vec<Self>, TextError> {
-        match names.get(text) {
-            Some(found) if !text.contains('/') && !matches!(text, "any" | "icmp" | "icmpv6") => {
+        let is_name = !text.contains('/') && !matches!(text, "any" | "icmp" | "icmpv6");
+        match is_name.then(|| names.get(text)).flatten() {
+            Some(found) => {
                 Ok(found.iter().map(|&(proto, l4)| Self::L4 { proto, low: l4, high: l4 }).collect())
             }
-            _ => Ok(vec![text.parse()?]),
+            None => Ok(vec![text.parse()?]),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rules as compiling sees them: in the order in which they win, with their ends as numbers.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use fwd_common::{
     id::RuleId,
@@ -87,14 +87,24 @@ pub(super) fn is_meant(side: &Side, ends: &Ends) -> bool {
     side[0] == EndId::ANYONE || side.iter().any(|end| ends.binary_search(end).is_ok())
 }
 
+/// An end, and how many sides of rules name it now.
+#[derive(Clone, Debug)]
+struct Named {
+    end: Arc<End>,
+    sides: u32,
+}
+
+/// Ends by their texts, of which many rules may have the same; none: everybody.
+type Texts<'a> = HashMap<&'a str, Option<EndId>>;
+
 /// All enabled rules.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules {
     rules: OrdMap<Rank, Arc<Rule>>,
     ranks: OrdMap<RuleId, Rank>,
-    /// Each end that was named since all was compiled, with how many sides of rules name it now.
-    ids: OrdMap<Arc<End>, (EndId, u32)>,
-    ends: OrdMap<EndId, Arc<End>>,
+    /// Each end that was named since all was compiled.
+    ids: OrdMap<Arc<End>, EndId>,
+    ends: OrdMap<EndId, Named>,
     senders: OrdSet<(EndId, Rank)>,
     receivers: OrdSet<(EndId, Rank)>,
     last_end: u32,
@@ -104,9 +114,10 @@ pub(super) struct Rules {
 impl Rules {
     pub fn of(desired: &Desired) -> Self {
         let mut rules = Self::default();
+        let mut known = Texts::new();
         for policy in desired.document.policies.iter().filter(|policy| policy.enabled) {
             if let Some(id) = desired.numbers.rules.get(&policy.name) {
-                rules.put(*id, policy);
+                rules.add(*id, policy, &mut known);
             }
         }
         rules
@@ -114,8 +125,12 @@ impl Rules {
 
     /// Adds a rule that is not there.
     pub fn put(&mut self, id: RuleId, policy: &Policy) -> Arc<Rule> {
+        self.add(id, policy, &mut Texts::new())
+    }
+
+    fn add<'a>(&mut self, id: RuleId, policy: &'a Policy, known: &mut Texts<'a>) -> Arc<Rule> {
         let rank = Rank::of(id, policy);
-        let (from, to) = (self.side(&policy.from), self.side(&policy.to));
+        let (from, to) = (self.side(&policy.from, known), self.side(&policy.to, known));
         let rule = Arc::new(rule(id, policy, from, to));
         self.senders.extend(rule.from.iter().map(|end| (*end, rank)));
         self.receivers.extend(rule.to.iter().map(|end| (*end, rank)));
@@ -132,8 +147,7 @@ impl Rules {
         for (side, speakers) in [(&rule.from, &mut self.senders), (&rule.to, &mut self.receivers)] {
             for id in side {
                 speakers.remove(&(*id, rank));
-                let users = self.ends.get(id).and_then(|end| self.ids.get_mut(end));
-                users.into_iter().for_each(|(_, users)| *users -= 1);
+                self.ends.get_mut(id).into_iter().for_each(|named| named.sides -= 1);
             }
         }
         self.logged -= usize::from(rule.is_logged);
@@ -162,27 +176,27 @@ impl Rules {
     }
 
     pub fn end(&self, id: EndId) -> &Arc<End> {
-        &self.ends[&id]
+        &self.ends[&id].end
     }
 
     /// The id of an end, if a rule names it.
     pub fn id(&self, end: &End) -> Option<EndId> {
-        self.ids.get(end).filter(|(_, users)| *users > 0).map(|(id, _)| *id)
+        self.ids.get(end).copied().filter(|id| self.is_named(*id))
     }
 
     /// All ends that rules name.
     pub fn ends(&self) -> impl Iterator<Item = (EndId, &End)> {
-        self.ids.iter().filter(|(_, (_, users))| *users > 0).map(|(end, (id, _))| (*id, &**end))
+        self.ends.iter().filter(|(_, named)| named.sides > 0).map(|(id, named)| (*id, &*named.end))
     }
 
     /// Whether some side of a rule names it.
     pub fn is_named(&self, id: EndId) -> bool {
-        self.ends.get(&id).and_then(|end| self.ids.get(end)).is_some_and(|(_, users)| *users > 0)
+        self.ends.get(&id).is_some_and(|named| named.sides > 0)
     }
 
     /// An end that no rule names.
     pub fn forget(&mut self, id: EndId) {
-        if let Some(end) = self.ends.remove(&id) {
+        if let Some(Named { end, .. }) = self.ends.remove(&id) {
             self.ids.remove(&end);
         }
     }
@@ -192,27 +206,28 @@ impl Rules {
         self.logged > 0
     }
 
-    fn side(&mut self, texts: &[String]) -> Side {
-        let named: Option<Vec<End>> = texts.iter().map(|text| parse_end(text)).collect();
-        let Some(named) = named.filter(|ends| !ends.is_empty()) else { return [EndId::ANYONE].into() };
-        let mut ids: Vec<EndId> = named.into_iter().map(|end| self.end_id(end)).collect();
+    fn side<'a>(&mut self, texts: &'a [String], known: &mut Texts<'a>) -> Side {
+        let id_of = |text: &'a String| {
+            *known.entry(text.as_str()).or_insert_with(|| parse_end(text).map(|end| self.end_id(end)))
+        };
+        let ids: Option<Vec<EndId>> = texts.iter().map(id_of).collect();
+        let Some(mut ids) = ids.filter(|ids| !ids.is_empty()) else { return [EndId::ANYONE].into() };
         ids.sort_unstable();
         ids.dedup();
         for id in &ids {
-            let users = self.ids.get_mut(&self.ends[id]);
-            users.into_iter().for_each(|(_, users)| *users += 1);
+            self.ends.get_mut(id).into_iter().for_each(|named| named.sides += 1);
         }
         ids.into()
     }
 
     fn end_id(&mut self, end: End) -> EndId {
-        if let Some((id, _)) = self.ids.get(&end) {
+        if let Some(id) = self.ids.get(&end) {
             return *id;
         }
         self.last_end += 1;
         let (id, end) = (EndId(self.last_end), Arc::new(end));
-        self.ids.insert(Arc::clone(&end), (id, 0));
-        self.ends.insert(id, end);
+        self.ids.insert(Arc::clone(&end), id);
+        self.ends.insert(id, Named { end, sides: 0 });
         id
     }
 }
@@ -237,15 +252,13 @@ const fn row_action(policy: &Policy) -> u16 {
 }
 
 fn rule(id: RuleId, policy: &Policy, from: Side, to: Side) -> Rule {
-    let mut services: Vec<Service> = policy.services.iter().filter_map(|s| s.parse().ok()).collect();
-    if policy.services.is_empty() {
-        services.push(Service::Any);
-    }
+    let services = policy.services.iter().filter_map(|text| text.parse().ok());
+    let services = services.chain(policy.services.is_empty().then_some(Service::Any));
     let sources: Box<[L4Range]> =
         policy.source_l4_ports.iter().filter_map(|text| parse_l4_range(text).ok()).collect();
     // Validation has refused other protocols than those that have L4 ports.
     let is_about = |one: &Match| sources.is_empty() || one.proto.is_some_and(IpProto::has_l4_ports);
-    let matches = services.into_iter().flat_map(Service::matches).filter(is_about).collect();
+    let matches = services.flat_map(Service::matches).filter(is_about).collect();
     Rule {
         verdict: RowVerdict::new(id, row_action(policy)),
         from,

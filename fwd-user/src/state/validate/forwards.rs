@@ -24,7 +24,7 @@ fn check_one(report: &mut Reporter<'_>, forward: &Forward, document: &Document) 
     check_moment(report, forward.expires.as_deref());
     for (n, client) in forward.from.iter().enumerate() {
         if let Err(error) = check_cidr(*client) {
-            report.text(&format!("from/{n}"), Code::BadValue, error);
+            report.text(format!("from/{n}"), Code::BadValue, error);
         }
     }
     let listen: Option<Listen> =

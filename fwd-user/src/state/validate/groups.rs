@@ -15,7 +15,7 @@ pub(super) fn check(document: &Document, known: &Known<'_>, out: &mut Vec<Proble
         for (n, member) in group.members.iter().enumerate() {
             if !known.has(Noun::Port, member) {
                 report.add(
-                    &format!("members/{n}"),
+                    format!("members/{n}"),
                     Code::UnknownReference,
                     format_args!("there is no port {member}"),
                     format!("Add it first: fwd port add {member} --device TAP --network NETWORK."),
@@ -30,7 +30,7 @@ pub(super) fn check(document: &Document, known: &Known<'_>, out: &mut Vec<Proble
         let mut report = Reporter::new(out, Noun::Set, index, &set.name);
         for (n, cidr) in set.cidrs.iter().enumerate() {
             if let Err(error) = check_cidr(*cidr) {
-                report.text(&format!("cidrs/{n}"), Code::BadValue, error);
+                report.text(format!("cidrs/{n}"), Code::BadValue, error);
             }
         }
     }

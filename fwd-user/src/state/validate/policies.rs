@@ -1,5 +1,7 @@
 //! Rules: ends that exist, services that mean something, source L4 ports only of protocols that have any.
 
+use std::fmt::Display;
+
 use fwd_common::proto::IpProto;
 
 use crate::api::{
@@ -25,10 +27,10 @@ pub(super) fn check_one(policy: &Policy, index: usize, exists: &Exists<'_>, out:
     let mut report = Reporter::new(out, Noun::Policy, index, &policy.name);
     for (field, ends) in [("from", &policy.from), ("to", &policy.to)] {
         for (n, text) in ends.iter().enumerate() {
-            let field = format!("{field}/{n}");
+            let field = format_args!("{field}/{n}");
             match text.parse::<End>() {
-                Err(error) => report.text(&field, Code::BadValue, error),
-                Ok(end) => check_end(&mut report, &field, &end, exists),
+                Err(error) => report.text(field, Code::BadValue, error),
+                Ok(end) => check_end(&mut report, field, &end, exists),
             }
         }
     }
@@ -44,7 +46,7 @@ pub(super) fn check_one(policy: &Policy, index: usize, exists: &Exists<'_>, out:
     check_moment(&mut report, policy.expires.as_deref());
     for (n, text) in policy.services.iter().enumerate() {
         if let Err(error) = text.parse::<Service>() {
-            report.text(&format!("services/{n}"), Code::BadValue, error);
+            report.text(format_args!("services/{n}"), Code::BadValue, error);
         }
     }
     check_sources(&mut report, policy);
@@ -55,7 +57,7 @@ fn check_sources(report: &mut Reporter<'_>, policy: &Policy) {
     const HINT: &str = "Give services of TCP, UDP or SCTP, as --service udp or tcp/1-1023.";
     for (n, text) in policy.source_l4_ports.iter().enumerate() {
         if let Err(error) = parse_l4_range(text) {
-            report.text(&format!("source_l4_ports/{n}"), Code::BadValue, error);
+            report.text(format_args!("source_l4_ports/{n}"), Code::BadValue, error);
         }
     }
     if policy.source_l4_ports.is_empty() {
@@ -70,7 +72,7 @@ fn check_sources(report: &mut Reporter<'_>, policy: &Policy) {
         let has_l4_ports = |one: &Match| one.proto.is_some_and(IpProto::has_l4_ports);
         if !service.matches().iter().all(has_l4_ports) {
             let clause = format_args!("it has source L4 ports, and `{service}` has none");
-            report.add(&format!("services/{n}"), Code::BadValue, clause, HINT);
+            report.add(format_args!("services/{n}"), Code::BadValue, clause, HINT);
         }
     }
 }
@@ -82,7 +84,7 @@ pub(super) fn check_moment(report: &mut Reporter<'_>, expires: Option<&str>) {
     }
 }
 
-fn check_end(report: &mut Reporter<'_>, field: &str, end: &End, exists: &Exists<'_>) {
+fn check_end(report: &mut Reporter<'_>, field: impl Display, end: &End, exists: &Exists<'_>) {
     let (noun, name) = match end {
         End::Any | End::Outside | End::Host | End::Cidr(_) => return,
         End::Port(name) => (Noun::Port, name),

@@ -44,7 +44,7 @@ fn check_ntp(report: &mut Reporter<'_>, network: &Network) {
         let (is_v4, family) = (server.is_ipv4(), if server.is_ipv4() { "IPv4" } else { "IPv6" });
         if !served.iter().any(|one| one.subnet.addr().is_ipv4() == is_v4) {
             let clause = format!("it has no DHCP of {family} that could tell the time server {server}");
-            report.add(&format!("ntp/{index}"), Code::BadNetwork, clause, "Leave it out, or give --dhcp.");
+            report.add(format!("ntp/{index}"), Code::BadNetwork, clause, "Leave it out, or give --dhcp.");
         }
     }
 }
