@@ -3,7 +3,7 @@
 use fwd_common::{
     addr::Ip,
     forward::{ClientKey, Forward, ForwardKey, flag},
-    id::{ClassId, RowId},
+    id::{ClassId, Identity, RowId},
     policy::{ClassKey, Policies, PolicyKey, RowKey, RowVerdict},
     proto::IpProto,
 };
@@ -13,13 +13,24 @@ use super::Tables;
 impl Tables {
     /// The class of an address: the longest prefix decides, as in the kernel.
     pub fn class_of(&self, addr: Ip) -> ClassId {
+        self.class_of_range((addr, ClassKey::prefix(128)))
+    }
+
+    /// The class of what no row narrower than a range is about; its length as a row of `classes` has it.
+    pub fn class_of_range(&self, (addr, length): (Ip, u32)) -> ClassId {
         let octets = u128::from_be_bytes(octets(addr));
-        let found = (0..=128).rev().find_map(|bits| {
+        let narrowest = length - ClassKey::prefix(0);
+        let found = (0..=narrowest).rev().find_map(|bits| {
             let kept = octets & prefix_mask(bits);
             let key = ClassKey { epoch: 0, addr: Ip::from_octets(kept.to_be_bytes()) };
             self.classes.get(&(key, ClassKey::prefix(bits)))
         });
         found.copied().unwrap_or_default()
+    }
+
+    /// The row that decides: this peer's, or else any peer's.
+    pub fn row_for(&self, key: PolicyKey) -> Option<RowId> {
+        self.row(&key).or_else(|| self.row(&PolicyKey { peer: Identity::ANY, ..key }))
     }
 
     /// The forward that has an address and L4 port (network byte order): the longest prefix, as in the kernel.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use fwd_common::{
     forward::{Forward, ForwardKey},
-    id::{ForwardId, NetworkId, PolicyId, PortId},
+    id::{ForwardId, NetworkId, PortId},
     network::{Network, flag},
-    port::{Port, View},
+    port::Port,
 };
 
-use super::merge::Sorted;
+use super::{merge::Sorted, policies};
 use crate::compile::Tables;
 
 /// Ports whose flows depend on a row that differs.
@@ -23,10 +23,8 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     }
     let views = changed(&old.views, &new.views);
     ports.extend(views.filter(|(_, a, b)| a.unwrap_or_default() != b.unwrap_or_default()).map(|(id, ..)| id));
-    let policies: BTreeSet<PolicyId> =
-        changed(&old.policies, &new.policies).map(|(key, ..)| key.policy).collect();
-    let has_changed = |(_, view): &(&PortId, &View)| policies.contains(&view.policy);
-    ports.extend(new.views.iter().filter(has_changed).map(|(id, _)| *id));
+    let policies = policies::concerned(old, new);
+    ports.extend(new.views.iter().filter(|(_, view)| policies.contains(&view.policy)).map(|(id, _)| *id));
     ports.extend(changed(&old.devices, &new.devices).map(|(id, ..)| id));
     // Those of port 0 are subnets: what is in them has rows of its own.
     let sources = changed(&old.allowed_sources, &new.allowed_sources).map(|((key, _), ..)| key.port);
@@ -49,17 +47,11 @@ pub(super) fn concerned(old: &Tables, new: &Tables) -> BTreeSet<PortId> {
     ports.extend(of_clients(old, new));
     ports.extend(of_networks(old, new));
     ports.extend(of_host_addresses(old, new));
-    if old.classes.differences(&new.classes).next().is_some() {
-        for tables in [old, new] {
-            let asked = tables.views.iter().filter(|(_, view)| view.policy != PolicyId::OPEN);
-            ports.extend(asked.map(|(id, _)| id));
-        }
-    }
     ports
 }
 
 /// Rows that are not the same in both, with what they are in each.
-fn changed<'a, T: Sorted<Row: Copy>>(
+pub(super) fn changed<'a, T: Sorted<Row: Copy>>(
     old: &'a T,
     new: &'a T,
 ) -> impl Iterator<Item = (&'a T::Key, Option<T::Row>, Option<T::Row>)> {

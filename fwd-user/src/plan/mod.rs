@@ -5,6 +5,7 @@ mod diff;
 mod existing;
 mod merge;
 mod op;
+mod policies;
 mod room;
 #[cfg(test)]
 mod tests;

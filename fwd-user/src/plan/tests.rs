@@ -69,7 +69,7 @@ fn tables() -> impl Strategy<Value = Tables> {
                 tables.rows.insert((RowKey::new(RowId(key.into()), IpProto::TCP, 0), 40), verdict);
             }
             for (key, n) in classes {
-                tables.classes.insert((class_key(key), 64), ClassId(n.into()));
+                tables.classes.insert((class_key(key), 96), ClassId(n.into()));
             }
             tables.settings.mark = tables.ports.len() as u32;
             tables
@@ -185,12 +185,61 @@ fn exactly_the_ports_concerned_are_bumped() {
     assert_eq!(bumped(|t| _ = t.forwards.insert(key, forward)), [2].into());
     let member = MemberKey { network: NetworkId(1), index: 0 };
     assert_eq!(bumped(|t| _ = t.members.insert(member, PortId(1))), BTreeSet::new());
-    // Classes concern ports that have rules; a network all its ports; its host's addresses its host port.
-    assert_eq!(bumped(|t| _ = t.classes.insert((class_key(1), 64), ClassId(1))), [2].into());
+    // A network concerns all its ports; its host's addresses its host port.
     let network = |t: &mut Tables, id: u16| t.networks.get_mut(&NetworkId(id)).map(|row| row.mode = 3);
     assert_eq!(bumped(|t| _ = network(t, 1)), [2, 4].into());
     assert_eq!(bumped(|t| _ = t.host_addresses.insert(address(1), 1)), [3].into());
     assert_eq!(bumped(|t| _ = t.host_addresses.insert(address(3), 1)), [3, 4].into());
+}
+
+/// Port 2 has an entry about outside's class 1, and one about everybody.
+#[test]
+fn another_class_of_an_address_concerns_those_who_decide_otherwise() {
+    let key = |peer| PolicyKey::new(PolicyId(7), Direction::Ingress, peer);
+    let mut old = base();
+    old.policies = [(key(Identity::ANY), RowId(1)), (key(Identity::outside(ClassId(1))), RowId(2))]
+        .into_iter()
+        .collect();
+    let range = |n, bits| (class_key(n), ClassKey::prefix(bits));
+    old.classes = [(range(0, 0), ClassId(2)), (range(1, 32), ClassId(1))].into_iter().collect();
+    let bumps = |change: &dyn Fn(&mut Tables)| {
+        let mut new = old.clone();
+        change(&mut new);
+        let plan = diff(&old, &new);
+        plan.into_iter().filter(|op| matches!(op, MapOp::Bump(_))).collect::<Vec<_>>()
+    };
+    let concerned = [MapOp::Bump(PortId(2))];
+    assert_eq!(
+        bumps(&|t| _ = t.classes.insert(range(5, 32), ClassId(3))),
+        [],
+        "as everybody before and after"
+    );
+    assert_eq!(bumps(&|t| _ = t.classes.insert(range(5, 32), ClassId(1))), concerned);
+    assert_eq!(bumps(&|t| _ = t.classes.insert(range(1, 40), ClassId(3))), concerned, "a part of the range");
+    assert_eq!(bumps(&|t| _ = t.classes.remove(&range(1, 32))), concerned);
+    assert_eq!(bumps(&|t| _ = t.classes.remove(&range(0, 0))), []);
+    let entry = |class, row| {
+        move |t: &mut Tables| _ = t.policies.insert(key(Identity::outside(ClassId(class))), RowId(row))
+    };
+    let named = |class, row| {
+        move |t: &mut Tables| {
+            entry(class, row)(t);
+            t.classes.insert(range(5, 32), ClassId(class));
+        }
+    };
+    assert_eq!(bumps(&named(4, 1)), [], "a class of its own, and nothing new about it");
+    assert_eq!(bumps(&named(4, 3)), concerned);
+    assert_eq!(
+        bumps(&|t| {
+            entry(2, 3)(t);
+            t.classes.insert(range(5, 32), ClassId(3));
+        }),
+        concerned,
+        "others have the class as well"
+    );
+    assert_eq!(bumps(&entry(2, 3)), concerned);
+    let many = |t: &mut Tables| t.classes.extend((100..200).map(|n| (range(n, 32), ClassId(3))));
+    assert_eq!(bumps(&many), concerned, "of so many it is not asked");
 }
 
 /// A rule that is added to many writes what it adds, and packets see it with the commit.

@@ -34,28 +34,30 @@ impl Compiler {
     pub fn direction(&mut self, id: PolicyId, direction: Direction) {
         let Policies { rules, peers, subjects, .. } = &self.policies;
         let Subject { ends, default } = subjects.all[&id].clone();
-        let mut for_all = BTreeSet::new();
-        let mut for_peer: BTreeMap<Identity, BTreeSet<Rank>> = BTreeMap::new();
+        let mut for_all = Vec::new();
+        let mut for_peer: BTreeMap<Identity, Vec<Rank>> = BTreeMap::new();
         for rank in rules.for_own(direction, &ends) {
             let side = rules.rule(rank).peer(direction);
             if side[0] == EndId::ANYONE {
-                for_all.insert(rank);
+                for_all.push(rank);
                 continue;
             }
             for peer in side.iter().flat_map(|end| peers.named_by(*end)) {
-                for_peer.entry(peer).or_default().insert(rank);
+                for_peer.entry(peer).or_default().push(rank);
             }
         }
+        in_order(&mut for_all);
         if has_implicit(default, direction) {
             peers.hosts().for_each(|peer| _ = for_peer.entry(peer).or_default());
         }
         let key = |peer| PolicyKey::new(id, direction, peer);
         let mut gone = self.peers_of(id, direction);
-        let any = self.row((for_all.iter().copied().collect(), false, default == DefaultOf::Open));
+        let any = self.row((for_all.clone(), false, default == DefaultOf::Open));
         self.set(key(Identity::ANY), Some(any));
         gone.remove(&Identity::ANY);
-        for (peer, own) in for_peer {
-            let ranks = for_all.union(&own).copied().collect();
+        for (peer, mut ranks) in for_peer {
+            ranks.extend(&for_all);
+            in_order(&mut ranks);
             let row = self.peers_row(ranks, (default, direction), peer);
             if row != any {
                 self.set(key(peer), Some(row));
@@ -153,6 +155,12 @@ impl Compiler {
         self.known.insert(source, id);
         id
     }
+}
+
+/// The one that wins first, each once: one rule may name somebody by several ends.
+fn in_order(ranks: &mut Vec<Rank>) {
+    ranks.sort_unstable();
+    ranks.dedup();
 }
 
 /// Whether the implicit services are there to be reached.

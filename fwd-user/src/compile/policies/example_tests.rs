@@ -76,6 +76,33 @@ fn an_edit_touches_only_what_it_changed() {
     assert_eq!(bumps, 2);
 }
 
+/// Each policy that tells outsiders from VMs gets an entry about the new class, which says what was said before.
+#[test]
+fn a_cidr_that_is_new_concerns_only_whom_its_rule_speaks_for() {
+    let published =
+        |name: &str, to: &str| json!({"name": name, "action": "deny", "from": "outside", "to": to});
+    let before = lab(json!([published("a", "port:a"), published("e", "port:e")]));
+    let old = tables(&before, &Tables::default());
+    let rule = json!({"action": "allow", "from": "192.0.2.7/32", "to": "port:e", "priority": 10});
+    let after = edited(&before, vec![(9, Some(rule))]);
+    let new = tables(&after, &old);
+    let about_a = |tables: &Tables| {
+        let policy = tables.views[&after.numbers.ports["a"]].policy;
+        tables.policies.keys().filter(|key| key.policy == policy).count()
+    };
+    assert!(about_a(&new) > about_a(&old));
+    let bumps = |from: &Tables, to: &Tables| {
+        let plan = crate::plan::diff(from, to);
+        let ports = plan
+            .into_iter()
+            .filter_map(|op| if let crate::plan::MapOp::Bump(id) = op { Some(id) } else { None });
+        ports.collect::<std::collections::BTreeSet<PortId>>()
+    };
+    let concerned = [after.numbers.ports["e"]].into();
+    assert_eq!(bumps(&old, &new), concerned);
+    assert_eq!(bumps(&new, &old), concerned);
+}
+
 /// Rules about CIDRs of which one comes and goes: no other row is touched, and nothing is compiled but it.
 #[test]
 fn an_edit_among_many_rules_costs_what_it_changes() {

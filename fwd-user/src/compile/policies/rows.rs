@@ -88,35 +88,34 @@ struct Segment {
 
 /// All L4 ports of a protocol, in order: at each place the first of the entries that are open there.
 fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto, numbered: Numbered<'_>) -> Vec<Segment> {
-    let mut opens: BTreeMap<u32, Vec<usize>> = BTreeMap::from([(0, Vec::new())]);
-    let mut closes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    // Where an entry begins to match (a step up) or does so no longer (down).
+    let mut steps: Vec<(u32, usize, i32)> = Vec::with_capacity(2 * list.len());
     for (rank, entry) in list.iter().enumerate() {
         for m in entry.matches.iter().filter(|m| m.proto.is_none_or(|p| p == proto)) {
-            opens.entry(m.low.into()).or_default().push(rank);
-            let after = u32::from(m.high) + 1;
-            closes.entry(after).or_default().push(rank);
-            opens.entry(after).or_default();
+            steps.extend([(m.low.into(), rank, 1), (u32::from(m.high) + 1, rank, -1)]);
         }
     }
-    let mut open: BTreeMap<usize, u32> = BTreeMap::new();
+    steps.sort_unstable_by_key(|(at, ..)| *at);
+    let mut open: BTreeMap<usize, i32> = BTreeMap::new();
     let mut segments: Vec<Segment> = Vec::new();
-    for (at, ranks) in opens.range(..=u32::from(u16::MAX)) {
-        for rank in ranks {
-            *open.entry(*rank).or_default() += 1;
-        }
-        for rank in closes.get(at).into_iter().flatten() {
+    let mut rest = &steps[..];
+    let mut at = 0;
+    while at <= u32::from(u16::MAX) {
+        let (here, later) = rest.split_at(rest.partition_point(|(next, ..)| *next == at));
+        for (_, rank, step) in here {
             let count = open.entry(*rank).or_default();
-            *count -= 1;
+            *count += step;
             if *count == 0 {
                 open.remove(rank);
             }
         }
+        rest = later;
         let deciding = up_to_the_last(open.keys().map(|rank| &list[*rank]));
         let verdict = match deciding.iter().any(|entry| !entry.sources.is_empty()) {
             true => RowVerdict::by_source_in(numbered(&by_source(&deciding, default, proto))),
             false => first(deciding.into_iter(), default),
         };
-        let low = *at as u16;
+        let low = at as u16;
         match segments.last_mut() {
             Some(last) if last.verdict == verdict => {}
             Some(last) => {
@@ -125,6 +124,8 @@ fn segments(list: &[Entry<'_>], default: RowVerdict, proto: IpProto, numbered: N
             }
             None => segments.push(Segment { low, high: u16::MAX, verdict }),
         }
+        let Some((next, ..)) = rest.first() else { break };
+        at = *next;
     }
     segments
 }

@@ -29,6 +29,7 @@ use crate::{
     },
     compile::{Tables, compile, follow},
     host::inventory::{Inventory, Learnt},
+    plan::{MapOp, diff},
     state::{Desired, Edit, accept, edited_rules},
 };
 
@@ -305,6 +306,36 @@ fn check(desired: &Desired, tables: &Tables) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Whoever is not concerned by an edit is decided about as before it, by the same rules.
+fn check_unconcerned(
+    (before, old): (&Desired, &Tables),
+    (after, new): (&Desired, &Tables),
+) -> Result<(), TestCaseError> {
+    let plan = diff(old, new);
+    let is_same = |name: &str| {
+        let id = after.numbers.ports[name];
+        id == before.numbers.ports[name] && !plan.contains(&MapOp::Bump(id))
+    };
+    for subject in PORTS.into_iter().filter(|name| is_same(name)) {
+        for peer in all_peers().iter().filter(|peer| !matches!(peer, Peer::Vm(name) if !is_same(name))) {
+            for direction in Direction::ALL {
+                for packet in PACKETS {
+                    let asked = (subject, direction, peer);
+                    let decided = compiled_decision(old, before, asked, packet);
+                    prop_assert_eq!(
+                        decided,
+                        compiled_decision(new, after, asked, packet),
+                        "{:?} {:?}",
+                        asked,
+                        packet
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     // Each case asks 5,400 questions.
     #![proptest_config(ProptestConfig::with_cases(24))]
@@ -326,6 +357,7 @@ proptest! {
         let after = accepted(&before, second);
         let new = compile(&after, &inventory(&after), &old).tables;
         check(&after, &new)?;
+        check_unconcerned((&before, &old), (&after, &new))?;
         for ((key, bits), verdict) in &new.rows {
             let was_used = old.rows.keys().any(|(other, _)| other.row == key.row);
             prop_assert!(!was_used || old.rows.get(&(*key, *bits)) == Some(verdict));
@@ -355,7 +387,9 @@ proptest! {
                 let rows: BTreeSet<RowId> = followed.tables.rows.keys().map(|(key, _)| key.row).collect();
                 prop_assert_eq!(ids, rows);
             }
-            (desired, compiled) = (next, followed.unwrap_or(whole));
+            let next_compiled = followed.unwrap_or(whole);
+            check_unconcerned((&desired, &compiled.tables), (&next, &next_compiled.tables))?;
+            (desired, compiled) = (next, next_compiled);
         }
         check(&desired, &compiled.tables)?;
     }
