@@ -139,7 +139,7 @@ impl FlowCounter {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableUse {
-    /// Ring slots handed out at least once.
+    /// Slots handed out at least once.
     pub fresh_slots: u32,
     pub flows: u32,
     pub half_open: u32,

@@ -1,7 +1,7 @@
 //! The flow table's rows: one entry per direction of an admitted flow, with all that its next packet needs.
 //!
 //! A pair of entries names each other: the partner's key follows from an entry and its own key
-//! ([`FlowEntry::partner_key`]), so neither stores the other.
+//! ([`FlowEntry::partner_key`]), and the partner's row is the one beside ([`Half`]).
 
 use crate::{
     addr::{Address, Mac},
@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// What identifies one direction of a flow. L4 ports in network byte order; what ICMP has in their place says
-/// [`message`](crate::message).
-#[repr(C)]
+/// [`message`](crate::message). Aligned so that it can be read by words.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey<A> {
     pub src: A,
@@ -68,12 +68,23 @@ pub struct FlowEntry<A> {
     /// The original direction's: the rule that permitted it; 0: the default did. The reply's: the staged rule
     /// that would decide it; 0: none.
     pub rule: RuleId,
-    /// The original direction's: index of its key in the table's ring. The reply's: the rule from which
-    /// [`flag::KEPT_FROM_RULE`] keeps the flow, or its replies. Where it keeps both, the flow's: its replies are asked
-    /// about again once a rule permits the flow.
-    pub slot: u32,
+    /// The rule from which [`flag::KEPT_FROM_RULE`] keeps this direction.
+    pub kept_from: RuleId,
     pub packets: u64,
     pub bytes: u64,
+}
+
+/// A row of `FLOWS4` and `FLOWS6`: an entry with its key. Both directions of a flow lie side by side, the original one in
+/// the even row.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Half<A> {
+    pub key: FlowKey<A>,
+    pub entry: FlowEntry<A>,
+    /// The row's own number.
+    pub row: u32,
+    /// 1: it can be found by its key. A row that is none may have any content.
+    pub is_live: u32,
 }
 
 /// Bits of [`FlowEntry::flags`].
@@ -153,6 +164,8 @@ pub struct Pair<A> {
     pub reply_key: FlowKey<A>,
     pub entry: FlowEntry<A>,
     pub reply: FlowEntry<A>,
+    /// The rows that it is to have: this number twice, and one more.
+    pub slot: u32,
     /// The first packet's, as it came.
     pub frame_src: Mac,
     /// Where its L4 header is; 0: in another fragment.
@@ -163,9 +176,20 @@ pub struct Pair<A> {
     pub staged: Staged,
     /// The rule that permits what answers a stateless rule's flow, if it is another; 0: none, or the default.
     pub reply_rule: RuleId,
+    pub _pad: u32,
 }
 
 impl<A: Address> FlowKey<A> {
+    /// Whether both are the same, compared by words.
+    #[inline(always)]
+    pub fn is(&self, other: &Self) -> bool {
+        let mut difference = 0;
+        for n in 0..Self::WORDS {
+            difference |= self.word(n) ^ other.word(n);
+        }
+        difference == 0
+    }
+
     /// The key of packets that go the other way in a zone, nothing translated.
     #[inline(always)]
     pub fn reversed(&self, zone: Zone) -> Self {

@@ -89,6 +89,12 @@ impl Identity {
         Self(Self::OUTSIDE | class.0)
     }
 
+    /// The address class of somebody outside, or of this host.
+    pub const fn class(self) -> Option<ClassId> {
+        const LOCATION: u32 = Identity::OUTSIDE | Identity::HOST;
+        if self.0 & LOCATION == 0 { None } else { Some(ClassId(self.0 & !LOCATION)) }
+    }
+
     /// Whether it is this host.
     pub const fn is_host(self) -> bool {
         self.0 & Self::HOST != 0
@@ -111,5 +117,7 @@ mod tests {
         assert_ne!(Identity::outside(c), Identity::host(c));
         assert_ne!(Identity::outside(c), Identity::vm(7));
         assert_ne!(Identity::outside(ClassId(0)), Identity::ANY);
+        assert_eq!([Identity::outside(c), Identity::host(c)].map(Identity::class), [Some(c); 2]);
+        assert_eq!([Identity::vm(7), Identity::ANY].map(Identity::class), [None; 2]);
     }
 }

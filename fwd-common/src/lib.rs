@@ -17,6 +17,7 @@ pub mod flow;
 pub mod forward;
 pub mod fragment;
 pub mod id;
+pub mod index;
 pub mod layout;
 pub mod map;
 pub mod message;

@@ -1,11 +1,27 @@
-//! Marks map rows as plain data for user space.
+//! Map rows as plain data: marked as such for user space, and a flow's key by words.
+
+use core::ptr;
+
+use crate::{addr::Address, flow::FlowKey};
+
+impl<A: Address> FlowKey<A> {
+    pub const WORDS: usize = size_of::<Self>() / 8;
+
+    /// The n-th eight bytes.
+    #[inline(always)]
+    pub fn word(&self, n: usize) -> u64 {
+        debug_assert!(n < Self::WORDS);
+        // SAFETY: a key has so many words, is aligned like one, and is plain data without padding.
+        unsafe { ptr::from_ref(self).cast::<u64>().add(n).read() }
+    }
+}
 
 #[cfg(feature = "user")]
 mod user {
     use crate::{
         addr::{self, V4, V6},
-        counter, dhcp, event, fdb, flow, forward, id, nat, neighbor, network, policy, port, prefix, settings,
-        sweep, trace,
+        counter, dhcp, event, fdb, flow, forward, id, index, nat, neighbor, network, policy, port, prefix,
+        settings, sweep, trace,
     };
 
     macro_rules! pod {
@@ -27,7 +43,7 @@ mod user {
         };
     }
 
-    pod_of_family!(FlowKey, FlowEntry, Pair);
+    pod_of_family!(FlowKey, FlowEntry, Half, Pair);
     pod!(
         settings::Settings,
         port::Port,
@@ -52,6 +68,8 @@ mod user {
         fdb::FdbKey,
         dhcp::Lease,
         fdb::FdbEntry,
+        index::Bucket,
+        index::HashKey,
         counter::Ledger,
         counter::DropKey,
         counter::DropCount,

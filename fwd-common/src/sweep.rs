@@ -12,7 +12,7 @@ use crate::{
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Delete expired flows in `slots` ring slots from `first_slot` on.
+    /// Delete expired flows in `slots` slots from `first_slot` on.
     Reclaim = 1,
     /// Decide stale flows in these slots anew, and cut those that are no longer permitted.
     Recheck = 2,
@@ -68,5 +68,5 @@ impl Command {
     }
 }
 
-/// Most ring slots of one command.
+/// Most slots of one command.
 pub const MAX_SLOTS: u32 = 8192;

@@ -6,7 +6,7 @@ use fwd_common::{
     addr::Mac,
     counter::{Count, FlowCounter},
     event::{Budget, End, EventKind, FlowEvent},
-    flow::{FlowEntry, FlowKey, Pair, Tick},
+    flow::{FlowEntry, FlowKey, Half, Pair, Tick},
     id::{PortId, RuleId},
     settings,
 };
@@ -27,10 +27,15 @@ pub fn began<A: Family>(pair: &Pair<A>) {
 
 /// Tells that a flow ends, by its original direction; `by`: the rule that cut it. While both entries stand.
 #[inline(never)]
-pub fn ended<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>, end: End, by: RuleId) -> u32 {
+pub fn ended<A: Family>(half: &Half<A>, end: End, by: RuleId) -> u32 {
     if is_wanted() {
-        let reply: Option<&FlowEntry<A>> = Flows::get(&Flows::partner(key, entry)).map(|reply| &*reply);
-        tell(key, entry, reply, EventKind::FlowEnd as u64 | (end as u64) << 8 | (by.0 as u64) << 32);
+        let reply = Flows::partner(half).map(|reply| &reply.entry);
+        tell(
+            &half.key,
+            &half.entry,
+            reply,
+            EventKind::FlowEnd as u64 | (end as u64) << 8 | (by.0 as u64) << 32,
+        );
     }
     0
 }

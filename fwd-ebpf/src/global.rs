@@ -5,10 +5,13 @@
 //! instructions (6.18). A global function takes a context, numbers, and pointers to plain structures, and
 //! returns a number; what else it needs it looks up again. Stacks of callers and callees still add up.
 
+use core::ptr;
+
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use fwd_common::{
     addr::{V4, V6},
     drop::DropReason,
+    flow::FlowKey,
     id::{PortId, Zone},
     table::Inserted,
     verdict::{Outcome, Payload, Verdict},
@@ -26,7 +29,7 @@ use crate::{
         flow::Revisited,
         mapping,
         recheck::{self, Kept},
-        reclaim,
+        reclaim, table,
     },
 };
 
@@ -205,7 +208,60 @@ extern "C" fn slot6() -> u32 {
     reclaim::take_slot::<V6>()
 }
 
-/// Takes a free ring slot, or [`reclaim::NONE`].
+#[unsafe(no_mangle)]
+extern "C" fn find4(key: *const FlowKey<V4>) -> u32 {
+    table::row_of(key)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn find6(key: *const FlowKey<V6>) -> u32 {
+    table::row_of(key)
+}
+
+/// [`table::row_of`]
+#[inline(always)]
+pub fn find<A: Family>(key: &FlowKey<A>) -> u32 {
+    let key = ptr::from_ref(key);
+    if A::IS_V6 { find6(key.cast()) } else { find4(key.cast()) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn insert4(row: u32) -> u32 {
+    table::publish::<V4>(row) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn insert6(row: u32) -> u32 {
+    table::publish::<V6>(row) as u32
+}
+
+/// [`table::publish`]
+#[inline(always)]
+pub fn insert<A: Family>(row: u32) -> u32 {
+    if A::IS_V6 { insert6(row) } else { insert4(row) }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn remove4(row: u32) -> u32 {
+    table::withdraw::<V4>(row) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn remove6(row: u32) -> u32 {
+    table::withdraw::<V6>(row) as u32
+}
+
+/// [`table::withdraw`]
+#[inline(always)]
+pub fn remove<A: Family>(row: u32) {
+    if A::IS_V6 {
+        remove6(row)
+    } else {
+        remove4(row)
+    };
+}
+
+/// Takes a free slot, or [`reclaim::NONE`].
 #[inline(always)]
 pub fn slot<A: Family>() -> u32 {
     if A::IS_V6 { slot6() } else { slot4() }

@@ -2,7 +2,7 @@
 //! the sizes of the large ones when it loads the object.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
     maps::{
         Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, Queue,
@@ -16,10 +16,11 @@ use fwd_common::{
     drop::DropReason,
     event::Budget,
     fdb::{FdbEntry, FdbKey},
-    flow::{FlowEntry, FlowKey, Pair},
+    flow::{Half, Pair},
     forward::{ClientKey, Forward, ForwardKey},
     fragment::{FirstFragment, FragmentKey},
     id::{ClassId, ForwardId, NetworkId, PortId, RowId, RuleId},
+    index::{Bucket, HashKey},
     nat::ExemptionKey,
     neighbor::{Claim, Neighbor, NetworkAddress, SourceKey},
     network::{MAX_NETWORKS, MemberKey, Network},
@@ -76,14 +77,17 @@ static POLICIES: HashMap<PolicyKey, RowCopies> = HashMap::with_max_entries(262_1
 static ROWS: LpmTrie<RowKey, RowVerdict> = LpmTrie::with_max_entries(1 << 20, BPF_F_NO_PREALLOC);
 #[map]
 pub static FDB: HashMap<FdbKey, FdbEntry> = HashMap::with_max_entries(131_072, 0);
+// Rows of arrays that can be mapped begin with a page, others somewhere: these are to lie in as few cache lines as they can.
 #[map]
-static FLOWS4: HashMap<FlowKey<V4>, FlowEntry<V4>> = HashMap::with_max_entries(1 << 19, 0);
+static FLOWS4: Array<Half<V4>> = Array::with_max_entries(1 << 19, BPF_F_MMAPABLE);
 #[map]
-static FLOWS6: HashMap<FlowKey<V6>, FlowEntry<V6>> = HashMap::with_max_entries(1 << 19, 0);
+static FLOWS6: Array<Half<V6>> = Array::with_max_entries(1 << 19, BPF_F_MMAPABLE);
 #[map]
-static RING4: Array<FlowKey<V4>> = Array::with_max_entries(1 << 18, 0);
+static INDEX4: Array<Bucket> = Array::with_max_entries(1 << 17, BPF_F_MMAPABLE);
 #[map]
-static RING6: Array<FlowKey<V6>> = Array::with_max_entries(1 << 18, 0);
+static INDEX6: Array<Bucket> = Array::with_max_entries(1 << 17, BPF_F_MMAPABLE);
+#[map]
+static HASH_KEY: Array<HashKey> = Array::with_max_entries(1, 0);
 #[map]
 static FREE4: Queue<u32> = Queue::with_max_entries(1 << 18, 0);
 #[map]
@@ -152,8 +156,8 @@ pub const QUOTE_ROOM: usize = 1536;
 pub trait Family: Address {
     /// Index into `HANDS` and `TABLE_USE`.
     const INDEX: u32;
-    fn flows() -> &'static HashMap<FlowKey<Self>, FlowEntry<Self>>;
-    fn ring() -> &'static Array<FlowKey<Self>>;
+    fn flows() -> &'static Array<Half<Self>>;
+    fn index() -> &'static Array<Bucket>;
     fn free() -> &'static Queue<u32>;
     fn scratch() -> &'static PerCpuArray<Pair<Self>>;
     fn reading() -> &'static PerCpuArray<Reading<Self>>;
@@ -162,16 +166,16 @@ pub trait Family: Address {
 }
 
 macro_rules! family {
-    ($family:ty, $index:literal, $flows:ident, $ring:ident, $free:ident, $scratch:ident, $fragments:ident, $reading:ident, $refusals:ident) => {
+    ($family:ty, $index:literal, $flows:ident, $index_of_flows:ident, $free:ident, $scratch:ident, $fragments:ident, $reading:ident, $refusals:ident) => {
         impl Family for $family {
             const INDEX: u32 = $index;
             #[inline(always)]
-            fn flows() -> &'static HashMap<FlowKey<Self>, FlowEntry<Self>> {
+            fn flows() -> &'static Array<Half<Self>> {
                 &$flows
             }
             #[inline(always)]
-            fn ring() -> &'static Array<FlowKey<Self>> {
-                &$ring
+            fn index() -> &'static Array<Bucket> {
+                &$index_of_flows
             }
             #[inline(always)]
             fn free() -> &'static Queue<u32> {
@@ -196,13 +200,19 @@ macro_rules! family {
         }
     };
 }
-family!(V4, 0, FLOWS4, RING4, FREE4, SCRATCH4, FRAGMENTS4, READING4, REFUSALS4);
-family!(V6, 1, FLOWS6, RING6, FREE6, SCRATCH6, FRAGMENTS6, READING6, REFUSALS6);
+family!(V4, 0, FLOWS4, INDEX4, FREE4, SCRATCH4, FRAGMENTS4, READING4, REFUSALS4);
+family!(V6, 1, FLOWS6, INDEX6, FREE6, SCRATCH6, FRAGMENTS6, READING6, REFUSALS6);
 
 /// The settings in force.
 #[inline(always)]
 pub fn settings() -> Result<&'static Settings, DropReason> {
     SETTINGS.get(0).ok_or(DropReason::Internal)
+}
+
+/// What places in the flow tables' indexes depend on.
+#[inline(always)]
+pub fn hash_key() -> Option<&'static HashKey> {
+    HASH_KEY.get(0)
 }
 
 /// A port's row, if there is such a port.

@@ -170,7 +170,7 @@ fn known<F: Deliver, A: Family>(frame: F, ingress: &Ingress) -> Outcome<Verdict>
         && let Some(found) = flow::find(ingress, &ether, packet)
     {
         if found.is_refused() {
-            policy::check(frame, ingress, packet, found.entry)?;
+            policy::check(frame, ingress, packet, &found.half.entry)?;
         }
         return deliver::known(frame, packet, found);
     }

@@ -11,7 +11,7 @@ use fwd_common::{
     counter::{Count, DropCount, DropKey, FlowCounter, HookLedger, Totals},
     drop::DropReason,
     event::{Budget, DropEvent, Event, EventKind, HEAD},
-    flow::{FlowEntry, FlowKey, Tick},
+    flow::{FlowEntry, Half, Tick},
     id::{ForwardId, PortId, RuleId, Zone},
     port::{self, Port, PortKind},
     verdict::{Dropped, Outcome, Verdict},
@@ -324,11 +324,12 @@ pub fn would_pass(id: RuleId, count: Count) {
     }
 }
 
-/// Counts a flow that ends, by its original direction's entry.
+/// Counts a flow that ends, by its original direction.
 #[inline(never)]
-pub fn ended<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>, is_cut: bool) -> u32 {
-    let (back, staged) = match Flows::get(&Flows::partner(key, entry)) {
-        Some(reply) => (Count { packets: reply.packets, bytes: reply.bytes }, reply.rule),
+pub fn ended<A: Family>(half: &Half<A>, is_cut: bool) -> u32 {
+    let entry = &half.entry;
+    let (back, staged) = match Flows::partner(half) {
+        Some(Half { entry: reply, .. }) => (Count { packets: reply.packets, bytes: reply.bytes }, reply.rule),
         None => (Count::default(), RuleId(0)),
     };
     for totals in [rule(entry.rule), forward(entry.forward), rule(staged)].into_iter().flatten() {

@@ -29,6 +29,16 @@ pub const fn adjusted(checksum: u16, difference: u32) -> u16 {
     !fold(!checksum as u32 + difference)
 }
 
+/// The same of an L4 header. In UDP 0 says that there is none (RFC 768).
+#[inline(always)]
+pub const fn l4_checksum(checksum: u16, difference: u32, is_udp: bool) -> u16 {
+    if is_udp && checksum == 0 {
+        return 0;
+    }
+    let adjusted = adjusted(checksum, difference);
+    if is_udp && adjusted == 0 { u16::MAX } else { adjusted }
+}
+
 /// The difference between two addresses.
 #[inline(always)]
 pub fn address_difference<A: Address>(old: A, new: A) -> u32 {

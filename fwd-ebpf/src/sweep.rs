@@ -6,7 +6,7 @@ use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     addr::{V4, V6},
     event::End,
-    flow::{FlowEntry, FlowKey, flag, key_kind},
+    flow::{FlowKey, Half, flag, key_kind},
     id::{PortId, RuleId},
     sweep::{Command, MAX_SLOTS, Op},
 };
@@ -99,12 +99,12 @@ extern "C" fn reclaim_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_
 extern "C" fn recheck_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
     // SAFETY: the helper passes back what `each_slot` passed to it.
     let (frame, command) = unsafe { ((*walk).frame, &mut *(*walk).command) };
-    let Some((key, _)) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    let Some(half) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
     command.inspected += 1;
     let Some(scratch) = A::scratch().get_ptr_mut(F::PROGRAM) else { return 1 };
     // SAFETY: this CPU's and this program's row.
-    unsafe { (*scratch).key = *key };
-    if is_stale(key) && frame.recheck::<A>().is_drop() {
+    unsafe { (*scratch).key = half.key };
+    if is_stale(half) && frame.recheck::<A>().is_drop() {
         command.cut += 1;
     }
     0
@@ -113,36 +113,38 @@ extern "C" fn recheck_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_
 extern "C" fn cut_slot<F: Deliver, A: Family>(index: u32, walk: *mut Walk<'_, F>) -> i64 {
     // SAFETY: the helper passes back what `each_slot` passed to it.
     let command = unsafe { &mut *(*walk).command };
-    let Some((key, entry)) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
+    let Some(half) = reclaim::flow_in::<A>(command.first_slot.wrapping_add(index)) else { return 0 };
     command.inspected += 1;
-    if is_meant(command, key, entry) {
+    if is_meant(command, half) {
         let by = if command.op == CUT_RULE { RuleId(command.id) } else { RuleId(0) };
-        command.cut += table::end_flow(key, End::CutByPolicy, by) as u32;
+        command.cut += table::end_flow(&half.key, End::CutByPolicy, by) as u32;
     }
     0
 }
 
 #[inline(always)]
-fn is_meant<A: Family>(command: &Command, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+fn is_meant<A: Family>(command: &Command, half: &Half<A>) -> bool {
+    let entry = &half.entry;
     match command.op {
         CUT_RULE => entry.rule.0 == command.id,
         CUT_FORWARD => entry.forward.0 == command.id,
         _ => {
-            let reply = Flows::get(&Flows::partner(key, entry));
-            let ingress = reply.map_or(PortId(0), |reply| reply.egress);
+            let ingress = Flows::partner(half).map_or(PortId(0), |reply| reply.entry.egress);
             entry.egress.0 as u32 == command.id || ingress.0 as u32 == command.id
         }
     }
 }
 
 #[inline(always)]
-fn is_stale<A: Family>(key: &FlowKey<A>) -> bool {
-    let Some(entry) = Flows::get(key) else { return false };
+fn is_stale<A: Family>(half: &Half<A>) -> bool {
+    let entry = &half.entry;
     // A mapping permits nothing: its flows are asked.
     if entry.has(flag::MAPPING) {
         return false;
     }
-    let Some(reply) = Flows::get(&Flows::partner(key, entry)) else { return false };
-    let (Some(from), Some(to)) = (maps::port(reply.egress), maps::port(entry.egress)) else { return true };
+    let Some(reply) = Flows::partner(half) else { return false };
+    let (Some(from), Some(to)) = (maps::port(reply.entry.egress), maps::port(entry.egress)) else {
+        return true;
+    };
     entry.generation != from.generation.wrapping_add(to.generation)
 }

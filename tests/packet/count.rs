@@ -142,8 +142,12 @@ fn columns(row: &HookLedger) -> [(&'static str, Count); 6] {
 
 /// Visits the entries of a flow table.
 pub fn flows<A: Family>(world: &World, mut visit: impl FnMut(&FlowKey<A>, &FlowEntry<A>)) {
-    let walked = A::walk(&world.maps, &mut |rows| {
-        rows.iter().for_each(|(key, entry)| visit(key, entry));
+    let walked = A::walk(&world.maps, &mut |key, entry, reply| {
+        visit(key, entry);
+        if let Some(reply) = reply {
+            let zone = world.maps.port(entry.egress).expect("the map is readable").zone;
+            visit(&entry.partner_key(key.proto, zone), reply);
+        }
         ControlFlow::Continue(())
     });
     walked.expect("the flow table is readable");

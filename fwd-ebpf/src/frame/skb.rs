@@ -25,6 +25,7 @@ use crate::{
     maps::{self, Family},
     parse,
     report::Ingress,
+    rewrite,
     stage::{answer, flood},
     trace,
 };
@@ -241,17 +242,32 @@ impl<const PROGRAM: u32> Frame for Skb<PROGRAM> {
     }
     #[inline(always)]
     fn fix_checksum(self, fix: ChecksumFix) -> Result<(), Refused> {
-        // With a partial checksum only the pseudo-header's part is in the field: the kernel must know which
-        // change is whose. From 0 by a difference: (from = 0, to = difference, size = 0).
-        let udp = if fix.is_udp { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
-        let changes = [(fix.addresses, udp | BPF_F_PSEUDO_HDR as u64), (fix.l4_ports, udp)];
-        for (difference, flags) in changes {
+        let ChecksumFix { offset, addresses, l4_ports, is_udp } = fix;
+        let udp = if is_udp { BPF_F_MARK_MANGLED_0 as u64 } else { 0 };
+        // From 0 by a difference: (from = 0, to = difference, size = 0).
+        let replace = |difference: u16, flags: u64| {
             // SAFETY: the context outlives the program's run.
-            let replace =
-                || unsafe { bpf_l4_csum_replace(self.0, fix.offset as u32, 0, difference as u64, flags) };
-            if difference != 0 && replace() != 0 {
-                return Err(Refused);
-            }
+            let code =
+                unsafe { bpf_l4_csum_replace(self.0, offset as u32, 0, difference as u64, udp | flags) };
+            if code == 0 { Ok(()) } else { Err(Refused) }
+        };
+        if addresses == 0 {
+            return if l4_ports == 0 { Ok(()) } else { replace(l4_ports, 0) };
+        }
+        let old: u16 = self.window::<2>(offset).ok_or(Refused)?.get(0);
+        replace(addresses, BPF_F_PSEUDO_HDR as u64)?;
+        if l4_ports == 0 {
+            return Ok(());
+        }
+        // With a partial checksum only the pseudo-header's part is in the field, and its sum, where others have its
+        // complement: the two changes differ, but where the difference is one of nothing.
+        if addresses == u16::MAX {
+            return replace(l4_ports, 0);
+        }
+        let field = self.window::<2>(offset).ok_or(Refused)?;
+        let new: u16 = field.get(0);
+        if new == rewrite::l4_checksum(old, addresses as u32, is_udp) {
+            field.set(0, rewrite::l4_checksum(new, l4_ports as u32, is_udp));
         }
         Ok(())
     }

@@ -88,12 +88,8 @@ impl Frame for Xdp {
     #[inline(always)]
     fn fix_checksum(self, fix: ChecksumFix) -> Result<(), Refused> {
         let field = self.window::<2>(fix.offset).ok_or(Refused)?;
-        let old: u16 = field.get(0);
-        if fix.is_udp && old == 0 {
-            return Ok(());
-        }
-        let new = rewrite::adjusted(old, fix.addresses as u32 + fix.l4_ports as u32);
-        field.set(0, if fix.is_udp && new == 0 { 0xffff } else { new });
+        let difference = fix.addresses as u32 + fix.l4_ports as u32;
+        field.set(0, rewrite::l4_checksum(field.get(0), difference, fix.is_udp));
         Ok(())
     }
     #[inline(always)]

@@ -5,14 +5,13 @@ use fwd_common::{
     conntrack::Life,
     counter::FlowCounter,
     drop::DropReason,
-    event::End,
     flow::{FlowEntry, Pair, flag},
     id::{ForwardId, PortId, RuleId},
     nat::TRIES,
     policy::note,
     port::{Port, PortKind},
     settings,
-    table::{self as pairs, Inserted},
+    table::Inserted,
     verdict::{Outcome, Verdict},
 };
 
@@ -121,7 +120,7 @@ fn admit_in<F: Deliver, A: Family>(
     }
     let owner = complete(pair, ingress, egress);
     limits::<A>(owner)?;
-    pair.entry.slot = slot;
+    pair.slot = slot;
     if slot == reclaim::NONE {
         report::add(FlowCounter::RefusedTableFull, 1);
         return Outcome::dropped(DropReason::FlowTableFull);
@@ -179,7 +178,7 @@ fn complete<A: Family>(pair: &mut Pair<A>, ingress: &Ingress, egress: &Port) -> 
     reply.frame_src = known(egress, pair.entry.out_dst);
     reply.out_dst = pair.frame_src;
     reply.rule = pair.staged.rule;
-    (reply.slot, reply.packets, reply.bytes) = (0, 0, 0);
+    (reply.packets, reply.bytes) = (0, 0);
     pair.entry.flags &= !flag::REPLY_REFUSED;
     finish_translation(pair, egress);
     if ingress.port.is(PortKind::Vm) || !egress.is(PortKind::Vm) {
@@ -275,18 +274,12 @@ pub fn try_l4_port<F: Deliver, A: Family>(frame: F, n: u32) -> Inserted {
 
 #[inline(always)]
 fn attempt<A: Family>(pair: &Pair<A>) -> Inserted {
-    let (original, reply) = ((&pair.key, &pair.entry), (&pair.reply_key, &pair.reply));
-    let is_translated = pair.entry.has(flag::TRANSLATED);
-    pairs::insert_pair(&mut Flows::<A>::new(End::Reopened, RuleId(0)), original, reply, is_translated)
+    table::insert(pair, pair.entry.has(flag::TRANSLATED))
 }
 
 #[inline(never)]
 fn admitted<F: Deliver, A: Family>(pair: &Pair<A>, owner: PortId) {
     table::take::<A>(owner, true, 1);
-    if let Some(slot) = A::ring().get_ptr_mut(pair.entry.slot) {
-        // SAFETY: the slot is this flow's alone.
-        unsafe { *slot = pair.key };
-    }
     if pair.entry.has(flag::MAPPED_DESTINATION) {
         mapping::hold_met::<F, A>(&pair.key);
     }

@@ -2,7 +2,7 @@
 
 use fwd_common::{
     drop::DropReason,
-    flow::{FlowEntry, flag},
+    flow::{FlowEntry, Half, flag},
     port::Port,
     proto::IpProto,
     verdict::{Outcome, Verdict},
@@ -22,7 +22,7 @@ use crate::{
 /// What [`check`] finds, and `RewriteFailed`.
 #[inline(always)]
 pub fn known<F: Deliver, A: Family>(frame: F, packet: &Packet<A>, hit: Hit<A>) -> Outcome<Verdict> {
-    let Hit { entry, egress } = hit;
+    let Hit { half: Half { entry, .. }, egress } = hit;
     if !is_for::<F>(egress, entry.flags) {
         return Outcome::ok(Verdict::PASS_UP);
     }

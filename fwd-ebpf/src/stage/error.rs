@@ -102,10 +102,11 @@ fn live<F: Frame, A: Family>(
     if start == 0 || parse::destination::<F, A>(frame)? != pair.reply_key.dst {
         return None;
     }
-    let entry = Flows::get(&pair.reply_key)?;
+    let half = Flows::find(&pair.reply_key)?;
+    let partner = Flows::partner(half)?;
+    pair.key = partner.key;
+    let (entry, partner) = (&half.entry, &partner.entry);
     let egress = maps::port(entry.egress)?;
-    pair.key = entry.partner_key(pair.reply_key.proto, egress.zone);
-    let partner = Flows::get(&pair.key)?;
     let settings = maps::settings().ok()?;
     let is_over = entry.life.stage() == Stage::Dead
         || flow::is_expired(settings, pair.key.proto, (entry, partner), report::now());

@@ -4,7 +4,7 @@ use fwd_common::{
     addr::{Address, Mac},
     conntrack::{self, Life, Stage, TimeoutClass, Way},
     event::End,
-    flow::{FlowEntry, Tick, flag},
+    flow::{FlowEntry, Half, Tick, flag},
     id::RuleId,
     port::Port,
     settings::Settings,
@@ -22,7 +22,7 @@ use crate::{
 
 /// A flow entry with its egress port.
 pub struct Hit<A: 'static> {
-    pub entry: &'static mut FlowEntry<A>,
+    pub half: &'static mut Half<A>,
     pub egress: &'static Port,
 }
 
@@ -67,18 +67,13 @@ pub fn revisit<F: Deliver, A: Family>(
     let Some(scratch) = A::scratch().get_ptr_mut(F::PROGRAM) else { return NOTHING };
     // SAFETY: this CPU's and this program's row.
     let scratch = unsafe { &mut *scratch };
-    scratch.key = packet.key;
-    scratch.reply_key = hit.entry.partner_key(packet.key.proto, hit.egress.zone);
-    let Some(partner) = Flows::get(&scratch.reply_key) else { return NOTHING };
-    let is_original = hit.entry.has(flag::ORIGINAL);
-    if !is_original {
-        scratch.key = scratch.reply_key;
-    }
-    let original_key = &scratch.key;
-    if hit.entry.life.stage() == Stage::Dead {
+    let Some(Half { key: reply_key, entry: partner, .. }) = Flows::partner(hit.half) else { return NOTHING };
+    let original_key = if hit.half.entry.has(flag::ORIGINAL) { &packet.key } else { &*reply_key };
+    scratch.key = *original_key;
+    if hit.half.entry.life.stage() == Stage::Dead {
         return NOTHING;
     }
-    if is_expired(settings, packet.key.proto, (hit.entry, partner), now) {
+    if is_expired(settings, packet.key.proto, (&hit.half.entry, partner), now) {
         table::end_flow(original_key, End::Expired, RuleId(0));
         return NOTHING;
     }
@@ -86,12 +81,12 @@ pub fn revisit<F: Deliver, A: Family>(
         // It neither keeps the flow alive nor moves it on.
         return Outcome::ok(if hit.is_current(ingress) { Revisited::Known } else { Revisited::Stale });
     }
-    if conntrack::reopens(hit.entry.life, packet.key.proto, packet.tcp_flags) {
+    if conntrack::reopens(hit.half.entry.life, packet.key.proto, packet.tcp_flags) {
         table::end_flow(original_key, End::Reopened, RuleId(0));
         return NOTHING;
     }
-    step(packet, hit.entry, partner);
-    hit.entry.last_seen = now;
+    step(packet, &mut hit.half.entry, partner);
+    hit.half.entry.last_seen = now;
     Outcome::ok(if hit.is_current(ingress) { Revisited::Known } else { Revisited::Stale })
 }
 
@@ -101,24 +96,25 @@ pub fn find<A: Family>(ingress: &Ingress, ether: &Ether, packet: &Packet<A>) -> 
     if matches!(packet.kind, Kind::IcmpError | Kind::Neighborhood) {
         return None;
     }
-    let entry = Flows::get(&packet.key)?;
+    let half = Flows::find(&packet.key)?;
+    let entry = &half.entry;
     let egress = maps::port(entry.egress)?;
     let dst = if entry.has(flag::ROUTED) { ingress.port.gateway_mac } else { entry.out_dst };
     let same_source = ether.src == entry.frame_src || entry.frame_src == Mac::NONE;
-    (ether.dst == dst && same_source).then_some(Hit { entry, egress })
+    (ether.dst == dst && same_source).then_some(Hit { half, egress })
 }
 
 impl<A: Address> Hit<A> {
     /// Whether it answers a stateless rule's flow, and the rules refuse it.
     #[inline(always)]
     pub const fn is_refused(&self) -> bool {
-        self.entry.has(flag::REPLY_REFUSED)
+        self.half.entry.has(flag::REPLY_REFUSED)
     }
 
     /// Whether nothing was edited since the flow was decided.
     #[inline(always)]
     fn is_current(&self, ingress: &Ingress) -> bool {
-        self.entry.is_current(ingress.port.generation.wrapping_add(self.egress.generation))
+        self.half.entry.is_current(ingress.port.generation.wrapping_add(self.egress.generation))
     }
 }
 

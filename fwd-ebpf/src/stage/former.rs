@@ -5,7 +5,7 @@
 
 use fwd_common::{
     event::End,
-    flow::{FlowEntry, FlowKey, Pair, flag},
+    flow::{FlowEntry, Half, Pair, flag},
     id::RuleId,
 };
 
@@ -17,18 +17,19 @@ use crate::maps::Family;
 /// Verifier: a function of its own, so that its stack is not added to what its caller calls besides.
 #[inline(never)]
 pub fn end<A: Family>(pair: &Pair<A>) -> bool {
-    if let Some(old) = Flows::get(&pair.key)
-        && has_moved(old, &pair.entry)
+    if let Some(old) = Flows::find(&pair.key)
+        && has_moved(&old.entry, &pair.entry)
     {
-        return end_of(&pair.key, old);
+        return end_of(old);
     }
     // The other end may have spoken first then. An equal tuple of another conversation leads elsewhere.
-    if let Some(old) = Flows::get(&pair.reply_key)
-        && has_moved(old, &pair.reply)
-        && (old.src, old.dst, old.sport, old.dport)
+    if let Some(old) = Flows::find(&pair.reply_key)
+        && let entry = &old.entry
+        && has_moved(entry, &pair.reply)
+        && (entry.src, entry.dst, entry.sport, entry.dport)
             == (pair.reply.src, pair.reply.dst, pair.reply.sport, pair.reply.dport)
     {
-        return end_of(&pair.reply_key, old);
+        return end_of(old);
     }
     false
 }
@@ -41,9 +42,9 @@ fn has_moved<A: Family>(old: &FlowEntry<A>, new: &FlowEntry<A>) -> bool {
 }
 
 #[inline(always)]
-fn end_of<A: Family>(key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
-    if entry.has(flag::ORIGINAL) {
-        return table::end_flow(key, End::CutByRoute, RuleId(0));
+fn end_of<A: Family>(half: &Half<A>) -> bool {
+    if half.entry.has(flag::ORIGINAL) {
+        return table::end_flow(&half.key, End::CutByRoute, RuleId(0));
     }
-    table::end_flow(&Flows::partner(key, entry), End::CutByRoute, RuleId(0))
+    Flows::partner(half).is_some_and(|original| table::end_flow(&original.key, End::CutByRoute, RuleId(0)))
 }

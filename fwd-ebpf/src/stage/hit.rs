@@ -10,17 +10,14 @@ use fwd_common::{
     addr::Address,
     conntrack::TimeoutClass,
     counter::Count,
-    flow::{FlowEntry, flag},
+    flow::{FlowEntry, FlowKey, flag},
     id::{PortId, Zone},
     port::Port,
     proto::IpProto,
     verdict::{Outcome, Verdict},
 };
 
-use super::{
-    refusal::{self, Aligned},
-    table::Flows,
-};
+use super::{refusal, table::Flows};
 use crate::{
     frame::{ChecksumFix, Deliver, Open, Refused, wide},
     maps::{self, Family},
@@ -64,10 +61,11 @@ pub fn hit<F: Deliver, A: Family>(frame: F, ingress: &Ingress, size: Count) -> H
     let l4 = l4::<A>();
     let key = key::<A>(at, ingress.port.zone, proto);
     // SAFETY: `key` wrote all of it.
-    let Some(entry) = Flows::<A>::get(unsafe { &key.assume_init_ref().0 }) else {
+    let Some(half) = Flows::<A>::find_here(unsafe { key.assume_init_ref() }) else {
         // SAFETY: as above.
         return refusal::recall(at, unsafe { key.assume_init() }, ingress).map_or(Hit::New, Hit::Dropped);
     };
+    let entry = &mut half.entry;
     let Some(egress) = maps::port_row(entry.egress) else { return Hit::Miss };
     if entry.generation != ingress.generation.wrapping_add(egress.generation)
         || !is_addressed(at, ingress, entry)
@@ -123,8 +121,8 @@ fn head<F: Deliver, A: Family>(frame: F) -> Option<Head> {
 /// The packet's key, stored by words of eight bytes: loads of words that were stored in parts would wait for all
 /// of them to reach the cache.
 #[inline(always)]
-fn key<A: Family>(at: Open, zone: Zone, proto: IpProto) -> MaybeUninit<Aligned<A>> {
-    let mut key = MaybeUninit::<Aligned<A>>::uninit();
+fn key<A: Family>(at: Open, zone: Zone, proto: IpProto) -> MaybeUninit<FlowKey<A>> {
+    let mut key = MaybeUninit::<FlowKey<A>>::uninit();
     let words = key.as_mut_ptr().cast::<u64>();
     // Both addresses lie side by side, in packets as in keys.
     let addresses = 2 * size_of::<A>() / 8;

@@ -22,7 +22,7 @@ use fwd_common::{
     port::Port,
     proto::IpProto,
     settings,
-    table::{self as pairs, Inserted},
+    table::Inserted,
     verdict::{Outcome, Verdict},
 };
 
@@ -93,9 +93,10 @@ pub fn met<F: Frame, A: Family>(key: &FlowKey<A>) -> Option<Mapping<A>> {
     }
     let spare = spare::<F, A>()?;
     spare.reply_key = FlowKey::outside_of_mapping(key.dst, key.dport, key.proto);
-    let outside = Flows::get(&spare.reply_key)?;
-    spare.key = Flows::partner(&spare.reply_key, outside);
-    let own = Flows::get(&spare.key)?;
+    let outside = Flows::find(&spare.reply_key)?;
+    let own = Flows::partner(outside)?;
+    spare.key = own.key;
+    let (own, outside) = (&mut own.entry, &mut outside.entry);
     let is_alive = own.life.stage() != Stage::Dead && own.is_held();
     let network = maps::network(maps::port(outside.egress)?.network).ok()?;
     (is_alive && network.has(network::flag::ENDPOINT_INDEPENDENT)).then_some(Mapping { own, outside })
@@ -200,15 +201,11 @@ fn reserve_in<F: Deliver, A: Family>(
         report::add(FlowCounter::RefusedTableFull, 1);
         return Err(DropReason::FlowTableFull);
     }
-    spare.entry.slot = slot;
+    spare.slot = slot;
     let inserted = insert::<F, A>(frame);
     *is_used = inserted == Inserted::Won;
     if *is_used {
         table::take::<A>(ingress, false, 1);
-        if let Some(row) = A::ring().get_ptr_mut(slot) {
-            // SAFETY: the slot is this mapping's alone.
-            unsafe { *row = spare.key };
-        }
     }
     match inserted {
         Inserted::Won | Inserted::Adopted | Inserted::Lost if hold(&spare.key, &mut pair.entry) => Ok(()),
@@ -234,7 +231,7 @@ fn begin<A: Family>(spare: &mut Pair<A>, flow: &FlowEntry<A>, (ingress, uplink):
         // It waits for no answer.
         entry.life = Life::NEW.with_stage(Stage::Established);
         (entry.egress, entry.flags) = (egress, translated);
-        (entry.forward, entry.rule, entry.slot) = (ForwardId(0), RuleId(0), 0);
+        (entry.forward, entry.rule, entry.kept_from) = (ForwardId(0), RuleId(0), RuleId(0));
         (entry.frame_src, entry.out_dst) = (Mac::NONE, Mac::NONE);
         (entry.l3_delta, entry.l4_delta) = (0, 0);
         (entry.packets, entry.bytes) = (0, 0);
@@ -263,18 +260,13 @@ pub fn try_l4_port<F: Deliver, A: Family>(frame: F, n: u32) -> Inserted {
     let (Some(spare), Ok(settings)) = (spare::<F, A>(), maps::settings()) else { return Inserted::Full };
     let Some(from) = maps::port(spare.reply.egress) else { return Inserted::Full };
     let source = nat::source::<A>(from).filter(|source| A::from_ip(source.addr) == spare.entry.src);
-    let Pair { key, reply_key, entry, reply, .. } = spare;
+    let Pair { key, reply_key, entry, .. } = &mut *spare;
     entry.sport = nat::l4_port(settings.nat_l4_ports, source, key, n);
     *reply_key = FlowKey::outside_of_mapping(entry.src, entry.sport, key.proto);
     if forward::owns(key.proto, entry.src.ip(), entry.sport) || nat::has_socket(frame, reply_key) {
         return Inserted::Taken;
     }
-    pairs::insert_pair(
-        &mut Flows::<A>::new(End::Reopened, RuleId(0)),
-        (&*key, &*entry),
-        (&*reply_key, &*reply),
-        true,
-    )
+    table::insert(spare, true)
 }
 
 /// Lets a flow hold the mapping that has this key, under its L4 port; whether there is one of the flow's address.

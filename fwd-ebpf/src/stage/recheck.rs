@@ -7,7 +7,7 @@ use fwd_common::{
     counter::FlowCounter,
     drop::DropReason,
     event::End,
-    flow::{FlowEntry, FlowKey, Pair, flag},
+    flow::{FlowEntry, FlowKey, flag},
     id::{PortId, RuleId},
     message, network,
     policy::{L4, note},
@@ -64,11 +64,10 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
     report::add(FlowCounter::Rechecked, 1);
     let scratch = A::scratch().get_ptr_mut(F::PROGRAM).ok_or(DropReason::Internal)?;
     // SAFETY: this CPU's and this program's row, into which the caller wrote the key.
-    let Pair { key, reply_key, .. } = unsafe { &mut *scratch };
-    let key: &FlowKey<A> = key;
-    let Some(entry) = Flows::get(key) else { return Outcome::ok(Kept::DecideAsNew) };
-    *reply_key = Flows::partner(key, entry);
-    let Some(reply) = Flows::get(reply_key) else { return as_new(key) };
+    let key: &FlowKey<A> = unsafe { &(*scratch).key };
+    let Some(half) = Flows::find(key) else { return Outcome::ok(Kept::DecideAsNew) };
+    let Some(reply) = Flows::partner(half) else { return as_new(key) };
+    let (entry, reply) = (&mut half.entry, &mut reply.entry);
     if entry.life.stage() == Stage::Dead {
         return Outcome::ok(Kept::DecideAsNew);
     }
@@ -88,7 +87,7 @@ pub fn recheck<F: Frame, A: Family>(frame: F) -> Outcome<Kept> {
         entry.rule = asked.value();
         entry.flags &= !flag::KEPT_FROM_RULE;
         decide_replies::<F, A>((from, to), key, entry, reply)?;
-    } else if !is_kept_from_rule(&mut entry.flags, &mut reply.slot, asked.drop().rule) {
+    } else if !is_kept_from_rule(entry, asked.drop().rule) {
         table::end_flow(key, End::CutByPolicy, asked.drop().rule);
         return Outcome::dropped(asked.drop());
     }
@@ -131,7 +130,7 @@ fn decide_replies<F: Frame, A: Family>(
         }
         return Outcome::ok(());
     }
-    if was_refused || !is_kept_from_rule(&mut reply.flags, &mut reply.slot, asked.drop().rule) {
+    if was_refused || !is_kept_from_rule(reply, asked.drop().rule) {
         reply.flags = reply.flags & !flag::KEPT_FROM_RULE | flag::REPLY_REFUSED;
     }
     Outcome::ok(())
@@ -162,12 +161,12 @@ fn is_kept_from_forward<A: Family>(entry: &mut FlowEntry<A>) -> bool {
 /// Whether a flow, or its replies, goes on though this rule (0: the default) does not permit it. What another rule, of a
 /// later edit, says of it counts.
 #[inline(always)]
-fn is_kept_from_rule(flags: &mut u16, kept_from: &mut u32, rule: RuleId) -> bool {
+fn is_kept_from_rule<A: Family>(entry: &mut FlowEntry<A>, rule: RuleId) -> bool {
     if keeps_flows() {
-        *flags |= flag::KEPT_FROM_RULE;
-        *kept_from = rule.0;
+        entry.flags |= flag::KEPT_FROM_RULE;
+        entry.kept_from = rule;
     }
-    *flags & flag::KEPT_FROM_RULE != 0 && *kept_from == rule.0
+    entry.has(flag::KEPT_FROM_RULE) && entry.kept_from == rule
 }
 
 /// What rules compare, as the flow's first packet had it.

@@ -1,4 +1,4 @@
-//! Ring slots: every flow has one, and each admission looks at another, so space comes back without
+//! Slots: every flow has one, and each admission looks at another, so space comes back without
 //! user space. Flows that live are never given up.
 
 use core::{ffi::c_void, marker::PhantomData};
@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     conntrack::Stage,
     event::End,
-    flow::{FlowEntry, FlowKey, Tick, flag},
+    flow::{Half, Tick},
     id::RuleId,
     settings::Settings,
 };
@@ -55,9 +55,9 @@ fn free<A: Family>(settings: &Settings) -> Option<u32> {
     if fresh.load() >= settings.flow_limit {
         return None;
     }
-    // The ring says where it ends.
+    // The table says where it ends.
     let slot = fresh.fetch_add(1);
-    A::ring().get_ptr(slot).map(|_| slot)
+    A::flows().get_ptr(2 * slot).map(|_| slot)
 }
 
 struct Walk<'a, A> {
@@ -68,7 +68,7 @@ struct Walk<'a, A> {
     family: PhantomData<A>,
 }
 
-/// Deletes expired flows in the next `steps` slots of this CPU's way through the ring.
+/// Deletes expired flows in the next `steps` slots of this CPU's way through the table.
 #[inline(always)]
 fn walk<A: Family>(settings: &Settings, steps: u32) {
     let Some(hand) = maps::HANDS.get_ptr_mut(A::INDEX) else { return };
@@ -89,8 +89,8 @@ extern "C" fn inspect_next<A: Family>(_: u32, walk: *mut Walk<'_, A>) -> i64 {
     if walk.slot >= walk.end {
         walk.slot = 0;
     }
-    if let Some((key, entry)) = flow_in::<A>(walk.slot) {
-        end_if_expired(walk.settings, (key, entry), walk.now);
+    if let Some(half) = flow_in::<A>(walk.slot) {
+        end_if_expired(walk.settings, half, walk.now);
     }
     walk.slot += 1;
     0
@@ -99,26 +99,19 @@ extern "C" fn inspect_next<A: Family>(_: u32, walk: *mut Walk<'_, A>) -> i64 {
 /// The original direction of the flow that has a slot. It may become another flow's while it is looked at;
 /// whoever ends a flow by it asks again whether it is expired.
 #[inline(always)]
-pub fn flow_in<A: Family>(slot: u32) -> Option<(&'static FlowKey<A>, &'static FlowEntry<A>)> {
-    let key = A::ring().get(slot)?;
-    let entry: &FlowEntry<A> = Flows::get(key)?;
-    (entry.slot == slot && entry.has(flag::ORIGINAL)).then_some((key, entry))
+pub fn flow_in<A: Family>(slot: u32) -> Option<&'static Half<A>> {
+    Flows::original(slot).map(|half| &*half)
 }
 
 /// Ends a flow that neither side has used within its timeout. Most live by their own direction, and the partner
-/// need not be looked up.
+/// need not be looked at.
 #[inline(always)]
-pub fn end_if_expired<A: Family>(
-    settings: &Settings,
-    (key, entry): (&FlowKey<A>, &FlowEntry<A>),
-    now: Tick,
-) -> bool {
+pub fn end_if_expired<A: Family>(settings: &Settings, half: &Half<A>, now: Tick) -> bool {
+    let Half { key, entry, .. } = half;
     if entry.life.stage() == Stage::Dead || !flow::is_expired(settings, key.proto, (entry, entry), now) {
         return false;
     }
-    let is_expired = match Flows::get(&Flows::partner(key, entry)) {
-        Some(partner) => flow::is_expired(settings, key.proto, (entry, partner), now),
-        None => flow::is_expired(settings, key.proto, (entry, entry), now),
-    };
+    let is_expired = Flows::partner(half)
+        .is_some_and(|partner| flow::is_expired(settings, key.proto, (entry, &partner.entry), now));
     is_expired && table::end_flow(key, End::Expired, RuleId(0))
 }

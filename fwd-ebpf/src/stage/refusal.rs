@@ -4,8 +4,6 @@
 //! The cache has so many rows and no more: a new refusal takes the place of one of its row that no longer holds, else
 //! of any. Never remembered are drops that are answered, and those that depend on limits or on the payload.
 
-use core::ptr;
-
 use fwd_common::{
     dhcp,
     flow::{FlowEntry, FlowKey, Tick},
@@ -22,52 +20,32 @@ use crate::{
     report::{self, Ingress},
 };
 
-/// A key by words of eight bytes, as maps compare it.
-#[repr(C, align(8))]
-pub struct Aligned<A>(pub FlowKey<A>);
-
-impl<A: Family> Aligned<A> {
-    const WORDS: usize = size_of::<FlowKey<A>>() / 8;
-
-    #[inline(always)]
-    fn word(&self, n: usize) -> u64 {
-        debug_assert!(n < Self::WORDS);
-        // SAFETY: a key is so many words, and aligned like one.
-        unsafe { ptr::from_ref(self).cast::<u64>().add(n).read() }
+/// The row that a key belongs to, and the way of it that gives place.
+#[inline(always)]
+fn place<A: Family>(key: &FlowKey<A>) -> (u32, usize) {
+    let mut hash = 0;
+    for n in 0..FlowKey::<A>::WORDS {
+        hash = refusal::mixed(hash, key.word(n));
     }
+    refusal::place(hash)
+}
 
-    #[inline(always)]
-    fn place(&self) -> (u32, usize) {
-        let mut hash = 0;
-        for n in 0..Self::WORDS {
-            hash = refusal::mixed(hash, self.word(n));
-        }
-        refusal::place(hash)
-    }
-
-    /// Whether a refusal is this key's, and of this tick.
-    #[inline(always)]
-    fn is_of(&self, known: &Refusal<A>, now: Tick) -> bool {
-        // SAFETY: rows are aligned to eight bytes, and a key is the first field.
-        let known_key = unsafe { &*ptr::from_ref(known).cast::<Self>() };
-        let mut difference = (known.tick.0 ^ now.0) as u64;
-        for n in 0..Self::WORDS {
-            difference |= known_key.word(n) ^ self.word(n);
-        }
-        difference == 0
-    }
+/// Whether a refusal is this key's, and of this tick.
+#[inline(always)]
+fn is_of<A: Family>(known: &Refusal<A>, key: &FlowKey<A>, now: Tick) -> bool {
+    known.tick == now && known.key.is(key)
 }
 
 /// The drop of packets like this one, if it is remembered and holds. `key` is the packet's.
 #[inline(always)]
-pub fn recall<A: Family>(at: Open, mut key: Aligned<A>, ingress: &Ingress) -> Option<Outcome<Verdict>> {
-    key.0.sport = refusal::source_l4_port(ingress.port.kind, key.0.sport);
-    let (row, _) = key.place();
+pub fn recall<A: Family>(at: Open, mut key: FlowKey<A>, ingress: &Ingress) -> Option<Outcome<Verdict>> {
+    key.sport = refusal::source_l4_port(ingress.port.kind, key.sport);
+    let (row, _) = place(&key);
     // SAFETY: this CPU's row.
     let row = unsafe { &*A::refusals().get_ptr(row)? };
     let now = report::now();
     for known in row {
-        if key.is_of(known, now)
+        if is_of(known, &key, now)
             && at.wide(0) == wide(&known.frame_dst)
             && at.wide(6) == wide(&known.frame_src)
         {
@@ -96,20 +74,20 @@ pub fn remember<A: Family, T: Payload>(
     {
         return;
     }
-    let mut key = Aligned(packet.key);
-    key.0.sport = refusal::source_l4_port(ingress.port.kind, packet.key.sport);
-    let (row, mut way) = key.place();
+    let mut key = packet.key;
+    key.sport = refusal::source_l4_port(ingress.port.kind, packet.key.sport);
+    let (row, mut way) = place(&key);
     let Some(row) = A::refusals().get_ptr_mut(row) else { return };
     // SAFETY: this CPU's row, which no program that nests in this one is in the middle of.
     let row = unsafe { &mut *row };
     let now = report::now();
     for (n, known) in row.iter().enumerate() {
-        if known.tick != now || key.is_of(known, now) {
+        if known.tick != now || is_of(known, &key, now) {
             way = n;
         }
     }
     let Some(known) = row.get_mut(way) else { return };
-    known.key = key.0;
+    known.key = key;
     known.word = drop.word();
     // Read before it was decided: an edit since leaves the refusal stale.
     (known.egress, known.generation) =

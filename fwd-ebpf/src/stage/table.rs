@@ -1,28 +1,148 @@
 //! The flow tables as `fwd_common::table` sees them, and what a flow gives back when it ends.
 
-use core::marker::PhantomData;
+use core::{ffi::c_void, marker::PhantomData, ptr};
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::bpf_loop;
 use fwd_common::{
     addr::Address,
     conntrack::{Life, Stage},
     counter::FlowCounter,
     event::End,
-    flow::{FlowEntry, FlowKey, flag},
-    id::{PortId, RuleId, Zone},
+    flow::{FlowEntry, FlowKey, Half, Pair, flag},
+    id::{PortId, RuleId},
+    index::{self, Bucket, Line, Place},
     port::PortUse,
-    table::{self, PairTable, Refused},
+    table::{self, Inserted, PairTable, Refused},
 };
 
 use super::mapping;
 use crate::{
     atomic::shared,
-    flow_event,
+    flow_event, global,
     maps::{self, Family},
     report,
 };
 
-const EEXIST: i32 = -17;
+/// No row.
+const NONE: u32 = u32::MAX;
+/// How often somebody who inserts looks whether the one before has done so: some hundred times as long as that takes.
+const TURNS: u32 = 1 << 12;
+
+/// A bucket of an index, changed by atomics only.
+#[derive(Clone, Copy)]
+struct Words(*mut Bucket);
+
+impl Line for Words {
+    #[inline(always)]
+    fn load(&self, at: usize) -> u32 {
+        // SAFETY: `at` is below 16, and map memory outlives the program's run.
+        unsafe { ptr::read_volatile(self.0.cast::<u32>().add(at)) }
+    }
+    #[inline(always)]
+    fn replace(&self, at: usize, old: u32, new: u32) -> bool {
+        // SAFETY: as above.
+        shared(unsafe { &mut *self.0.cast::<u32>().add(at) }).replace(old, new)
+    }
+}
+
+#[inline(always)]
+fn bucket<A: Family>(number: u32) -> Option<Words> {
+    A::index().get_ptr_mut(number).map(Words)
+}
+
+#[inline(always)]
+fn row<A: Family>(number: u32) -> Option<&'static mut Half<A>> {
+    // SAFETY: map memory outlives the program's run; see `Flows::find` for what a race does.
+    A::flows().get_ptr_mut(number).map(|half| unsafe { &mut *half })
+}
+
+/// The entry that a key has in one bucket.
+#[inline(always)]
+fn find_in<A: Family>(words: Words, place: &Place, key: &FlowKey<A>) -> Option<&'static mut Half<A>> {
+    index::find(&words, place, |number| row::<A>(number).filter(|half| half.key.is(key)))
+}
+
+/// The number of the row that has a key, or [`NONE`].
+#[inline(always)]
+pub fn row_of<A: Family>(key: *const FlowKey<A>) -> u32 {
+    let look_up = || {
+        // SAFETY: the verifier knows that it is a key, or none.
+        let key = unsafe { key.as_ref()? };
+        let place = maps::hash_key()?.place(key);
+        let first = bucket::<A>(place.first)?;
+        match find_in(first, &place, key) {
+            None if index::has_overflowed(&first) => find_in(bucket::<A>(place.second)?, &place, key),
+            found => found,
+        }
+    };
+    look_up().map_or(NONE, |half| half.row)
+}
+
+/// Has a row found by the key that is in it.
+#[inline(always)]
+pub fn publish<A: Family>(number: u32) -> Published {
+    let insert = || {
+        let half = row::<A>(number)?;
+        let place = maps::hash_key()?.place(&half.key);
+        let (first, second) = (bucket::<A>(place.first)?, bucket::<A>(place.second)?);
+        if !index::try_lock(&first) && !has_come(first) {
+            return None;
+        }
+        let is = |other| row::<A>(other).is_some_and(|other| other.key.is(&half.key));
+        let inserted = index::insert((&first, &second), &place, number, is);
+        half.is_live = inserted.is_ok() as u32;
+        index::unlock(&first);
+        Some(inserted)
+    };
+    match insert() {
+        Some(Ok(())) => Published::Yes,
+        Some(Err(Refused::Exists)) => Published::Exists,
+        Some(Err(Refused::Full)) | None => Published::Full,
+    }
+}
+
+/// What became of [`publish`].
+#[derive(Clone, Copy)]
+pub enum Published {
+    Yes,
+    Exists,
+    Full,
+}
+
+/// Waits until it is this CPU's turn to insert into a bucket; whether it is.
+#[inline(always)]
+fn has_come(first: Words) -> bool {
+    let mut wait = Wait { first, is_over: false };
+    // SAFETY: the callback has the signature that the helper calls, and `wait` outlives the call.
+    unsafe { bpf_loop(TURNS, try_again as *mut c_void, (&raw mut wait).cast(), 0) };
+    wait.is_over
+}
+
+struct Wait {
+    first: Words,
+    is_over: bool,
+}
+
+extern "C" fn try_again(_: u32, wait: *mut Wait) -> i64 {
+    // SAFETY: the helper passes back what `has_come` passed to it.
+    let wait = unsafe { &mut *wait };
+    wait.is_over = index::try_lock(&wait.first);
+    wait.is_over as i64
+}
+
+/// Has a row found no longer, whose owner asks for it.
+#[inline(always)]
+pub fn withdraw<A: Family>(number: u32) -> bool {
+    let remove = || {
+        let half = row::<A>(number)?;
+        let place = maps::hash_key()?.place(&half.key);
+        let (first, second) = (bucket::<A>(place.first)?, bucket::<A>(place.second)?);
+        index::remove((&first, &second), &place, number);
+        half.is_live = 0;
+        Some(())
+    };
+    remove().is_some()
+}
 
 /// A family's flow table.
 pub struct Flows<A> {
@@ -39,61 +159,118 @@ impl<A: Family> Flows<A> {
         Self { end, by, killed: Life::NEW, family: PhantomData }
     }
 
-    /// An entry. It may be deleted, and its memory reused for another flow, while it is looked at: the worst
+    /// An entry with its key. It may be deleted, and its row reused for another flow, while it is looked at: the worst
     /// outcome is a packet that is counted for the other flow, or rewritten as one that has just ended.
     #[inline(always)]
-    pub fn get(key: &FlowKey<A>) -> Option<&'static mut FlowEntry<A>> {
-        // SAFETY: map memory outlives the program's run; see above for what a race does.
-        A::flows().get_ptr_mut(key).map(|entry| unsafe { &mut *entry })
+    pub fn find(key: &FlowKey<A>) -> Option<&'static mut Half<A>> {
+        row(global::find(key))
     }
 
-    /// The partner's key. A port that is gone keeps its zone, so flows of its own find both their entries.
+    /// The same within its caller, for the hit path: a call is made only for a key whose first bucket has overflowed.
     #[inline(always)]
-    pub fn partner(key: &FlowKey<A>, entry: &FlowEntry<A>) -> FlowKey<A> {
-        const NOBODY: Zone = Zone(u16::MAX);
-        let zone = maps::port_row(entry.egress).map_or(NOBODY, |port| port.zone);
-        entry.partner_key(key.proto, zone)
+    pub fn find_here(key: &FlowKey<A>) -> Option<&'static mut Half<A>> {
+        let place = maps::hash_key()?.place(key);
+        let first = bucket::<A>(place.first)?;
+        match find_in(first, &place, key) {
+            None if index::has_overflowed(&first) => Self::find(key),
+            found => found,
+        }
+    }
+
+    /// An entry.
+    #[inline(always)]
+    pub fn get(key: &FlowKey<A>) -> Option<&'static mut FlowEntry<A>> {
+        Self::find(key).map(|half| &mut half.entry)
+    }
+
+    /// The other direction. None for a moment while the pair is inserted or deleted.
+    #[inline(always)]
+    pub fn partner(half: &Half<A>) -> Option<&'static mut Half<A>> {
+        Self::beside(half).filter(|partner| partner.is_live != 0)
+    }
+
+    /// The other direction, whether it can be found or not.
+    #[inline(always)]
+    fn beside(half: &Half<A>) -> Option<&'static mut Half<A>> {
+        row(half.row ^ 1)
+    }
+
+    /// The original direction in a slot, if it can be found.
+    #[inline(always)]
+    pub fn original(slot: u32) -> Option<&'static mut Half<A>> {
+        row(2 * slot).filter(|half| half.is_live != 0)
+    }
+
+    /// Writes both directions into the rows of their slot, which is the caller's alone.
+    #[inline(always)]
+    pub fn write(pair: &Pair<A>) {
+        let rows =
+            [(2 * pair.slot, &pair.key, &pair.entry), (2 * pair.slot + 1, &pair.reply_key, &pair.reply)];
+        for (number, key, entry) in rows {
+            if let Some(half) = row::<A>(number) {
+                // One after the other: all at once, they would be made on the stack first.
+                half.is_live = 0;
+                half.row = number;
+                half.key = *key;
+                half.entry = *entry;
+            }
+        }
     }
 }
 
+/// Keys are those of rows; see [`Flows::write`].
 impl<A: Family> PairTable for Flows<A> {
     type Key = FlowKey<A>;
-    type Entry = FlowEntry<A>;
+    type Entry = u32;
 
     #[inline(always)]
-    fn insert(&mut self, key: &Self::Key, entry: &Self::Entry) -> Result<(), Refused> {
-        A::flows().insert(key, entry, BPF_NOEXIST as u64).map_err(|e| match e {
-            EEXIST => Refused::Exists,
-            _ => Refused::Full,
-        })
+    fn insert(&mut self, _: &Self::Key, row: &Self::Entry) -> Result<(), Refused> {
+        const YES: u32 = Published::Yes as u32;
+        const EXISTS: u32 = Published::Exists as u32;
+        match global::insert::<A>(*row) {
+            YES => Ok(()),
+            EXISTS => Err(Refused::Exists),
+            _ => Err(Refused::Full),
+        }
     }
     #[inline(always)]
     fn names(&self, key: &Self::Key, partner: &Self::Key) -> bool {
-        Self::get(key).is_some_and(|entry| Self::partner(key, entry) == *partner)
+        Self::find(key).and_then(|half| Self::beside(half)).is_some_and(|half| half.key.is(partner))
     }
     #[inline(always)]
     fn delete(&mut self, key: &Self::Key) {
-        let _ = A::flows().remove(key);
+        let number = global::find(key);
+        if number != NONE {
+            global::remove::<A>(number);
+        }
     }
     #[inline(always)]
     fn kill(&mut self, key: &Self::Key) -> bool {
-        let Some(entry) = Self::get(key) else { return false };
-        let old = Life(shared(&mut entry.life.0).fetch_or(Life::DEAD.0));
+        let Some(half) = Self::find(key) else { return false };
+        let old = Life(shared(&mut half.entry.life.0).fetch_or(Life::DEAD.0));
         self.killed = old;
         if old.stage() == Stage::Dead {
             return false;
         }
-        // Its memory may be another flow's once it is deleted.
-        if !entry.has(flag::MAPPING) {
-            report::ended(key, entry, self.end.is_cut());
-            flow_event::ended(key, entry, self.end, self.by);
+        // Its row may be another flow's once it is deleted.
+        if !half.entry.has(flag::MAPPING) {
+            report::ended(half, self.end.is_cut());
+            flow_event::ended(half, self.end, self.by);
         }
         const MAPPED: u16 = flag::MAPPED_SOURCE | flag::MAPPED_DESTINATION;
-        if entry.has(MAPPED) {
-            mapping::let_go(key, entry, MAPPED as u32);
+        if half.entry.has(MAPPED) {
+            mapping::let_go(&half.key, &half.entry, MAPPED as u32);
         }
         true
     }
+}
+
+/// Inserts the pair into the rows of its slot.
+#[inline(always)]
+pub fn insert<A: Family>(pair: &Pair<A>, translated: bool) -> Inserted {
+    Flows::write(pair);
+    let (original, reply) = ((&pair.key, &(2 * pair.slot)), (&pair.reply_key, &(2 * pair.slot + 1)));
+    table::insert_pair(&mut Flows::<A>::new(End::Reopened, RuleId(0)), original, reply, translated)
 }
 
 /// The port that a flow counts against.
@@ -116,17 +293,15 @@ const fn counter(end: End) -> FlowCounter {
 }
 
 /// Ends a flow by its original direction's key, for a rule (0: none): both entries go, and what it held is given back, by exactly
-/// one of those who try. Says whether this was the one.
-///
-/// Verifier: not a global function, whose pointers maps of older kernels (6.1) take for no key.
+/// one of those who try. Says whether this was the one. A flow that another CPU inserts or deletes is left to it.
 #[inline(never)]
 pub fn end_flow<A: Family>(key: &FlowKey<A>, end: End, by: RuleId) -> bool {
-    let Some(entry) = Flows::get(key) else { return false };
-    let reply_key = Flows::partner(key, entry);
-    let Some(reply) = Flows::get(&reply_key) else { return end_single(key, end, by) };
-    let (slot, owner, is_mapping) = (entry.slot, owner(entry, reply), entry.has(flag::MAPPING));
+    let Some(half) = Flows::find(key) else { return false };
+    let Some(reply) = Flows::partner(half) else { return false };
+    let (slot, is_mapping) = (half.row / 2, half.entry.has(flag::MAPPING));
+    let owner = owner(&half.entry, &reply.entry);
     let mut flows = Flows::<A>::new(end, by);
-    if !table::delete_pair(&mut flows, key, &reply_key) {
+    if !table::delete_pair(&mut flows, &half.key, &reply.key) {
         return false;
     }
     give_back::<A>(owner, flows.killed.is_half_open());
@@ -134,22 +309,6 @@ pub fn end_flow<A: Family>(key: &FlowKey<A>, end: End, by: RuleId) -> bool {
     if !is_mapping {
         report::add(counter(end), 1);
     }
-    true
-}
-
-/// An entry whose partner is gone: its port was deleted, or another CPU is between two steps. The slot is
-/// found free when the ring's hand comes by.
-#[inline(always)]
-fn end_single<A: Family>(key: &FlowKey<A>, end: End, by: RuleId) -> bool {
-    let mut flows = Flows::<A>::new(end, by);
-    if !flows.kill(key) {
-        return false;
-    }
-    let Some(entry) = Flows::get(key) else { return false };
-    let (slot, owner) = (entry.slot, entry.egress);
-    flows.delete(key);
-    give_back::<A>(owner, flows.killed.is_half_open());
-    let _ = A::free().push(slot, 0);
     true
 }
 

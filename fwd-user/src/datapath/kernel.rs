@@ -18,7 +18,7 @@ use super::{
     attach::{self, Hooks, Target, Tc},
     clsact,
     error::{Error, Result},
-    grace,
+    flows, grace,
     log::LogLevel,
     maps::Maps,
     object,
@@ -75,6 +75,7 @@ impl Kernel {
         let pins = Pins::open(options.bpffs)?;
         check_namespace(&pins)?;
         let sizes = object::ensure_pinned(&pins, options)?;
+        flows::make_key(&pins)?;
         let hooks = Hooks::adopt(&pins, tc)?;
         let maps = Maps::open(&pins)?;
         read::align_copies(&maps)?;

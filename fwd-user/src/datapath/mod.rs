@@ -4,6 +4,7 @@ mod attach;
 mod bpffs;
 mod clsact;
 mod error;
+mod flows;
 mod foreign;
 mod grace;
 mod kernel;
@@ -26,6 +27,7 @@ mod tracer;
 
 pub use attach::{Target, Tc};
 pub use error::Error;
+pub use flows::FlowTable;
 pub use foreign::{detached, foreign, is_own_filter};
 pub use kernel::{Kernel, Options};
 pub use log::LogLevel;

@@ -1,6 +1,6 @@
 //! How many rows the flow tables are made for; the object says it of all other maps.
 
-use fwd_common::map;
+use fwd_common::{index, map};
 
 /// The sizes that follow settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub struct Sizes {
 }
 
 /// IPv4 and IPv6 flow tables take about this much for each flow that one of them may hold.
-const BYTES_PER_FLOW: u64 = 700;
+const BYTES_PER_FLOW: u64 = 560;
 
 impl Sizes {
     pub const LEAST_FLOWS: u32 = 1 << 10;
@@ -31,7 +31,8 @@ impl Sizes {
     pub fn rows(&self, name: &str) -> Option<u32> {
         match name {
             map::FLOWS4 | map::FLOWS6 => Some(self.flows * 2),
-            map::RING4 | map::RING6 | map::FREE4 | map::FREE6 => Some(self.flows),
+            map::INDEX4 | map::INDEX6 => Some(index::buckets(self.flows * 2)),
+            map::FREE4 | map::FREE6 => Some(self.flows),
             _ => None,
         }
     }
@@ -55,7 +56,8 @@ mod tests {
             let sizes = Sizes::for_flows(asked);
             assert!(sizes.flows >= asked);
             assert_eq!(sizes.rows(map::FLOWS4), Some(sizes.flows * 2));
-            assert_eq!(sizes.rows(map::RING6), Some(sizes.flows));
+            assert_eq!(sizes.rows(map::INDEX4), Some(sizes.flows / 2));
+            assert_eq!(sizes.rows(map::FREE6), Some(sizes.flows));
         }
     }
 }

@@ -100,7 +100,7 @@ pub struct Sweeper {
     table_use: Table<u32, TableUse>,
 }
 
-/// Ring slots of one turn: while it runs, its CPU receives no packets.
+/// Slots of one turn: while it runs, its CPU receives no packets.
 const TURN: u32 = 1024;
 /// A turn is followed by a pause of so many times the CPU's time that it took: half a per cent of one CPU, whatever
 /// the tables hold.

@@ -1,7 +1,6 @@
 //! Flows as people know them: one row for the two entries of each, joined from the original direction's.
 //!
-//! Listing walks the tables in batches and looks up the partner of each flow that matches, so memory is that
-//! of one batch, whatever the tables hold. Flows that expired but were not reclaimed yet are not told.
+//! Listing walks the tables in batches, so memory is that of one batch, whatever the tables hold. Flows that expired but were not reclaimed yet are not told.
 
 use std::{collections::BTreeSet, net::IpAddr, ops::ControlFlow};
 
@@ -190,26 +189,15 @@ fn each_of<A: Family>(
     filter: &Filter,
     take: &mut dyn FnMut(Flow<'_, A>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, QueryError> {
-    let mut failed = None;
     let mut end = ControlFlow::Continue(());
-    A::walk(view.maps, &mut |batch| {
-        for (key, entry) in batch.iter().filter(|(key, entry)| filter.may_match(key, entry)) {
-            let reply = match A::flow(view.maps, &view.partner(key, entry)) {
-                Ok(reply) => reply,
-                Err(error) => {
-                    failed = Some(error);
-                    return ControlFlow::Break(());
-                }
-            };
-            let flow = Flow { key, entry, reply: reply.as_ref() };
-            if filter.matches(view, &flow) && take(flow).is_break() {
-                end = ControlFlow::Break(());
-                return end;
-            }
+    A::walk(view.maps, &mut |key, entry, reply| {
+        let flow = Flow { key, entry, reply };
+        if filter.may_match(key, entry) && filter.matches(view, &flow) {
+            end = take(flow);
         }
-        ControlFlow::Continue(())
+        end
     })?;
-    failed.map_or(Ok(end), |error| Err(error.into()))
+    Ok(end)
 }
 
 impl Filter {
@@ -233,8 +221,7 @@ impl Filter {
 
     /// What the original entry alone can tell.
     fn may_match<A: Address>(&self, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
-        entry.has(flag::ORIGINAL)
-            && self.proto.is_none_or(|p| p == key.proto)
+        self.proto.is_none_or(|p| p == key.proto)
             && self.rule.is_none_or(|r| r == entry.rule)
             && self.state.is_none_or(|s| s == state(entry.life.stage()))
             && if self.translated_only { entry.has(flag::TRANSLATED) } else { !entry.has(flag::MAPPING) }
@@ -272,7 +259,10 @@ impl<A: Address> Flow<'_, A> {
             },
             flags: entry.flags,
             answers: reply.map_or(0, |reply| reply.flags),
-            kept_from: reply.map_or(RuleId(0), |reply| RuleId(reply.slot)),
+            kept_from: match reply {
+                Some(reply) if !entry.has(flag::KEPT_FROM_RULE) => reply.kept_from,
+                _ => entry.kept_from,
+            },
         }
     }
 

@@ -3,17 +3,17 @@
 use std::{collections::BTreeMap, os::fd::OwnedFd};
 
 use fwd_common::{
-    addr::{V4, V6},
+    addr::{Address, V4, V6},
     counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
     drop::DropReason,
-    flow::{FlowEntry, FlowKey},
+    flow::{FlowEntry, FlowKey, flag},
     id::{ForwardId, PortId, RuleId},
     neighbor::{Claim, NetworkAddress},
     port::{Port, PortUse},
     settings::Settings,
 };
 
-use super::reader::{FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows};
+use super::reader::{FlowCounters, Maps, ProgramRuns, ReadError, Visit};
 
 /// Map contents as plain collections, summed over CPUs already.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,15 @@ pub struct MemoryMaps {
 }
 
 impl MemoryMaps {
+    fn walk<A: Address>(&self, flows: &BTreeMap<FlowKey<A>, FlowEntry<A>>, visit: Visit<'_, A>) {
+        for (key, entry) in flows.iter().filter(|(_, entry)| entry.has(flag::ORIGINAL)) {
+            let reply = flows.get(&entry.partner_key(key.proto, row(&self.ports, entry.egress).zone));
+            if visit(key, entry, reply).is_break() {
+                return;
+            }
+        }
+    }
+
     /// Sets one of `FLOW_COUNTERS`.
     pub fn count(&mut self, counter: FlowCounter, value: u64) {
         self.flow_counters[counter as usize] = value;
@@ -48,15 +57,6 @@ fn row<K: Ord, V: Copy + Default>(rows: &BTreeMap<K, V>, key: K) -> V {
 
 fn rows<K: Copy, V: Copy>(rows: &BTreeMap<K, V>) -> Vec<(K, V)> {
     rows.iter().map(|(k, v)| (*k, *v)).collect()
-}
-
-/// Batches of two, so that tests meet a batch's end.
-fn walk<K: Copy, V: Copy>(flows: &BTreeMap<K, V>, visit: VisitRows<'_, K, V>) {
-    for batch in rows(flows).chunks(2) {
-        if visit(batch).is_break() {
-            return;
-        }
-    }
 }
 
 impl Maps for MemoryMaps {
@@ -103,17 +103,11 @@ impl Maps for MemoryMaps {
         &self.capacities
     }
     fn walk4(&self, visit: Visit<'_, V4>) -> Result<(), ReadError> {
-        walk(&self.flows4, visit);
+        self.walk(&self.flows4, visit);
         Ok(())
     }
     fn walk6(&self, visit: Visit<'_, V6>) -> Result<(), ReadError> {
-        walk(&self.flows6, visit);
+        self.walk(&self.flows6, visit);
         Ok(())
-    }
-    fn flow4(&self, key: &FlowKey<V4>) -> Result<Option<FlowEntry<V4>>, ReadError> {
-        Ok(self.flows4.get(key).copied())
-    }
-    fn flow6(&self, key: &FlowKey<V6>) -> Result<Option<FlowEntry<V6>>, ReadError> {
-        Ok(self.flows6.get(key).copied())
     }
 }

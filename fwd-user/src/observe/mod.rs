@@ -43,7 +43,7 @@ pub use memory::MemoryMaps;
 pub use names::{Cause, NamedPort, NamedRule, Names, PortRole};
 pub use observer::Observer;
 pub use pinned::{EventRing, PinnedMaps, open_events};
-pub use reader::{Family, FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows};
+pub use reader::{Family, FlowCounters, Maps, ProgramRuns, ReadError, Visit};
 pub use record_file::{Keep, RecordFile};
 pub use usage::Usage;
 pub use view::View;

@@ -15,10 +15,10 @@ use aya::{
     sys::{Stats, enable_stats},
 };
 use fwd_common::{
-    addr::{V4, V6},
+    addr::{Address, V4, V6},
     counter::{Count, DropCount, DropKey, Ledger, TableUse, Totals},
     drop::DropReason,
-    flow::{FlowEntry, FlowKey},
+    flow::Half,
     id::{ForwardId, PortId, RuleId},
     map::{self, program},
     neighbor::{Claim, NetworkAddress},
@@ -28,7 +28,7 @@ use fwd_common::{
 
 use super::{
     batch::{self, Walked},
-    reader::{FlowCounters, Maps, ProgramRuns, ReadError, Visit, VisitRows},
+    reader::{FlowCounters, Maps, ProgramRuns, ReadError, Visit},
 };
 
 /// The pinned maps, open.
@@ -44,8 +44,8 @@ pub struct PinnedMaps {
     rule_totals: HashMap<MapData, RuleId, Totals>,
     forward_totals: HashMap<MapData, ForwardId, Totals>,
     table_use: Array<MapData, TableUse>,
-    flows4: HashMap<MapData, FlowKey<V4>, FlowEntry<V4>>,
-    flows6: HashMap<MapData, FlowKey<V6>, FlowEntry<V6>>,
+    flows4: Array<MapData, Half<V4>>,
+    flows6: Array<MapData, Half<V6>>,
     capacities: Vec<(&'static str, u32)>,
     cpus: usize,
     programs: PathBuf,
@@ -136,28 +136,56 @@ fn sum_drops(cpus: &[DropCount]) -> DropCount {
     })
 }
 
-fn find<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, key: &K) -> Result<Option<V>, MapError> {
-    match map.get(key, 0) {
-        Ok(value) => Ok(Some(value)),
-        Err(MapError::KeyNotFound) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Visits a hash in batches; on kernels without batches, entry by entry.
-fn walk<K: Pod + Default, V: Pod + Default>(
+/// All rows of a hash, by batches; on kernels without batches, row by row.
+fn all<K: Pod + Default, V: Pod + Default>(
     name: &'static str,
     map: &HashMap<MapData, K, V>,
-    visit: VisitRows<'_, K, V>,
-) -> Result<(), ReadError> {
-    let mut pairs = Vec::new();
+) -> Result<Vec<(K, V)>, ReadError> {
+    let mut rows = Vec::new();
     let data = IterableMap::map(map);
     // SAFETY: aya checked the sizes of key and value when the map was opened.
     let walked = unsafe {
         batch::walk::<K, V>(data.fd().as_fd(), 1, |keys, values| {
-            pairs.clear();
-            pairs.extend(keys.iter().copied().zip(values.iter().copied()));
-            visit(&pairs)
+            rows.extend(keys.iter().copied().zip(values.iter().copied()));
+            ControlFlow::Continue(())
+        })
+    };
+    match walked {
+        Ok(Walked::Done) => Ok(rows),
+        Ok(Walked::Unsupported) => map.iter().map(|row| row.map_err(of(name))).collect(),
+        Err(source) => Err(ReadError { map: name, source }),
+    }
+}
+
+/// Visits the flows of a table in its first slots, by batches; on kernels without batches, slot by slot.
+fn walk<A: Address + Pod>(
+    name: &'static str,
+    map: &Array<MapData, Half<A>>,
+    slots: u32,
+    visit: Visit<'_, A>,
+) -> Result<(), ReadError> {
+    let end = (2 * slots).min(map.len());
+    let mut see = |first: u32, halves: &[Half<A>]| {
+        let (flows, _) = halves.as_chunks::<2>();
+        for [original, reply] in flows {
+            let partner = Some(&reply.entry).filter(|_| reply.is_live != 0);
+            if original.is_live != 0 && visit(&original.key, &original.entry, partner).is_break() {
+                return ControlFlow::Break(());
+            }
+        }
+        if first.saturating_add(halves.len() as u32) < end {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    };
+    if end == 0 {
+        return Ok(());
+    }
+    // SAFETY: aya checked the sizes of key and value when the map was opened.
+    let walked = unsafe {
+        batch::walk::<u32, Half<A>>(IterableMap::map(map).fd().as_fd(), 1, |rows, halves| {
+            see(rows[0], halves)
         })
     };
     match walked {
@@ -165,24 +193,13 @@ fn walk<K: Pod + Default, V: Pod + Default>(
         Ok(Walked::Unsupported) => {}
         Err(source) => return Err(ReadError { map: name, source }),
     }
-    for pair in map.iter() {
-        if visit(&[pair.map_err(of(name))?]).is_break() {
+    for first in (0..end).step_by(2) {
+        let row = |number: u32| map.get(&number, 0).map_err(of(name));
+        if see(first, &[row(first)?, row(first + 1)?]).is_break() {
             break;
         }
     }
     Ok(())
-}
-
-fn all<K: Pod + Default, V: Pod + Default>(
-    name: &'static str,
-    map: &HashMap<MapData, K, V>,
-) -> Result<Vec<(K, V)>, ReadError> {
-    let mut rows = Vec::new();
-    walk(name, map, &mut |batch| {
-        rows.extend_from_slice(batch);
-        ControlFlow::Continue(())
-    })?;
-    Ok(rows)
 }
 
 impl Maps for PinnedMaps {
@@ -255,15 +272,9 @@ impl Maps for PinnedMaps {
         &self.capacities
     }
     fn walk4(&self, visit: Visit<'_, V4>) -> Result<(), ReadError> {
-        walk(map::FLOWS4, &self.flows4, visit)
+        walk(map::FLOWS4, &self.flows4, self.table_use()?[0].fresh_slots, visit)
     }
     fn walk6(&self, visit: Visit<'_, V6>) -> Result<(), ReadError> {
-        walk(map::FLOWS6, &self.flows6, visit)
-    }
-    fn flow4(&self, key: &FlowKey<V4>) -> Result<Option<FlowEntry<V4>>, ReadError> {
-        find(&self.flows4, key).map_err(of(map::FLOWS4))
-    }
-    fn flow6(&self, key: &FlowKey<V6>) -> Result<Option<FlowEntry<V6>>, ReadError> {
-        find(&self.flows6, key).map_err(of(map::FLOWS6))
+        walk(map::FLOWS6, &self.flows6, self.table_use()?[1].fresh_slots, visit)
     }
 }

@@ -25,11 +25,10 @@ pub struct ReadError {
     pub source: std::io::Error,
 }
 
-/// Takes a batch of rows; `Break` ends the walk.
-pub type VisitRows<'a, K, V> = &'a mut dyn FnMut(&[(K, V)]) -> ControlFlow<()>;
-
-/// Takes a batch of flow entries.
-pub type Visit<'a, A> = VisitRows<'a, FlowKey<A>, FlowEntry<A>>;
+/// Takes a flow: its key and entry as its opener's packets have them, and the other direction's entry (none for a moment
+/// while the pair is inserted or deleted). `Break` ends the walk.
+pub type Visit<'a, A> =
+    &'a mut dyn FnMut(&FlowKey<A>, &FlowEntry<A>, Option<&FlowEntry<A>>) -> ControlFlow<()>;
 
 /// How often a program ran, and for how long, while the kernel timed programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +69,6 @@ pub trait Maps: Send + Sync {
     /// Walks a flow table in no order. What is inserted or deleted meanwhile may be seen or not.
     fn walk4(&self, visit: Visit<'_, V4>) -> Result<(), ReadError>;
     fn walk6(&self, visit: Visit<'_, V6>) -> Result<(), ReadError>;
-    fn flow4(&self, key: &FlowKey<V4>) -> Result<Option<FlowEntry<V4>>, ReadError>;
-    fn flow6(&self, key: &FlowKey<V6>) -> Result<Option<FlowEntry<V6>>, ReadError>;
 }
 
 /// The flow table of an address family.
@@ -79,7 +76,6 @@ pub trait Family: Address {
     /// The family's name in metrics.
     const NAME: &'static str;
     fn walk(maps: &dyn Maps, visit: Visit<'_, Self>) -> Result<(), ReadError>;
-    fn flow(maps: &dyn Maps, key: &FlowKey<Self>) -> Result<Option<FlowEntry<Self>>, ReadError>;
 }
 
 impl Family for V4 {
@@ -87,17 +83,11 @@ impl Family for V4 {
     fn walk(maps: &dyn Maps, visit: Visit<'_, Self>) -> Result<(), ReadError> {
         maps.walk4(visit)
     }
-    fn flow(maps: &dyn Maps, key: &FlowKey<Self>) -> Result<Option<FlowEntry<Self>>, ReadError> {
-        maps.flow4(key)
-    }
 }
 
 impl Family for V6 {
     const NAME: &'static str = "ipv6";
     fn walk(maps: &dyn Maps, visit: Visit<'_, Self>) -> Result<(), ReadError> {
         maps.walk6(visit)
-    }
-    fn flow(maps: &dyn Maps, key: &FlowKey<Self>) -> Result<Option<FlowEntry<Self>>, ReadError> {
-        maps.flow6(key)
     }
 }

@@ -74,21 +74,14 @@ impl Usage {
     }
 
     fn walk_family<A: Family>(&mut self, view: &View<'_>, held: &mut Held) -> Result<(), ReadError> {
-        let mut failed = None;
-        A::walk(view.maps, &mut |batch| {
-            for (key, entry) in batch.iter().filter(|(_, entry)| entry.has(flag::ORIGINAL)) {
-                if entry.has(flag::MAPPING) {
-                    self.add_mapping(view, key, entry, held);
-                    continue;
-                }
-                if let Err(error) = self.add(view, key, entry, held) {
-                    failed = Some(error);
-                    return ControlFlow::Break(());
-                }
+        A::walk(view.maps, &mut |key, entry, reply| {
+            if entry.has(flag::MAPPING) {
+                self.add_mapping(view, key, entry, held);
+            } else {
+                self.add(view, key, (entry, reply), held);
             }
             ControlFlow::Continue(())
-        })?;
-        failed.map_or(Ok(()), Err)
+        })
     }
 
     /// It carries nothing itself, and holds its L4 port.
@@ -109,17 +102,9 @@ impl Usage {
         &mut self,
         view: &View<'_>,
         key: &FlowKey<A>,
-        entry: &FlowEntry<A>,
+        (entry, reply): (&FlowEntry<A>, Option<&FlowEntry<A>>),
         held: &mut Held,
-    ) -> Result<(), ReadError> {
-        let is_named = entry.rule != RuleId(0) || entry.forward != ForwardId(0);
-        // Looked up only where it matters: by what it counted, or because the other direction is silent.
-        let reply = if is_named || view.names.has_staged_rules() || !view.is_live(key.proto, entry, None) {
-            A::flow(view.maps, &view.partner(key, entry))?
-        } else {
-            None
-        };
-        let reply = reply.as_ref();
+    ) {
         *self.rule_packets.entry(entry.rule).or_default() += entry.packets + reply.map_or(0, |r| r.packets);
         if let Some(reply) = reply.filter(|reply| reply.rule != RuleId(0)) {
             *self.rule_packets.entry(reply.rule).or_default() += entry.packets + reply.packets;
@@ -128,7 +113,7 @@ impl Usage {
         bytes.in_ += entry.bytes;
         bytes.out += reply.map_or(0, |r| r.bytes);
         if !view.is_live(key.proto, entry, reply) {
-            return Ok(());
+            return;
         }
         *self.flows.entry((A::NAME, key.proto, state(entry.life.stage()))).or_default() += 1;
         *self.forward_flows.entry(entry.forward).or_default() += 1;
@@ -136,7 +121,6 @@ impl Usage {
             *self.translations.entry(view.owner(key, entry, reply)).or_default() += 1;
         }
         hold(view, key, entry, held);
-        Ok(())
     }
 
     /// Raises counters to what they were: they never go back.

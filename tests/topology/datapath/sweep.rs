@@ -4,7 +4,7 @@ use fwd_common::{
     addr::{Address, V4},
     conntrack::TimeoutClass,
     counter::TableUse,
-    flow::{self, FlowEntry, FlowKey},
+    flow::{self, FlowEntry, FlowKey, Half},
     id::{PortId, Zone},
     map,
     port::{Port, PortKind},
@@ -14,7 +14,7 @@ use fwd_common::{
 };
 use fwd_tests::{need, skip};
 use fwd_user::{
-    datapath::{Datapath, Swept, Table},
+    datapath::{Datapath, FlowTable, Swept, Table},
     plan::{MapOp, Row},
 };
 
@@ -31,11 +31,10 @@ fn a_sweep_ends_flows_and_says_what_it_did() {
     };
     let settings = Settings { timeouts: [u32::MAX; TimeoutClass::COUNT], ..Settings::default() };
     kernel.apply(&[MapOp::Put(Row::Settings(settings)), port(1), port(2)]).expect("the rows fit");
-    let flows: Table<FlowKey<V4>, FlowEntry<V4>> = Table::open(kernel.pins(), map::FLOWS4).expect("pinned");
-    let ring: Table<u32, FlowKey<V4>> = Table::open(kernel.pins(), map::RING4).expect("pinned");
+    let flows = FlowTable::<V4>::open(|name| kernel.pins().open_map(name)).expect("pinned");
     let used: Table<u32, TableUse> = Table::open(kernel.pins(), map::TABLE_USE).expect("pinned");
     // One-way UDP from port 1 to port 2, and its reply's entry, three times.
-    for slot in 0..3 {
+    let rows = [0_u16, 1, 2].map(|number| {
         let key = |src, dst, sport, dport, zone| FlowKey {
             src: V4(src),
             dst: V4(dst),
@@ -45,20 +44,18 @@ fn a_sweep_ends_flows_and_says_what_it_did() {
             proto: IpProto::UDP,
             kind: 0,
         };
-        let number = slot as u16;
         let original = key(1, 2, number, 53, 1);
-        let there = FlowEntry { egress: PortId(2), flags: flow::flag::ORIGINAL, slot, ..entry(&original) };
+        let there = FlowEntry { egress: PortId(2), flags: flow::flag::ORIGINAL, ..entry(&original) };
         let reply = key(2, 1, 53, number, 2);
         let back = FlowEntry { egress: PortId(1), ..entry(&reply) };
-        flows.put(&original, &there).expect("it fits");
-        flows.put(&reply, &back).expect("it fits");
-        ring.put(&slot, &original).expect("it fits");
-    }
+        [(original, there), (reply, back)].map(|(key, entry)| Half { key, entry, ..Half::default() })
+    });
+    flows.refill(&rows).expect("they fit");
     used.put(&0, &TableUse { fresh_slots: 3, flows: 3, half_open: 3, _pad: 0 }).expect("it fits");
-    let left = || flows.rows().expect("readable").len();
+    let left = || flows.flows().expect("readable").len();
 
     let swept = kernel.sweep_all(Op::Reclaim).expect("the program runs");
-    assert_eq!((swept, left()), (Swept { inspected: 3, ..Swept::default() }, 6), "nothing is expired yet");
+    assert_eq!((swept, left()), (Swept { inspected: 3, ..Swept::default() }, 3), "nothing is expired yet");
     let delete = Sweep {
         op: Op::Delete as u32,
         src: V4(1).ip(),
@@ -70,7 +67,7 @@ fn a_sweep_ends_flows_and_says_what_it_did() {
     };
     assert_eq!(kernel.sweep(delete).expect("the program runs").cut, 1);
     assert_eq!(kernel.sweep(delete).expect("the program runs").cut, 0);
-    assert_eq!(left(), 4);
+    assert_eq!(left(), 2);
     kernel.apply(&[MapOp::Put(Row::Settings(Settings::default()))]).expect("the row fits");
     let swept = kernel.sweep_all(Op::Reclaim).expect("the program runs");
     assert_eq!((swept.expired, left()), (2, 0));

@@ -10,14 +10,14 @@ use super::{Conversation, Passage, Traced};
 
 /// An address family with its maps.
 pub(super) trait Family: Address + Pod {
-    const FLOWS: &'static str;
+    const FREE: &'static str;
     const SCRATCH: &'static str;
 
     fn traced(passages: Vec<Passage>, is_known: bool, flow: Option<Conversation<Self>>) -> Traced;
 }
 
 impl Family for V4 {
-    const FLOWS: &'static str = map::FLOWS4;
+    const FREE: &'static str = map::FREE4;
     const SCRATCH: &'static str = map::SCRATCH4;
 
     fn traced(passages: Vec<Passage>, is_known: bool, flow: Option<Conversation<Self>>) -> Traced {
@@ -26,7 +26,7 @@ impl Family for V4 {
 }
 
 impl Family for V6 {
-    const FLOWS: &'static str = map::FLOWS6;
+    const FREE: &'static str = map::FREE6;
     const SCRATCH: &'static str = map::SCRATCH6;
 
     fn traced(passages: Vec<Passage>, is_known: bool, flow: Option<Conversation<Self>>) -> Traced {

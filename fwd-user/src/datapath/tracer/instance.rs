@@ -1,21 +1,24 @@
 //! A second instance of the object: rules shared with the running datapath, everything else its own.
 
-use std::{os::fd::AsFd, path::Path};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
     programs::{Program, ProgramError, TestRun, TestRunOptions},
 };
 use fwd_common::{
     addr::Mac,
     counter::{Count, DropCount, DropKey, HookLedger, Ledger, TableUse},
     fdb::{FdbEntry, FdbKey},
-    flow::{FlowEntry, FlowKey, Pair},
-    id::Zone,
+    flow::{FlowKey, Pair},
+    index::{self, HashKey},
     map::{self, Writer, program},
     neighbor::{Neighbor, NetworkAddress},
-    port::{Port, PortUse},
+    port::PortUse,
     trace::Record,
 };
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -23,6 +26,7 @@ use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use super::{
     super::{
         error::{Error, Result},
+        flows::{FlowTable, Rows},
         log::LogLevel,
         object::{OBJECT, load_program, with_causes},
         sys::Point,
@@ -69,7 +73,6 @@ struct Held {
 pub(super) struct Instance {
     object: Ebpf,
     cpu: usize,
-    ports: Table<u32, Port>,
     learnt: Learnt,
     held: Held,
 }
@@ -87,36 +90,37 @@ impl Instance {
         let mut held =
             Held { tables: open(maps, map::TABLE_USE)?.rows()?, ports: open(maps, map::PORT_USE)?.rows()? };
         held.ports.truncate(ports as usize);
-        for (_, table) in &mut held.tables {
-            // Its ring is empty, so all of it is fresh.
-            table.fresh_slots = 0;
-        }
+        let hash_key: HashKey = open(maps, map::HASH_KEY)?.get(&0_u32)?.unwrap_or_default();
         let object = load(maps, injected.point, |name| match name {
             map::FDB => Some((learnt.fdb.len() + ROOM) as u32),
             map::NEIGHBORS => Some((learnt.neighbors.len() + ROOM) as u32),
             map::LEDGERS | map::PORT_USE => Some(ports),
             map::EVENTS | map::AYA_LOGS => Some(RING),
-            map::FLOWS4 | map::FLOWS6 | map::RING4 | map::RING6 | map::FREE4 | map::FREE6 => Some(FEW),
+            map::FLOWS4 | map::FLOWS6 | map::FREE4 | map::FREE6 => Some(FEW),
+            map::INDEX4 | map::INDEX6 => Some(index::buckets(FEW)),
+            map::HASH_KEY => Some(1),
             map::DROPS | map::RULE_TOTALS | map::FORWARD_TOTALS => Some(FEW),
             map::FRAGMENTS4 | map::FRAGMENTS6 => Some(FEW),
             _ => None,
         })?;
-        Ok(Self { object, cpu, ports: open(maps, map::PORTS)?, learnt, held })
-    }
-
-    /// The zone of a flow's egress port.
-    pub fn zone_of<A>(&self, entry: &FlowEntry<A>) -> Result<Zone> {
-        Ok(self.ports.get(&entry.egress.0.into())?.unwrap_or_default().zone)
+        let instance = Self { object, cpu, learnt, held };
+        instance.put(map::HASH_KEY, &[(0_u32, hash_key.for_rows(FEW))])?;
+        Ok(instance)
     }
 
     /// Makes the instance one through which no frame has passed, and in which these flows live.
-    pub fn seed<A: Family>(&self, flows: &[(FlowKey<A>, FlowEntry<A>)]) -> Result<()> {
+    pub fn seed<A: Family>(&mut self, flows: &[Rows<A>]) -> Result<()> {
         self.refill(map::FDB, &self.learnt.fdb)?;
         self.refill(map::NEIGHBORS, &self.learnt.neighbors)?;
         self.put(map::PORT_MACS, &self.learnt.macs)?;
-        self.put(map::TABLE_USE, &self.held.tables)?;
+        let tables = self.held.tables.iter().map(|(family, table)| {
+            // Behind these, all of its slots are fresh.
+            (*family, TableUse { fresh_slots: flows.len() as u32, ..*table })
+        });
+        self.put(map::TABLE_USE, &tables.collect::<Vec<_>>())?;
         self.put(map::PORT_USE, &self.held.ports)?;
-        self.refill(A::FLOWS, flows)?;
+        self.flow_table()?.refill(flows)?;
+        self.forget_free_slots(A::FREE)?;
         self.refill::<DropKey, DropCount>(map::DROPS, &[])
     }
 
@@ -143,17 +147,19 @@ impl Instance {
         Ok(Passage { point, frame: left, steps: self.steps()?, counted, dropped: self.dropped()? })
     }
 
-    /// All flow entries.
-    pub fn flows<A: Family>(&self) -> Result<Vec<(FlowKey<A>, FlowEntry<A>)>> {
-        self.table(A::FLOWS)?.rows()
+    /// All flows.
+    pub fn flows<A: Family>(&self) -> Result<Vec<Rows<A>>> {
+        self.flow_table()?.flows()
+    }
+
+    fn flow_table<A: Family>(&self) -> Result<FlowTable<A>> {
+        FlowTable::open(|name| self.own(name))
     }
 
     /// The flow of a packet: as it was admitted or found; else as far as the stages came.
     pub fn conversation<A: Family>(&self, key: FlowKey<A>) -> Result<Option<Conversation<A>>> {
-        let flows: Table<FlowKey<A>, FlowEntry<A>> = self.table(A::FLOWS)?;
-        if let Some(entry) = flows.get(&key)? {
-            let reply = flows.get(&entry.partner_key(key.proto, self.zone_of(&entry)?))?;
-            return Ok(Some(Conversation { key, entry, reply }));
+        if let Some(flow) = self.flow_table()?.flow(&key)? {
+            return Ok(Some(super::conversation_of(key, &flow)));
         }
         let scratch = PerCpuArray::<_, Pair<A>>::try_from(self.map(A::SCRATCH)?).map_err(of_map)?;
         // One row for each program: what another one left is of the same frame.
@@ -166,16 +172,30 @@ impl Instance {
         Ok(None)
     }
 
+    /// Those of flows that a run before has ended: by now others may have them.
+    fn forget_free_slots(&mut self, name: &'static str) -> Result<()> {
+        let map = self.object.map_mut(name);
+        let map = map.ok_or_else(|| Error::Trace(format!("the object has no map {name}")))?;
+        let mut free = Queue::<_, u32>::try_from(map).map_err(of_map)?;
+        while free.pop(0).is_ok() {}
+        Ok(())
+    }
+
     fn map(&self, name: &str) -> Result<&Map> {
         self.object.map(name).ok_or_else(|| Error::Trace(format!("the object has no map {name}")))
     }
 
     fn table<K: Pod + Default, V: Pod + Default>(&self, name: &'static str) -> Result<Table<K, V>> {
+        let (fd, info) = self.own(name)?;
+        Table::of(name, fd, &info)
+    }
+
+    fn own(&self, name: &'static str) -> Result<(OwnedFd, MapInfo)> {
         let data = data(self.map(name)?)
             .ok_or_else(|| Error::Trace(format!("map {name} of the object is of another kind")))?;
         let failed = |source| Error::Map { map: name, action: "opening it", source };
         let fd = data.fd().as_fd().try_clone_to_owned().map_err(failed)?;
-        Table::of(name, fd, &data.info().map_err(of_map)?)
+        Ok((fd, data.info().map_err(of_map)?))
     }
 
     fn put<K: Pod + Default, V: Pod + Default>(&self, name: &'static str, rows: &[(K, V)]) -> Result<()> {
@@ -239,8 +259,8 @@ fn load(maps: &Path, first: Point, rows: impl Fn(&str) -> Option<u32>) -> Result
     loader.btf(None);
     for doc in map::ALL {
         match (doc.writer, rows(doc.name)) {
-            (Writer::User, _) => _ = loader.map_pin_path(doc.name, maps.join(doc.name)),
-            (Writer::Kernel | Writer::Both, Some(rows)) => _ = loader.map_max_entries(doc.name, rows),
+            (_, Some(rows)) => _ = loader.map_max_entries(doc.name, rows),
+            (Writer::User, None) => _ = loader.map_pin_path(doc.name, maps.join(doc.name)),
             (Writer::Kernel | Writer::Both, None) => {}
         }
     }

@@ -24,7 +24,13 @@ use fwd_common::{
     trace::Record,
 };
 
-use super::{error::Result, pins, sys::Point, table::Table};
+use super::{
+    error::Result,
+    flows::{FlowTable, Rows},
+    pins,
+    sys::Point,
+    table::Table,
+};
 use family::Family;
 use instance::Instance;
 
@@ -123,9 +129,13 @@ impl Tracer {
         }
     }
 
+    /// The running datapath's flows.
+    fn live<A: Family>(&self) -> Result<FlowTable<A>> {
+        FlowTable::open(|name| pins::open_map(&self.maps.join(name), name))
+    }
+
     fn macs_of<A: Family>(&self, key: &FlowKey<A>) -> Result<(Option<Mac>, Option<Mac>)> {
-        let entry: Option<FlowEntry<A>> = open(&self.maps, A::FLOWS)?.get(key)?;
-        Ok(entry.map_or((None, None), |entry| {
+        Ok(self.live()?.entry(key)?.map_or((None, None), |entry| {
             let source = Some(entry.frame_src).filter(|mac| *mac != Mac::NONE);
             (source, Some(entry.out_dst).filter(|_| !entry.has(flag::ROUTED)))
         }))
@@ -157,22 +167,21 @@ impl Tracer {
         cpu: usize,
     ) -> Result<Traced> {
         let mut instance = Instance::load(&self.maps, injected, cpu)?;
-        let live = open::<FlowKey<A>, FlowEntry<A>>(&self.maps, A::FLOWS)?;
+        let live = self.live::<A>()?;
         // A packet from outside may meet a guest's mapping.
         let mapping = key.map(|key| FlowKey::outside_of_mapping(key.dst, key.dport, key.proto));
         let mut met: Vec<FlowKey<A>> = key.into_iter().chain(mapping).collect();
         let mut is_known = false;
         // Each run but the last meets one more L4 port that is taken.
         for _ in 0..=TRIES {
-            let seeds = seeds(&live, &met, |entry| instance.zone_of(entry))?;
-            is_known = key.is_some_and(|key| seeds.iter().any(|(seed, _)| *seed == key));
+            let seeds = seeds(&live, &met)?;
+            is_known = key.is_some_and(|key| is_of(&seeds, &key));
             instance.seed::<A>(&seeds)?;
             let passages = instance.pass(injected)?;
-            let taken = instance.flows::<A>()?.into_iter().map(|(key, _)| key);
-            let taken = taken.filter(|key| !seeds.iter().any(|(seed, _)| seed == key));
+            let taken = instance.flows::<A>()?.into_iter().flatten().map(|half| half.key);
             let mut missed = Vec::new();
-            for key in taken {
-                missed.extend(live.get(&key)?.map(|_| key));
+            for key in taken.filter(|key| !is_of(&seeds, key)) {
+                missed.extend(live.entry(&key)?.map(|_| key));
             }
             if missed.is_empty() {
                 let flow = key.map(|key| conversation(&instance, key, &seeds)).transpose()?.flatten();
@@ -188,34 +197,34 @@ impl Tracer {
 fn conversation<A: Family>(
     instance: &Instance,
     key: FlowKey<A>,
-    seeds: &Rows<A>,
+    seeds: &[Rows<A>],
 ) -> Result<Option<Conversation<A>>> {
     let after = instance.conversation(key)?;
     if after.is_some_and(|flow| flow.reply.is_some()) {
         return Ok(after);
     }
-    let seed = |wanted: &FlowKey<A>| seeds.iter().find(|(key, _)| key == wanted).map(|(_, entry)| *entry);
-    let Some(entry) = seed(&key) else { return Ok(after) };
-    let reply = seed(&entry.partner_key(key.proto, instance.zone_of(&entry)?));
-    Ok(Some(Conversation { key, entry, reply }))
+    let seed = seeds.iter().find(|flow| flow.iter().any(|half| half.key == key));
+    Ok(seed.map(|flow| conversation_of(key, flow)).or(after))
 }
 
-type Rows<A> = Vec<(FlowKey<A>, FlowEntry<A>)>;
+/// A flow as one of its directions has it.
+fn conversation_of<A: Family>(key: FlowKey<A>, [original, reply]: &Rows<A>) -> Conversation<A> {
+    let (own, other) = if original.key == key { (original, reply) } else { (reply, original) };
+    Conversation { key, entry: own.entry, reply: Some(other.entry).filter(|_| other.is_live != 0) }
+}
 
-/// The flows that live of those that a frame can meet: both entries of each.
-fn seeds<A: Family>(
-    live: &Table<FlowKey<A>, FlowEntry<A>>,
-    met: &[FlowKey<A>],
-    zone_of: impl Fn(&FlowEntry<A>) -> Result<fwd_common::id::Zone>,
-) -> Result<Rows<A>> {
-    let mut seeds = Rows::new();
-    for key in met {
-        let Some(entry) = live.get(key)? else { continue };
-        let partner = entry.partner_key(key.proto, zone_of(&entry)?);
-        seeds.push((*key, entry));
-        seeds.extend(live.get(&partner)?.map(|entry| (partner, entry)));
+/// The flows that live of those that a frame can meet.
+fn seeds<A: Family>(live: &FlowTable<A>, met: &[FlowKey<A>]) -> Result<Vec<Rows<A>>> {
+    let mut seeds: Vec<Rows<A>> = Vec::new();
+    for key in met.iter().filter(|key| !is_of(&seeds, key)).collect::<Vec<_>>() {
+        seeds.extend(live.flow(key)?);
     }
     Ok(seeds)
+}
+
+/// Whether a key is of one of these flows.
+fn is_of<A: Family>(flows: &[Rows<A>], key: &FlowKey<A>) -> bool {
+    flows.iter().flatten().any(|half| half.key == *key)
 }
 
 /// A map of the running datapath.
