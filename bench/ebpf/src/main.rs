@@ -37,6 +37,12 @@ pub fn discard(_: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// Leaves every frame to what comes after XDP.
+#[xdp(frags)]
+pub fn pass(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
 /// The least that a forwarding XDP program can do.
 #[xdp]
 pub fn redirect(_: XdpContext) -> u32 {

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::About;
-use super::target::{TARGETS, Target};
+use super::target::Target;
+use super::targets::TARGETS;
 use crate::result::{Measurement, Results, Setting, Tier};
 use crate::statistics::Summary;
 
@@ -22,8 +23,7 @@ pub fn measured(results: &Results, about: About<'_>, plots: &[(String, String)])
 
 fn setting(setting: &Setting) -> String {
     let Setting { command, version, kernel, cpu, cpus, rounds, seconds, quick, .. } = setting;
-    let quick =
-        if *quick { " A quick run: few rounds, few flows; its figures are a first look." } else { "" };
+    let quick = if *quick { " A quick run: one round, few flows; its figures are a first look." } else { "" };
     format!(
         "Made by `{command}` in {} minutes: fwd {version}, kernel {kernel}, {cpus} CPUs of {cpu}; medians of {rounds} \
          rounds.{quick}\n",

@@ -5,6 +5,7 @@
 mod markdown;
 mod plot;
 mod target;
+mod targets;
 
 pub use markdown::number;
 

@@ -9,8 +9,10 @@ use fwd_tests::lab::{Hook, Instance};
 use fwd_tests::netns::Netns;
 use serde_json::{Value, json};
 
-use super::Standing;
-use crate::traffic::rig::{CLIENTS, HOST, IN, INSIDE, INSIDE_MAC, NEIGHBOR, OUT, OUTSIDE_MAC, Rig};
+use super::{Standing, edited};
+use crate::traffic::rig::{
+    BESIDE, Beside, CLIENTS, HOST, IN, INSIDE, INSIDE_MAC, NEIGHBOR, OUT, OUTSIDE_MAC, Rig,
+};
 use crate::traffic::trip::{FLOODED, FLOODED_INSIDE, PUBLISHED, SERVED, Trip};
 
 /// The veth of the network's gateway.
@@ -36,6 +38,10 @@ pub enum Rules {
     Denied,
     /// UDP is permitted, and TCP is denied.
     DeniedTcp,
+    /// What the run sends is permitted, also to a VM with an XDP port and to one with offloads.
+    Mixed,
+    /// What the run sends is permitted, and objects of other VMs are edited meanwhile.
+    Edited,
 }
 
 /// Which sources the sending VM may use.
@@ -79,7 +85,18 @@ impl Fwd {
     /// If fwd does not come up or refuses the document.
     pub fn stand(rig: &Rig, hooks: Hooks, job: Job, flows: u32) -> Result<Standing> {
         let (document, trip) = match job {
-            Job::Gateway(rules) => (gateway(hooks, rules, flows), Trip::Forward),
+            Job::Gateway(rules) => {
+                let mut document = gateway(hooks, rules, flows);
+                if rules == Rules::Mixed {
+                    publish(&mut document, &BESIDE[0], Hook::Xdp);
+                    publish(&mut document, &BESIDE[1], Hook::Tcx);
+                }
+                if rules == Rules::Edited {
+                    edited::plug(rig)?;
+                    edited::add(&mut document, hooks.inside.name());
+                }
+                (document, Trip::Forward)
+            }
             Job::Segment(guard) => {
                 rig.join();
                 (segment(hooks, guard, flows), Trip::Bridge)
@@ -130,7 +147,7 @@ impl Fwd {
 
 fn gateway(hooks: Hooks, rules: Rules, flows: u32) -> Value {
     let mut policies = match rules {
-        Rules::Permitted | Rules::Denied => vec![],
+        Rules::Permitted | Rules::Denied | Rules::Edited | Rules::Mixed => vec![],
         Rules::DeniedTcp => vec![json!({
             "name": "no-tcp", "action": "deny", "from": "outside", "to": "port:web", "services": format!("tcp/{SERVED}"),
         })],
@@ -166,6 +183,32 @@ fn gateway(hooks: Hooks, rules: Rules, flows: u32) -> Value {
         ],
         "policies": policies,
     })
+}
+
+/// Adds a VM with a service to a document with the run's own.
+fn publish(document: &mut Value, beside: &Beside, hook: Hook) {
+    let Beside { device, address, mac, published } = beside;
+    let mut push = |kind: &str, more: Value| {
+        if let Value::Array(list) = &mut document[kind] {
+            list.push(more);
+        }
+    };
+    push(
+        "ports",
+        json!({
+            "name": device, "device": device, "network": "inside", "mac": mac.to_string(),
+            "ips": [address.to_string()], "hook": hook.name(),
+        }),
+    );
+    let listen = format!("udp:{}:{published}", HOST.0);
+    push("forwards", json!({ "name": device, "listen": listen, "to": format!("{device}:{SERVED}") }));
+    push(
+        "policies",
+        json!({
+            "name": device, "action": "allow", "from": "outside", "to": format!("port:{device}"),
+            "services": [format!("udp/{SERVED}")],
+        }),
+    );
 }
 
 fn segment(hooks: Hooks, guard: Guard, flows: u32) -> Value {

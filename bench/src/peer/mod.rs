@@ -2,6 +2,7 @@
 //! documentation recommends for the job.
 
 mod conntrack;
+mod edited;
 mod fwd;
 mod haproxy;
 mod iptables;
@@ -19,13 +20,14 @@ use fwd_tests::frame::Mac;
 use fwd_tests::lab::Instance;
 use fwd_tests::netns::Netns;
 
+pub use edited::{Edit, line};
 pub use fwd::{Fwd, Guard, Hooks, Job, Machine, Rules};
 pub use haproxy::haproxy;
 pub use iptables::iptables;
 pub use linux::{bridge, filtered_bridge, route};
 pub use nft::{Filter, nft_flowtable, nft_forward, nft_masquerade, nft_source_nat};
 pub use ovs::{SCHEMA as OVS_SCHEMA, ovs_forward, ovs_segment};
-pub use program::{discard, minimal, redirect, redirect_both_ways, redirect_skb};
+pub use program::{copied, discard, minimal, redirect, redirect_both_ways, redirect_skb};
 
 use crate::traffic::rig::{GATEWAY_MAC, Rig};
 use crate::traffic::trip::Trip;
@@ -44,6 +46,11 @@ impl Standing {
     /// `kept` is what must live as long.
     fn new(trip: Trip, kept: impl Any) -> Self {
         Self { trip, gateway: GATEWAY_MAC, long_way: None, kept: Box::new(kept) }
+    }
+
+    /// With more that must live as long; fwd is not told apart any more.
+    fn beside(self, more: impl Any) -> Self {
+        Self { kept: Box::new((self.kept, more)), ..self }
     }
 
     /// fwd, where it is that.

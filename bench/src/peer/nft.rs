@@ -24,6 +24,8 @@ pub enum Filter {
     Linear(u32),
     /// The same rules as elements of one verdict map, which every packet is looked up in.
     VerdictMap(u32),
+    /// Established flows pass at the first rule; behind it is a verdict map that is edited meanwhile.
+    Edited,
 }
 
 impl Filter {
@@ -53,6 +55,10 @@ impl Filter {
                 for (address, l4_port) in denied(count) {
                     let _ = writeln!(rules, "ip saddr {address} udp dport {l4_port} drop");
                 }
+            }
+            Self::Edited => {
+                declared = "map denied { type ipv4_addr . inet_service : verdict; }\n".to_owned();
+                rules += "ct state established,related accept\nip saddr . udp dport vmap @denied\n";
             }
             Self::VerdictMap(count) => {
                 let elements: Vec<String> =

@@ -80,6 +80,19 @@ pub fn discard(rig: &Rig, _: u32) -> Result<Standing> {
     Ok(Standing::new(Trip::Unchanged, object))
 }
 
+/// The same element under an XDP program that passes all: a veth copies each frame for it.
+///
+/// # Errors
+/// If the program cannot be attached.
+pub fn copied(rig: &Rig, standing: Standing) -> Result<Standing> {
+    let object = rig.host.inside(|| -> Result<Object> {
+        let mut object = Object::load(1)?;
+        object.attach_xdp("pass", IN)?;
+        Ok(object)
+    })?;
+    Ok(standing.beside(object))
+}
+
 /// The minimal forward.
 pub fn minimal(rig: &Rig, flows: u32) -> Result<Standing> {
     let (outside, inside) = (rig.host.ifindex(IN), rig.host.ifindex(OUT));

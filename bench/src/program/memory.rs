@@ -50,8 +50,8 @@ impl Element for Own {
 
     fn measure(&mut self) -> Result<Vec<Reading>> {
         [
-            (Family::V4, [map::FLOWS4, map::RING4, map::FREE4]),
-            (Family::V6, [map::FLOWS6, map::RING6, map::FREE6]),
+            (Family::V4, [map::FLOWS4, map::INDEX4, map::FREE4]),
+            (Family::V6, [map::FLOWS6, map::INDEX6, map::FREE6]),
         ]
         .into_iter()
         .map(|(family, maps)| {

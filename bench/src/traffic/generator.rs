@@ -1,5 +1,6 @@
 //! The generator: live frames of `BPF_PROG_TEST_RUN`, sent into a wire from one CPU.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ const NEAR: u32 = 8;
 pub struct Sent {
     pub packets: u64,
     pub time: Duration,
+    /// How long other threads had the CPU meanwhile.
+    pub waited: Duration,
 }
 
 impl Generator {
@@ -89,7 +92,11 @@ impl Generator {
             });
             let burst = self.burst(cpu, packets)?;
             *pace = Some(burst.time / packets);
-            sent = Sent { packets: sent.packets + burst.packets, time: sent.time + burst.time };
+            sent = Sent {
+                packets: sent.packets + burst.packets,
+                time: sent.time + burst.time,
+                waited: sent.waited + burst.waited,
+            };
         }
         Ok(sent)
     }
@@ -98,15 +105,24 @@ impl Generator {
     fn burst(&mut self, cpu: usize, packets: u32) -> Result<Sent> {
         let frame = vec![0; self.length];
         let program = self.object.xdp("generate")?;
-        let pace = self.netns.inside(|| {
+        let (pace, waited) = self.netns.inside(|| {
             pin(Pid::from_raw(0), cpu)?;
+            let before = waited()?;
             let attrs = TestRunAttrs::new().xdp_live_frames(BATCH);
             let options =
                 TestRunOptions { data_in: Some(&frame), repeat: packets, attrs, ..TestRunOptions::new() };
-            Ok::<_, Error>(program.test_run(options).context("live frames cannot be sent")?.duration)
+            let pace = program.test_run(options).context("live frames cannot be sent")?.duration;
+            Ok::<_, Error>((pace, waited()? - before))
         })?;
-        Ok(Sent { packets: u64::from(packets), time: pace * packets })
+        Ok(Sent { packets: u64::from(packets), time: pace * packets, waited })
     }
+}
+
+/// How long the calling thread was ready to run and did not, ever.
+fn waited() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let waited = text.split(' ').nth(1).context("schedstat has three numbers")?;
+    Ok(Duration::from_nanos(waited.parse()?))
 }
 
 /// Binds a thread to a CPU.

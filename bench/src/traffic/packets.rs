@@ -171,12 +171,20 @@ impl Packets {
         }
         self.rig.arrange(Arrangement::SameCpu)?;
         self.check(load).context("not all flows could be opened")?;
+        self.answer(load).context("not all flows could be answered")?;
+        self.established[known] = load.flows;
+        Ok(())
+    }
+
+    /// Sends an answer in each flow. That of a flow which is no longer there would be another flow's first packet, and
+    /// come from another L4 port.
+    ///
+    /// # Errors
+    /// If one of them does not arrive, or not whole.
+    pub fn answer(&mut self, load: Load) -> Result<()> {
         self.back.set(self.trip().back(load, self.standing.gateway))?;
         self.returned.expect(self.trip().returning(load.family))?;
         send_all(&mut self.back, &mut self.returned, load.flows)
-            .context("not all flows could be answered")?;
-        self.established[known] = load.flows;
-        Ok(())
     }
 
     /// Sends a packet of each flow.

@@ -39,6 +39,32 @@ pub const HOST_MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x10]);
 pub const GATEWAY_MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x01]);
 pub const INSIDE_MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 0x11]);
 
+/// A machine beside the inside one, with a service of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside {
+    /// The host's, and the VM's name.
+    pub device: &'static str,
+    pub address: Ipv4Addr,
+    pub mac: Mac,
+    /// The L4 port under which its service is published.
+    pub published: u16,
+}
+
+pub const BESIDE: [Beside; 2] = [
+    Beside {
+        device: "whole",
+        address: Ipv4Addr::new(10, 10, 0, 13),
+        mac: Mac([0x52, 0x54, 0, 0, 0, 0x13]),
+        published: 8082,
+    },
+    Beside {
+        device: "offloaded",
+        address: Ipv4Addr::new(10, 10, 0, 14),
+        mac: Mac([0x52, 0x54, 0, 0, 0, 0x14]),
+        published: 8083,
+    },
+];
+
 /// The host's devices.
 pub const IN: &str = "in0";
 pub const OUT: &str = "out0";
@@ -111,6 +137,39 @@ impl Rig {
             ))?;
         }
         Ok(rig)
+    }
+
+    /// A machine beside the inside one.
+    ///
+    /// # Errors
+    /// If its cable cannot be laid.
+    pub fn plug(&self, beside: &Beside) -> Result<Arc<Netns>> {
+        let machine = Arc::new(Netns::new("beside"));
+        let Beside { device, mac, .. } = beside;
+        self.host.try_run(&format!(
+            "ip link add {device} numrxqueues 2 numtxqueues 2 type veth \
+             peer name {ETH} address {mac} numrxqueues 2 numtxqueues 2 netns {}",
+            machine.name()
+        ))?;
+        self.host.try_run(&format!("ip link set {device} up"))?;
+        machine.try_run(&format!("ip link set {ETH} up"))?;
+        Ok(machine)
+    }
+
+    /// Gives each of two CPUs a queue of its own, of all cables between outside and inside: what one sends, the other
+    /// does not receive.
+    ///
+    /// # Errors
+    /// If the kernel has no choice of queues by CPU.
+    pub fn part_queues(&self) -> Result<()> {
+        for (netns, device) in
+            [(&self.outside, ETH), (&self.inside, ETH), (&self.host, IN), (&self.host, OUT)]
+        {
+            let queues = format!("/sys/class/net/{device}/queues");
+            let set = format!("echo 1 > {queues}/tx-0/xps_cpus && echo 2 > {queues}/tx-1/xps_cpus");
+            output(Command::new("ip").args(["netns", "exec", netns.name(), "sh", "-c", &set]))?;
+        }
+        Ok(())
     }
 
     /// Makes the host a router between both sides, as peers in the kernel need it.

@@ -5,7 +5,7 @@ mod sockets;
 
 use anyhow::Result;
 
-use crate::peer::{Build, Filter, Fwd, Guard, Hooks, Job, Rules, nft_forward};
+use crate::peer::{Build, Filter, Fwd, Guard, Hooks, Job, Rules, copied, nft_forward};
 use crate::scenario::{Element, Scenario, Seat, caught};
 
 pub use packets::{Table as Packets, v4};
@@ -38,8 +38,16 @@ const FWD_MOST_RULES: Build =
 const FWD_DENIED: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Denied), flows);
 const FWD_STORM_XDP: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::DeniedTcp), flows);
 const FWD_STORM_TCX: Build = |rig, flows| Fwd::stand(rig, Hooks::TCX, Job::Gateway(Rules::DeniedTcp), flows);
+const FWD_EDITED_XDP: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Gateway(Rules::Edited), flows);
+const FWD_EDITED_TCX: Build = |rig, flows| Fwd::stand(rig, Hooks::TCX, Job::Gateway(Rules::Edited), flows);
 const FWD_UPLINK: Build =
     |rig, flows| Fwd::stand(rig, Hooks::XDP_UPLINK, Job::Gateway(Rules::Permitted), flows);
+/// What a veth's copy of each frame for XDP costs a TCX uplink.
+const FWD_TCX_COPIED: Build = |rig, flows| copied(rig, FWD_TCX(rig, flows)?);
+const FWD_MIX_UPLINK: Build =
+    |rig, flows| Fwd::stand(rig, Hooks::XDP_UPLINK, Job::Gateway(Rules::Mixed), flows);
+const FWD_MIX_TCX: Build = |rig, flows| Fwd::stand(rig, Hooks::TCX, Job::Gateway(Rules::Mixed), flows);
+const FWD_MIX_COPIED: Build = |rig, flows| copied(rig, FWD_MIX_TCX(rig, flows)?);
 pub const FWD_SEGMENT_XDP: Build =
     |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Segment(Guard::Allows), flows);
 pub const FWD_SEGMENT_TCX: Build =
@@ -48,4 +56,5 @@ const FWD_SPOOFED: Build = |rig, flows| Fwd::stand(rig, Hooks::XDP, Job::Segment
 pub const NFT: Build = |rig, flows| nft_forward(rig, Filter::Stateful, flows);
 const NFT_LINEAR: Build = |rig, flows| nft_forward(rig, Filter::Linear(LINEAR), flows);
 const NFT_MAP: Build = |rig, flows| nft_forward(rig, Filter::VerdictMap(MANY), flows);
+const NFT_EDITED: Build = |rig, flows| nft_forward(rig, Filter::Edited, flows);
 const NFT_LARGEST_MAP: Build = |rig, flows| nft_forward(rig, Filter::VerdictMap(MOST), flows);

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{
-    FWD_DENIED, FWD_MOST_RULES, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP, FWD_SPOOFED, FWD_STORM_TCX,
-    FWD_STORM_XDP, FWD_TCX, FWD_XDP, NFT, NFT_LARGEST_MAP, NFT_LINEAR, NFT_MAP, seat,
+    FWD_DENIED, FWD_EDITED_TCX, FWD_EDITED_XDP, FWD_MOST_RULES, FWD_RULES, FWD_SEGMENT_TCX, FWD_SEGMENT_XDP,
+    FWD_SPOOFED, FWD_STORM_TCX, FWD_STORM_XDP, FWD_TCX, FWD_XDP, NFT, NFT_EDITED, NFT_LARGEST_MAP,
+    NFT_LINEAR, NFT_MAP, seat,
 };
 use crate::peer::{self, Build};
 use crate::result::{Arrangement, Family};
 use crate::scenario::{Effort, Scenario, Seat};
+use crate::traffic::edits::Edits;
 use crate::traffic::flood::Flood;
 use crate::traffic::foreign::Foreign;
 use crate::traffic::packets::{Case, Flows, Packets};
@@ -32,6 +34,7 @@ pub fn scenarios() -> Vec<Box<dyn Scenario>> {
         TABLES.iter().map(|table| Box::new(table) as Box<dyn Scenario>).collect();
     all.push(Box::new(SynFlood));
     all.push(Box::new(DropStorm));
+    all.push(Box::new(UnderEdits));
     all.push(Box::new(OtherGenerator));
     all
 }
@@ -244,6 +247,27 @@ impl Scenario for DropStorm {
     }
 }
 
+/// Established flows while other objects are edited.
+struct UnderEdits;
+
+impl Scenario for UnderEdits {
+    fn name(&self) -> &'static str {
+        "edits"
+    }
+    fn about(&self) -> &'static str {
+        "10,000 established flows on one CPU, undisturbed and while objects of other VMs are edited: for fwd, rules, \
+         sets, groups and forwards by its API over one connection, 1,000 a second wanted; for nft, elements of a verdict \
+         map by one interactive shell. Who edits and the daemon have the other CPU. No flow may be lost, and no packet."
+    }
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        let slice = Duration::from_millis(if effort.quick { 200 } else { 750 });
+        let elements: [(&str, Build); 3] =
+            [("fwd-xdp", FWD_EDITED_XDP), ("fwd-tcx", FWD_EDITED_TCX), ("nft-dnat", NFT_EDITED)];
+        let seats = elements.map(|(name, build)| seat(name, || Edits::new(name, build, slice)));
+        Ok(seats.into_iter().collect())
+    }
+}
+
 /// The same by two generators.
 struct OtherGenerator;
 
@@ -267,7 +291,6 @@ impl Scenario for OtherGenerator {
         Self::CASES.len()
     }
     fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
-        ensure!(!effort.quick, "it is no part of a quick run");
         let elements: [(&str, Build, Flows); 6] = [
             ("xdp-redirect", peer::redirect, Flows::Unknown),
             ("fwd-xdp", FWD_XDP, Flows::Established),

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{FWD_SEGMENT_TCX, FWD_TCX, FWD_UPLINK, NFT, seat};
+use super::{
+    FWD_MIX_COPIED, FWD_MIX_TCX, FWD_MIX_UPLINK, FWD_SEGMENT_TCX, FWD_TCX, FWD_TCX_COPIED, FWD_UPLINK, NFT,
+    seat,
+};
 use crate::peer::{self, Build};
 use crate::scenario::{Effort, Scenario, Seat};
+use crate::traffic::mix::Mix;
 use crate::traffic::sockets::{Client, Sockets, Talk};
 
 /// One scenario.
@@ -21,7 +25,35 @@ pub struct Table {
 }
 
 pub fn scenarios() -> Vec<Box<dyn Scenario>> {
-    TABLES.iter().map(|table| Box::new(table) as Box<dyn Scenario>).collect()
+    let mut all: Vec<Box<dyn Scenario>> =
+        TABLES.iter().map(|table| Box::new(table) as Box<dyn Scenario>).collect();
+    all.push(Box::new(UplinkMix));
+    all
+}
+
+/// Small packets and bulk TCP by one uplink.
+struct UplinkMix;
+
+impl Scenario for UplinkMix {
+    fn name(&self) -> &'static str {
+        "uplink-mix"
+    }
+    fn about(&self) -> &'static str {
+        "Small packets and one bulk TCP connection by the same uplink in one run, each with a CPU and a queue of its own: \
+         packets to a VM whose port is XDP and to one with offloads, the connection to another with offloads, in frames of \
+         wire size; by an XDP uplink, by a TCX one, and by a TCX one under an XDP program that passes all, for which a \
+         veth copies each frame of the connection."
+    }
+    fn prepare(&self, effort: Effort) -> Result<Vec<Seat>> {
+        let slice = Duration::from_millis(if effort.quick { 100 } else { 500 });
+        let elements: [(&str, Build); 3] = [
+            ("fwd-xdp-uplink", FWD_MIX_UPLINK),
+            ("fwd-tcx", FWD_MIX_TCX),
+            ("fwd-tcx-copied", FWD_MIX_COPIED),
+        ];
+        let seats = elements.map(|(name, build)| seat(name, || Mix::new(name, build, slice)));
+        Ok(seats.into_iter().collect())
+    }
 }
 
 /// To a published service.
@@ -70,11 +102,17 @@ const TABLES: [Table; 7] = [
     Table {
         name: "bulk-uplink",
         about: "One bulk TCP connection that arrives in frames of wire size for a VM with offloads: by an XDP uplink, \
-                and by a TCX one (iperf3).",
+                by a TCX one, and by a TCX one under an XDP program that passes all, for which a veth copies each frame \
+                (iperf3).",
         talk: Talk::Bulk,
         client: Client::OutsideOnAWire,
         slice: SLICE,
-        elements: &[("fwd-xdp-uplink", FWD_UPLINK), ("fwd-tcx", FWD_TCX), ("nft-dnat", NFT)],
+        elements: &[
+            ("fwd-xdp-uplink", FWD_UPLINK),
+            ("fwd-tcx", FWD_TCX),
+            ("fwd-tcx-copied", FWD_TCX_COPIED),
+            ("nft-dnat", NFT),
+        ],
     },
     Table {
         name: "connections",
