@@ -4,6 +4,7 @@
 //! with their namespace.
 
 use crate::frame::Mac;
+use crate::lab::eventually;
 use crate::netns::Netns;
 
 /// Whether frames carry a virtio-net header between the tap and who has it open.
@@ -120,14 +121,19 @@ impl Netns {
             .unwrap_or_else(|| panic!("{device} has no {direction} {name}"))
     }
 
-    /// Whether the device carries frames, unless it is down. The kernel gives a device a queue in place of a
-    /// sink some time after it has its carrier (`linkwatch`).
-    #[must_use]
+    /// Waits until the kernel has done all that follows from its devices' carriers: it gives a device a queue in
+    /// place of a sink, an operational state and a link-local address some time after (`linkwatch`).
+    ///
+    /// # Panics
+    /// If it does not come to that.
     #[track_caller]
-    pub(crate) fn is_down_or_carries(&self, device: &str) -> bool {
-        let link = self.link_json(device);
-        let is_up = link["flags"].as_array().is_some_and(|flags| flags.contains(&"UP".into()));
-        !is_up || link["operstate"] == "UP"
+    pub fn settle(&self) {
+        let has_settled = || {
+            let links = self.run("ip -j link");
+            let links: Vec<serde_json::Value> = serde_json::from_str(&links).expect("ip prints JSON");
+            links.iter().all(has_settled) && self.run("ip -6 address show tentative").is_empty()
+        };
+        assert!(eventually(has_settled), "{}", self.run("ip address"));
     }
 
     #[track_caller]
@@ -135,5 +141,15 @@ impl Netns {
         let text = self.run(&format!("ip -j -s -d link show dev {device}"));
         let links: Vec<serde_json::Value> = serde_json::from_str(&text).expect("ip prints JSON");
         links.into_iter().next().expect("ip shows the link or fails")
+    }
+}
+
+/// Of a link as `ip -j link` tells it.
+fn has_settled(link: &serde_json::Value) -> bool {
+    let carries = link["flags"].as_array().is_some_and(|flags| flags.contains(&"LOWER_UP".into()));
+    match link["operstate"].as_str() {
+        Some("UP") => carries,
+        Some("DOWN" | "LOWERLAYERDOWN") => !carries,
+        _ => true,
     }
 }

@@ -293,6 +293,7 @@ fn a_bridged_uplink_accepts_frames_to_the_macs_behind_it() {
         text.lines().filter(|line| !is_group(line)).collect::<Vec<_>>().join("\n")
     };
     let view = || (filter(), netns.run("ip -d link show dev eth0"));
+    netns.settle();
     let before = view();
     let want = |macs: &[Mac]| {
         let uplink =

@@ -62,6 +62,14 @@ impl Host {
         self.0.exec(command).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
+    /// Waits until the kernel has told how these devices are, which it does some time after they are up (`linkwatch`).
+    #[track_caller]
+    pub fn settles(&mut self, devices: &[&str]) {
+        for device in devices {
+            self.run(&format!("until grep -qx up /sys/class/net/{device}/operstate; do sleep 0.1; done"));
+        }
+    }
+
     #[track_caller]
     pub fn fwd(&mut self, words: &str) -> String {
         self.run(&format!("/tools/fwd {words}"))
@@ -97,6 +105,7 @@ fn the_main_job_runs_on_a_kernel_without_tcx() {
     outer.tap("tap0", VnetHeader::Off);
     let mut host = Host::boot(&outer, &["ip", "tc", "ethtool"]);
     host.run(MAKE);
+    host.settles(&["web", "db", "vm", "lan", "out"]);
     let before = host.run(LEFT);
     host.fwd("up");
     for device in ["out", "lan"] {

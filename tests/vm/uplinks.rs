@@ -52,6 +52,7 @@ fn bonds_and_vlan_devices_carry_what_a_nic_does() {
     outer.tap("tap0", VnetHeader::Off);
     let mut host = Host::boot(&outer, &["ip", "tc", "ethtool"]);
     host.run(MAKE);
+    host.settles(&["bond1", "bond1.7", "bond1.8"]);
     let before = host.run(LEFT);
     host.fwd("up");
     for (network, net, vm, uplink) in [("plain", 10, "web", "bond1"), ("tagged", 20, "db", "bond1.7")] {

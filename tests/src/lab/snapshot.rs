@@ -17,12 +17,15 @@ use crate::netns::Netns;
 pub struct Snapshot(BTreeSet<String>);
 
 impl Snapshot {
+    /// Of the host once it has settled ([`Netns::settle`]).
+    ///
     /// # Panics
-    /// If the host cannot be looked at.
+    /// If the host cannot be looked at, or does not settle.
     #[must_use]
     #[track_caller]
     pub fn take(host: &Netns) -> Self {
         let mut lines = BTreeSet::new();
+        host.settle();
         let links: Vec<Value> = serde_json::from_str(&host.run("ip -j -d link")).expect("ip prints JSON");
         for link in &links {
             lines.extend(link_lines(host, link));

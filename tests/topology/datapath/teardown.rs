@@ -10,6 +10,7 @@ use super::{SIZES, World};
 fn tear_down_leaves_nothing() {
     need!(skip::bpf());
     let world = World::new();
+    world.netns.settle();
     let before = world.netns.run("ip -d link show");
     let mut kernel = world.open();
     for point in Point::ALL {
