@@ -69,7 +69,7 @@ impl HookLedger {
     }
 }
 
-/// Key of `DROPS`.
+/// Whose drops a row of `DROPS` counts: a word of `DROP_KEYS`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropKey {
@@ -83,6 +83,45 @@ pub struct DropKey {
     pub direction: u8,
 }
 
+/// Rows of `DROPS` and of `DROP_KEYS`.
+pub const DROP_ROWS: u32 = 1 << 14;
+/// Rows, one after the other, of which the first that is free becomes a key's. Until three quarters are taken there is
+/// one for nearly every key.
+pub const DROP_TRIES: u32 = 64;
+
+impl DropKey {
+    /// As one word; never 0, for no reason is.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.rule.0 as u64
+            | (self.port.0 as u64) << 32
+            | (self.reason as u64) << 48
+            | (self.direction as u64) << 56
+    }
+
+    /// The key of a word; none: the row is nobody's.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Option<Self> {
+        if word == 0 {
+            return None;
+        }
+        Some(Self {
+            rule: RuleId(word as u32),
+            port: PortId((word >> 32) as u16),
+            reason: (word >> 48) as u8,
+            direction: (word >> 56) as u8,
+        })
+    }
+
+    /// The n-th row that a key may have.
+    #[inline(always)]
+    pub const fn row(word: u64, n: u32) -> u32 {
+        // The upper bits of a product with the golden ratio: rules and ports that count up lie far from each other.
+        let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - DROP_ROWS.ilog2());
+        (hash as u32 + n) % DROP_ROWS
+    }
+}
+
 /// Value of `DROPS`, per CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +129,13 @@ pub struct DropCount {
     pub count: Count,
     /// Nanoseconds since boot.
     pub last_seen_ns: u64,
+}
+
+impl core::ops::AddAssign for DropCount {
+    fn add_assign(&mut self, other: Self) {
+        self.count += other.count;
+        self.last_seen_ns = self.last_seen_ns.max(other.last_seen_ns);
+    }
 }
 
 /// What rules and forwards did (`RULE_TOTALS`, `FORWARD_TOTALS`). Packets and bytes are those of flows
@@ -126,7 +172,7 @@ pub enum FlowCounter {
     Rechecked = 11,
     /// Events that found the ring full or their budget spent.
     EventsLost = 12,
-    /// Drops that found `DROPS` full: they stand in the ledgers and in `DROPS_BY_REASON` only.
+    /// Drops whose key found no row in `DROPS`: they stand in the ledgers and in `DROPS_BY_REASON` only.
     DropsUnattributed = 13,
 }
 
@@ -144,4 +190,41 @@ pub struct TableUse {
     pub flows: u32,
     pub half_open: u32,
     pub _pad: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{drop::DropReason, policy::Direction};
+
+    #[test]
+    fn words_come_back_as_keys_and_none_is_0() {
+        for &reason in DropReason::ALL {
+            for direction in Direction::ALL {
+                let (reason, direction) = (reason as u8, direction as u8);
+                for (rule, port) in [(0, 0), (1, 2), (u32::MAX, u16::MAX)] {
+                    let key = DropKey { rule: RuleId(rule), port: PortId(port), reason, direction };
+                    assert_eq!(DropKey::from_word(key.word()), Some(key));
+                }
+            }
+        }
+        assert_eq!(DropKey::from_word(0), None);
+    }
+
+    #[test]
+    fn keys_find_rows_until_three_quarters_are_taken() {
+        let mut held = vec![0; DROP_ROWS as usize];
+        // 500 ports, 24 rules each.
+        let keys = (0..DROP_ROWS * 3 / 4).map(|n| DropKey {
+            rule: RuleId(n / 500 + 1),
+            port: PortId((n % 500) as u16 + 1),
+            reason: DropReason::PolicyDenied as u8,
+            direction: (n % 2) as u8,
+        });
+        for key in keys {
+            let rows = (0..DROP_TRIES).map(|n| DropKey::row(key.word(), n) as usize);
+            let row = { rows }.find(|row| held[*row] == 0).expect("one is free");
+            held[row] = key.word();
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Names the directory under bpffs: programs and maps of another number are never mixed with these.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 const fn size<T>(bytes: usize) {
     assert!(size_of::<T>() == bytes);

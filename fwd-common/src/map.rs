@@ -61,7 +61,8 @@ maps! {
     TABLE_USE Kernel "Array by family: flows in the table.";
     PORT_USE Kernel "Array by port id: flows and MACs that a port holds.";
     LEDGERS Kernel "Per-CPU array by port id: what came in and what became of it, by hook.";
-    DROPS Kernel "Per-CPU hash by (rule, port, reason, direction): drops.";
+    DROPS Kernel "Per-CPU array: drops, by rows that DROP_KEYS has.";
+    DROP_KEYS Kernel "Array by hash of (rule, port, reason, direction): whose drops a row of DROPS counts. None is ever given up.";
     DROPS_BY_REASON Kernel "Per-CPU array by reason: all drops.";
     FLOW_COUNTERS Kernel "Per-CPU array: admissions, refusals, cuts, lost events.";
     RULE_TOTALS Kernel "Hash by rule: flows admitted and cut, traffic of ended flows.";

@@ -53,10 +53,16 @@ pub const fn source_l4_port(kind: u8, l4_port: u16) -> u16 {
     if kind == PortKind::Vm as u8 && u16::from_be(l4_port) >= SERVERS { 0 } else { l4_port }
 }
 
-/// Where a key belongs, by its words as [`mixed`] one after the other: the row, and the way of it that gives place.
+/// Where a key belongs, by its words as [`mixed`] one after the other: the row, and the way of it that comes first.
 #[inline(always)]
 pub const fn place(hash: u64) -> (u32, usize) {
     (hash as u32 % ROWS, (hash >> 16) as usize % WAYS)
+}
+
+/// The n-th way from one on.
+#[inline(always)]
+pub const fn way(first: usize, n: usize) -> usize {
+    (first + n) % WAYS
 }
 
 /// A hash with one more word of a key in it.

@@ -16,7 +16,7 @@ pub fn shared<T: Copy>(field: &mut T) -> Shared<'_, T> {
     Shared(field)
 }
 
-impl<T: Copy> Shared<'_, T> {
+impl<T: Copy + PartialEq> Shared<'_, T> {
     /// One load. LLVM has no atomic ones for BPF before v4; a volatile one of a word is the same instruction.
     #[inline(always)]
     pub fn load(&self) -> T {
@@ -49,7 +49,13 @@ impl<T: Copy> Shared<'_, T> {
     /// Replaces `old` by `new`; whether `old` was there.
     #[inline(always)]
     pub fn replace(self, old: T, new: T) -> bool {
+        self.exchange(old, new) == old
+    }
+
+    /// The same; returns what was there.
+    #[inline(always)]
+    pub fn exchange(self, old: T, new: T) -> T {
         // SAFETY: as for `load`.
-        unsafe { atomic_cxchg::<T, { AcqRel }, { Acquire }>(self.0, old, new).1 }
+        unsafe { atomic_cxchg::<T, { AcqRel }, { Acquire }>(self.0, old, new).0 }
     }
 }

@@ -15,6 +15,7 @@ use fwd_common::{
 
 use crate::{
     frame::{Deliver, Hook},
+    log,
     maps::{self, Family},
     parse::{self, Ether},
     report::{self, Ingress, Told},
@@ -57,8 +58,7 @@ pub fn finish<F: Deliver>(frame: F, ingress: &Ingress, verdict: Outcome<Verdict>
             F::DROP
         }
         Action::Next | Action::Related => {
-            ingress.count(|l| &mut l.dropped, size);
-            frame.tell(ingress.id, Outcome::dropped(DropReason::Internal));
+            lose(frame, ingress, size, Outcome::dropped(DropReason::Internal));
             F::DROP
         }
         Action::Host | Action::PassUp => pass_up(frame, ingress, size),
@@ -75,11 +75,14 @@ pub fn pass_up<F: Deliver>(_: F, ingress: &Ingress, size: Count) -> i32 {
     F::NEXT
 }
 
-/// Counts a drop that is not answered, and tells it.
+/// Counts a drop like one a moment ago, and tells it: without a call, unless it is told.
 #[inline(always)]
-pub fn drop<F: Deliver>(frame: F, ingress: &Ingress, size: Count, drop: Outcome<Verdict>) -> i32 {
+pub fn drop_again<F: Deliver>(frame: F, ingress: &Ingress, size: Count, drop: Outcome<Verdict>) -> i32 {
     ingress.count(|l| &mut l.dropped, size);
-    frame.tell(ingress.id, drop);
+    log::dropped::<F>(ingress.id.0 as u32, drop.word());
+    if report::dropped(ingress.id, drop.drop(), size) {
+        frame.tell(ingress.id, drop);
+    }
     F::DROP
 }
 
@@ -111,8 +114,7 @@ fn refuse<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>, size:
     }
     let is_rejected = reason == DropReason::PolicyRejected as u8;
     if is_rejected {
-        ingress.count(|l| &mut l.dropped, size);
-        frame.tell(ingress.id, drop);
+        lose(frame, ingress, size, drop);
     }
     if is_answered && F::HOOK == Hook::Skb && is_made(frame, ingress, drop) {
         if !is_rejected {
@@ -121,8 +123,7 @@ fn refuse<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>, size:
         return leave(frame, (ingress.id, ingress.port));
     }
     if !is_rejected {
-        ingress.count(|l| &mut l.dropped, size);
-        frame.tell(ingress.id, drop);
+        lose(frame, ingress, size, drop);
     }
     F::DROP
 }
@@ -136,12 +137,18 @@ fn is_made<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>) -> b
     }
 }
 
-/// Counts a drop by reason, port and rule, and tells it.
+/// Counts a drop in the ledger and by reason, port and rule, and tells it.
+#[inline(always)]
+fn lose<F: Deliver>(frame: F, ingress: &Ingress, size: Count, drop: Outcome<Verdict>) {
+    ingress.count(|l| &mut l.dropped, size);
+    if count(frame, ingress.id, drop.word()) {
+        frame.tell(ingress.id, drop);
+    }
+}
+
+/// Tells a drop.
 #[inline(always)]
 pub fn tell<F: Deliver>(frame: F, port: PortId, outcome: Outcome<Verdict>) {
-    if !count(frame, port, outcome.word()) {
-        return;
-    }
     // Verifier: read between the two, not within the second, so that its stack is not added to theirs.
     let is_read = match parse::ether_header(frame) {
         Ok(ether) if ether.ether_type == EtherType::IPV4 => !frame.parse::<V4>(Zone::default()).is_drop(),
@@ -151,9 +158,10 @@ pub fn tell<F: Deliver>(frame: F, port: PortId, outcome: Outcome<Verdict>) {
     event(frame, port, outcome.word(), is_read);
 }
 
-/// Counts a drop; whether it may be told.
+/// Counts a drop by reason, port and rule; whether it may be told.
 #[inline(never)]
 fn count<F: Deliver>(frame: F, port: PortId, drop: u64) -> bool {
+    log::dropped::<F>(port.0 as u32, drop);
     report::dropped(port, Outcome::<Verdict>::from_word(drop).drop(), report::size_of_frame(frame))
 }
 

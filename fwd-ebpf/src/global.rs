@@ -18,7 +18,7 @@ use fwd_common::{
 };
 
 use crate::{
-    finish,
+    drop_row, finish,
     frame::{Deliver, Incoming, Outgoing, Swept, Xdp},
     log,
     maps::Family,
@@ -71,7 +71,7 @@ macro_rules! global {
         #[unsafe(no_mangle)]
         extern "C" fn $tell(ctx: *mut $ctx, port: u32, dropped: u64) -> u32 {
             finish::tell($frame::new(ctx), PortId(port as u16), Outcome::from_word(dropped));
-            log::dropped::<$frame>(port, dropped)
+            0
         }
         global!(of_family $frame($ctx) V4: $group4 $revisit4 $guard4 $related4 $first4 $reserve4 $admit4 $answer4 $recheck4 $try4 $parse4);
         global!(of_family $frame($ctx) V6: $group6 $revisit6 $guard6 $related6 $first6 $reserve6 $admit6 $answer6 $recheck6 $try6 $parse6);
@@ -259,6 +259,12 @@ pub fn remove<A: Family>(row: u32) {
     } else {
         remove4(row)
     };
+}
+
+/// [`drop_row::take`]
+#[unsafe(no_mangle)]
+pub extern "C" fn drop_row(key: u64) -> u32 {
+    drop_row::take(key)
 }
 
 /// Takes a free slot, or [`reclaim::NONE`].

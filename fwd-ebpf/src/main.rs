@@ -14,6 +14,7 @@
 
 mod atomic;
 mod chain;
+mod drop_row;
 mod finish;
 mod flow_event;
 mod frame;

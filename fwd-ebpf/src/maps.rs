@@ -5,13 +5,12 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
     maps::{
-        Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, ProgramArray, Queue,
-        RingBuf, lpm_trie::Key,
+        Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, Queue, RingBuf, lpm_trie::Key,
     },
 };
 use fwd_common::{
     addr::{Address, Ip, Mac, V4, V6},
-    counter::{Count, DropCount, DropKey, FlowCounter, Ledger, TableUse, Totals},
+    counter::{Count, DROP_ROWS, DropCount, FlowCounter, Ledger, TableUse, Totals},
     dhcp::Lease,
     drop::DropReason,
     event::Budget,
@@ -31,7 +30,11 @@ use fwd_common::{
     settings::Settings,
 };
 
-use crate::{chain::Reading, stage::budget::Budgets};
+use crate::{
+    atomic::{Shared, shared},
+    chain::Reading,
+    stage::budget::Budgets,
+};
 
 /// Ifindexes below this one are looked up in an array.
 const LOW_DEVICES: u32 = 1 << 16;
@@ -105,7 +108,9 @@ pub static PORT_USE: Array<PortUse> = Array::with_max_entries(MAX_PORTS, 0);
 #[map]
 pub static LEDGERS: PerCpuArray<Ledger> = PerCpuArray::with_max_entries(MAX_PORTS, 0);
 #[map]
-pub static DROPS: PerCpuHashMap<DropKey, DropCount> = PerCpuHashMap::with_max_entries(16_384, 0);
+pub static DROPS: PerCpuArray<DropCount> = PerCpuArray::with_max_entries(DROP_ROWS, 0);
+#[map]
+static DROP_KEYS: Array<u64> = Array::with_max_entries(DROP_ROWS, 0);
 #[map]
 pub static DROPS_BY_REASON: PerCpuArray<Count> = PerCpuArray::with_max_entries(DropReason::SLOTS, 0);
 #[map]
@@ -225,6 +230,13 @@ pub fn port(id: PortId) -> Option<&'static Port> {
 #[inline(always)]
 pub fn port_row(id: PortId) -> Option<&'static Port> {
     PORTS.get(id.0 as u32)
+}
+
+/// Whose drops a row of `DROPS` counts, as a word.
+#[inline(always)]
+pub fn drop_key(row: u32) -> Option<Shared<'static, u64>> {
+    // SAFETY: a map row, changed by atomics only.
+    DROP_KEYS.get_ptr_mut(row).map(|word| shared(unsafe { &mut *word }))
 }
 
 /// The port that has a device.

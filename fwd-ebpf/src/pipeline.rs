@@ -112,7 +112,7 @@ fn hit<F: Deliver, A: Family>(frame: F, ingress: &Ingress, size: Count) -> i32 {
         Hit::Miss => MISSED,
         Hit::New => NEW,
         Hit::Spoofed => SPOOFED,
-        Hit::Dropped(drop) => finish::drop(frame, ingress, size, drop),
+        Hit::Dropped(drop) => finish::drop_again(frame, ingress, size, drop),
         Hit::PassUp => finish::pass_up(frame, ingress, size),
         Hit::Forward(id, egress) => finish::forward(frame, ingress, size, (id, egress)),
         Hit::Refused => REFUSED,

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use fwd_common::{
     addr::{Ip, Mac},
-    counter::{Count, DropCount, DropKey, FlowCounter, HookLedger, Totals},
+    counter::{Count, DropKey, FlowCounter, HookLedger, Totals},
     drop::DropReason,
     event::{Budget, DropEvent, Event, EventKind, HEAD},
     flow::{FlowEntry, Half, Tick},
@@ -19,6 +19,7 @@ use fwd_common::{
 
 use crate::{
     atomic::shared,
+    drop_row,
     frame::{Frame, Hook},
     maps::{self, Family},
     stage::table::Flows,
@@ -164,22 +165,14 @@ pub fn dropped(ingress: PortId, dropped: Dropped, count: Count) -> bool {
         reason: dropped.reason as u8,
         direction: dropped.direction as u8,
     };
-    let now_ns = now_ns();
-    if let Some(row) = maps::DROPS.get_ptr_mut(&key) {
-        // SAFETY: this CPU's row; rows of this map are never deleted while the programs run.
-        let row = unsafe { &mut *row };
-        row.count += count;
-        row.last_seen_ns = now_ns;
-    } else if maps::DROPS
-        .insert(&key, &DropCount { count, last_seen_ns: now_ns }, BPF_NOEXIST as u64)
-        .is_err()
-    {
-        // Another CPU made the row just now, or there is no room: once more tells which.
-        match maps::DROPS.get_ptr_mut(&key) {
-            // SAFETY: as above.
-            Some(row) => unsafe { (*row).count += count },
-            None => add(FlowCounter::DropsUnattributed, count.packets),
+    match maps::DROPS.get_ptr_mut(drop_row::of(key.word())) {
+        Some(row) => {
+            // SAFETY: this CPU's row.
+            let row = unsafe { &mut *row };
+            row.count += count;
+            row.last_seen_ns = now_ns();
         }
+        None => add(FlowCounter::DropsUnattributed, count.packets),
     }
     // In a storm most are not told, so what it takes is read after that is known.
     may_tell(Budget::Drops)

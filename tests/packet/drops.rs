@@ -1,6 +1,8 @@
 //! Drop reasons that belong to no file of their own, and the promise that every reason has a packet test.
 
+use fwd_common::counter::{DROP_TRIES, DropKey};
 use fwd_common::drop::DropReason;
+use fwd_common::policy::Direction;
 use fwd_tests::frame::Packet;
 use fwd_tests::{need, skip};
 use serde_json::json;
@@ -46,6 +48,34 @@ fn every_drop_reason_has_a_packet_test_or_a_reason_why_not() {
             reason.name()
         );
     }
+}
+
+#[test]
+fn a_drop_is_told_from_others_while_there_is_a_row_for_it() {
+    need!(skip::bpf());
+    on_both_hooks(|world| {
+        for (name, service, rows) in [("second", 25, 1), ("last", 26, DROP_TRIES - 1), ("no", 27, DROP_TRIES)]
+        {
+            world.rule(name, &format!("deny port:red1 - tcp/{service}"));
+            let key = DropKey {
+                rule: world.rule_id(name),
+                port: world.desired_port("red1"),
+                reason: DropReason::PolicyDenied as u8,
+                direction: Direction::Egress as u8,
+            };
+            world.crowd(key, rows);
+            let packet = Packet::tcp(("10.10.0.11", 4000), ("10.10.0.12", service)).macs(RED1, RED2);
+            // Decided, and alike.
+            for _ in 0..2 {
+                let sent = world.send("red1", &packet);
+                if rows < DROP_TRIES {
+                    sent.drops_by(DropReason::PolicyDenied, (name, Direction::Egress), &[]);
+                } else {
+                    sent.drops_unattributed(DropReason::PolicyDenied);
+                }
+            }
+        }
+    });
 }
 
 #[test]

@@ -177,6 +177,15 @@ impl Sent {
         self.judge(Column::Dropped, &frame, with(named, &told));
     }
 
+    /// Dropped, and no row is left to say by whom.
+    #[track_caller]
+    pub fn drops_unattributed(self, reason: DropReason) {
+        let told = ["drops unattributed", &format!("reason {}", reason.name()), "event Drop"];
+        let told = told.map(|name| (name.to_owned(), 1));
+        let frame = self.frame.clone();
+        self.judge(Column::Dropped, &frame, with(&[], &told));
+    }
+
     /// The same of a rule's drop.
     #[track_caller]
     pub fn drops_by_tcx_rule(self, reason: DropReason, rule: (&str, Direction)) {

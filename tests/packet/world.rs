@@ -16,6 +16,7 @@ use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{SchedClassifier, Xdp};
 use aya_obj::programs::XdpAttachType;
 use fwd_common::addr::{Mac, V4, V6};
+use fwd_common::counter::{DropCount, DropKey};
 use fwd_common::dhcp;
 use fwd_common::fdb::{FdbEntry, FdbKey, flag};
 use fwd_common::id::PortId;
@@ -371,7 +372,33 @@ impl World {
         }
     }
 
-    /// Forgets what was learnt, and how much was told and answered in this tick.
+    /// Makes the first rows in which drops of a key may be counted those of another one.
+    pub fn crowd(&self, key: DropKey, rows: u32) {
+        let drop_keys = Table::<u32, u64>::open(self.kernel.pins(), map::DROP_KEYS).expect("it is pinned");
+        for n in 0..rows {
+            let row = DropKey::row(key.word(), n);
+            let held = drop_keys.get(&row).expect("the map is readable");
+            assert_eq!(held, Some(0), "nobody has row {row} yet");
+            drop_keys.put(&row, &u64::MAX).expect("the map is writable");
+        }
+    }
+
+    fn forget_drops(&self) {
+        let pins = self.kernel.pins();
+        let drop_keys = Table::<u32, u64>::open(pins, map::DROP_KEYS).expect("it is pinned");
+        let drops = MapData::from_pin(pins.map(map::DROPS)).expect("it is pinned");
+        let mut drops: PerCpuArray<_, DropCount> = Map::PerCpuArray(drops).try_into().expect("it is one");
+        let cpus = aya::util::nr_cpus().expect("there are some");
+        for (row, key) in drop_keys.rows().expect("the map is readable") {
+            if key != 0 {
+                let none = PerCpuValues::try_from(vec![DropCount::default(); cpus]).expect("one for each");
+                drops.set(row, none, 0).expect("the map is writable");
+                drop_keys.put(&row, &0).expect("the map is writable");
+            }
+        }
+    }
+
+    /// Forgets what was learnt, who was refused, and how much was told and answered in this tick.
     pub fn forget(&mut self) {
         let pins = self.kernel.pins();
         let neighbors = Table::<NetworkAddress, Neighbor>::open(pins, map::NEIGHBORS).expect("it is pinned");
@@ -408,5 +435,6 @@ impl World {
             let none = PerCpuValues::try_from(vec![[0; 2]; cpus]).expect("one for each");
             budget.set(row, none, 0).expect("the map is writable");
         }
+        self.forget_drops();
     }
 }

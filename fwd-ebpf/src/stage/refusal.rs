@@ -9,7 +9,7 @@ use fwd_common::{
     flow::{FlowEntry, FlowKey, Tick},
     id::PortId,
     proto::IpProto,
-    refusal::{self, Refusal},
+    refusal::{self, Refusal, WAYS},
     verdict::{Outcome, Payload, Verdict},
 };
 
@@ -20,7 +20,7 @@ use crate::{
     report::{self, Ingress},
 };
 
-/// The row that a key belongs to, and the way of it that gives place.
+/// The row that a key belongs to, and the way of it that comes first.
 #[inline(always)]
 fn place<A: Family>(key: &FlowKey<A>) -> (u32, usize) {
     let mut hash = 0;
@@ -40,11 +40,12 @@ fn is_of<A: Family>(known: &Refusal<A>, key: &FlowKey<A>, now: Tick) -> bool {
 #[inline(always)]
 pub fn recall<A: Family>(at: Open, mut key: FlowKey<A>, ingress: &Ingress) -> Option<Outcome<Verdict>> {
     key.sport = refusal::source_l4_port(ingress.port.kind, key.sport);
-    let (row, _) = place(&key);
+    let (row, first) = place(&key);
     // SAFETY: this CPU's row.
     let row = unsafe { &*A::refusals().get_ptr(row)? };
     let now = report::now();
-    for known in row {
+    for n in 0..WAYS {
+        let known = row.get(refusal::way(first, n))?;
         if is_of(known, &key, now)
             && at.wide(0) == wide(&known.frame_dst)
             && at.wide(6) == wide(&known.frame_src)
@@ -76,14 +77,16 @@ pub fn remember<A: Family, T: Payload>(
     }
     let mut key = packet.key;
     key.sport = refusal::source_l4_port(ingress.port.kind, packet.key.sport);
-    let (row, mut way) = place(&key);
+    let (row, first) = place(&key);
     let Some(row) = A::refusals().get_ptr_mut(row) else { return };
     // SAFETY: this CPU's row, which no program that nests in this one is in the middle of.
     let row = unsafe { &mut *row };
     let now = report::now();
-    for (n, known) in row.iter().enumerate() {
-        if known.tick != now || is_of(known, &key, now) {
-            way = n;
+    let mut way = first;
+    for n in (0..WAYS).rev() {
+        let at = refusal::way(first, n);
+        if row.get(at).is_some_and(|known| known.tick != now || is_of(known, &key, now)) {
+            way = at;
         }
     }
     let Some(known) = row.get_mut(way) else { return };

@@ -8,8 +8,8 @@ use aya::Pod;
 
 use crate::datapath::{BatchCursor, lookup_batch};
 
-/// Values read by one call.
-const VALUES: usize = 16 * 1024;
+/// Entries read by one call.
+const ENTRIES: usize = 16 * 1024;
 /// The kernel's own errno for "this map type has no such operation"; libc does not name it.
 const ENOTSUPP: i32 = 524;
 
@@ -21,26 +21,22 @@ pub enum Walked {
     Unsupported,
 }
 
-/// Visits a hash map's entries. Of a per-CPU map `V` is one CPU's value and `cpus` their number; else
-/// `cpus` is 1. The visitor gets keys, and `cpus` values for each key.
+/// Visits the entries of a hash or an array: the visitor gets keys, and a value for each.
 ///
 /// # Errors
 /// What the kernel says of the map.
 ///
 /// # Safety
-/// `K` and `V` have the map's key and value size, and `V` a multiple of 8 bytes where `cpus` is not 1.
+/// `K` and `V` have the map's key and value size; the map is not per CPU.
 pub unsafe fn walk<K: Pod + Default, V: Pod + Default>(
     map: BorrowedFd<'_>,
-    cpus: usize,
     mut visit: impl FnMut(&[K], &[V]) -> ControlFlow<()>,
 ) -> io::Result<Walked> {
-    let entries = VALUES / cpus;
-    let (mut keys, mut values) = (vec![K::default(); entries], vec![V::default(); entries * cpus]);
+    let (mut keys, mut values) = (vec![K::default(); ENTRIES], vec![V::default(); ENTRIES]);
     let mut cursor: Option<BatchCursor> = None;
     loop {
         let is_first = cursor.is_none();
-        // SAFETY: promised by the caller; a per-CPU map writes `cpus` values for a key, for which there is
-        // room, and no key of fwd is longer than a cursor.
+        // SAFETY: promised by the caller; no key of fwd is longer than a cursor.
         let (read, more) = match unsafe { lookup_batch(map, &mut cursor, &mut keys, &mut values) } {
             Ok(read) => read,
             Err(error) => match error.raw_os_error() {
@@ -50,7 +46,7 @@ pub unsafe fn walk<K: Pod + Default, V: Pod + Default>(
                 _ => return Err(error),
             },
         };
-        if (read > 0 && visit(&keys[..read], &values[..read * cpus]).is_break()) || !more {
+        if (read > 0 && visit(&keys[..read], &values[..read]).is_break()) || !more {
             return Ok(Walked::Done);
         }
     }

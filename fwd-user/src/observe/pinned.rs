@@ -10,7 +10,7 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, RingBuf},
     programs::ProgramInfo,
     sys::{Stats, enable_stats},
 };
@@ -38,7 +38,8 @@ pub struct PinnedMaps {
     port_use: Array<MapData, PortUse>,
     ledgers: PerCpuArray<MapData, Ledger>,
     claims: HashMap<MapData, NetworkAddress, Claim>,
-    drops: PerCpuHashMap<MapData, DropKey, DropCount>,
+    drops: PerCpuArray<MapData, DropCount>,
+    drop_keys: Array<MapData, u64>,
     drops_by_reason: PerCpuArray<MapData, Count>,
     flow_counters: PerCpuArray<MapData, u64>,
     rule_totals: HashMap<MapData, RuleId, Totals>,
@@ -47,7 +48,6 @@ pub struct PinnedMaps {
     flows4: Array<MapData, Half<V4>>,
     flows6: Array<MapData, Half<V6>>,
     capacities: Vec<(&'static str, u32)>,
-    cpus: usize,
     programs: PathBuf,
 }
 
@@ -64,6 +64,7 @@ impl PinnedMaps {
             ledgers: open(dir, map::LEDGERS)?,
             claims: open(dir, map::CLAIMS)?,
             drops: open(dir, map::DROPS)?,
+            drop_keys: open(dir, map::DROP_KEYS)?,
             drops_by_reason: open(dir, map::DROPS_BY_REASON)?,
             flow_counters: open(dir, map::FLOW_COUNTERS)?,
             rule_totals: open(dir, map::RULE_TOTALS)?,
@@ -72,7 +73,6 @@ impl PinnedMaps {
             flows4: open(dir, map::FLOWS4)?,
             flows6: open(dir, map::FLOWS6)?,
             capacities: capacities(dir)?,
-            cpus: aya::util::nr_cpus().map_err(|(_, source)| ReadError { map: map::LEDGERS, source })?,
             programs: dir.with_file_name("programs"),
         })
     }
@@ -128,14 +128,6 @@ fn sum<T: Pod + Default + AddAssign>(map: &PerCpuArray<MapData, T>, index: u32) 
     }))
 }
 
-fn sum_drops(cpus: &[DropCount]) -> DropCount {
-    cpus.iter().fold(DropCount::default(), |mut all, one| {
-        all.count += one.count;
-        all.last_seen_ns = all.last_seen_ns.max(one.last_seen_ns);
-        all
-    })
-}
-
 /// All rows of a hash, by batches; on kernels without batches, row by row.
 fn all<K: Pod + Default, V: Pod + Default>(
     name: &'static str,
@@ -145,7 +137,7 @@ fn all<K: Pod + Default, V: Pod + Default>(
     let data = IterableMap::map(map);
     // SAFETY: aya checked the sizes of key and value when the map was opened.
     let walked = unsafe {
-        batch::walk::<K, V>(data.fd().as_fd(), 1, |keys, values| {
+        batch::walk::<K, V>(data.fd().as_fd(), |keys, values| {
             rows.extend(keys.iter().copied().zip(values.iter().copied()));
             ControlFlow::Continue(())
         })
@@ -153,6 +145,23 @@ fn all<K: Pod + Default, V: Pod + Default>(
     match walked {
         Ok(Walked::Done) => Ok(rows),
         Ok(Walked::Unsupported) => map.iter().map(|row| row.map_err(of(name))).collect(),
+        Err(source) => Err(ReadError { map: name, source }),
+    }
+}
+
+/// All rows of an array, in the same way.
+fn all_of_array<V: Pod + Default>(name: &'static str, map: &Array<MapData, V>) -> Result<Vec<V>, ReadError> {
+    let mut rows = Vec::with_capacity(map.len() as usize);
+    // SAFETY: aya checked the sizes of key and value when the map was opened.
+    let walked = unsafe {
+        batch::walk::<u32, V>(IterableMap::map(map).fd().as_fd(), |_, values| {
+            rows.extend_from_slice(values);
+            ControlFlow::Continue(())
+        })
+    };
+    match walked {
+        Ok(Walked::Done) => Ok(rows),
+        Ok(Walked::Unsupported) => (0..map.len()).map(|n| map.get(&n, 0).map_err(of(name))).collect(),
         Err(source) => Err(ReadError { map: name, source }),
     }
 }
@@ -184,9 +193,7 @@ fn walk<A: Address + Pod>(
     }
     // SAFETY: aya checked the sizes of key and value when the map was opened.
     let walked = unsafe {
-        batch::walk::<u32, Half<A>>(IterableMap::map(map).fd().as_fd(), 1, |rows, halves| {
-            see(rows[0], halves)
-        })
+        batch::walk::<u32, Half<A>>(IterableMap::map(map).fd().as_fd(), |rows, halves| see(rows[0], halves))
     };
     match walked {
         Ok(Walked::Done) => return Ok(()),
@@ -220,23 +227,15 @@ impl Maps for PinnedMaps {
     }
     fn drops(&self) -> Result<Vec<(DropKey, DropCount)>, ReadError> {
         let mut rows = Vec::new();
-        let data = IterableMap::map(&self.drops);
-        // SAFETY: aya checked the sizes of key and value when the map was opened; a count is 24 bytes.
-        let walked = unsafe {
-            batch::walk::<DropKey, DropCount>(data.fd().as_fd(), self.cpus, |keys, values| {
-                rows.extend(keys.iter().copied().zip(values.chunks(self.cpus).map(sum_drops)));
-                ControlFlow::Continue(())
-            })
-        };
-        match walked {
-            Ok(Walked::Done) => Ok(rows),
-            Ok(Walked::Unsupported) => self
-                .drops
-                .iter()
-                .map(|row| row.map(|(key, cpus)| (key, sum_drops(&cpus))).map_err(of(map::DROPS)))
-                .collect(),
-            Err(source) => Err(ReadError { map: map::DROPS, source }),
+        for (row, word) in (0..).zip(all_of_array(map::DROP_KEYS, &self.drop_keys)?) {
+            let Some(key) = DropKey::from_word(word) else { continue };
+            let drop = sum(&self.drops, row).map_err(of(map::DROPS))?;
+            // Else the row was taken just now, and is yet to count.
+            if drop.count.packets > 0 {
+                rows.push((key, drop));
+            }
         }
+        Ok(rows)
     }
     fn drops_by_reason(&self) -> Result<Vec<Count>, ReadError> {
         (0..DropReason::SLOTS)

@@ -7,12 +7,12 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Map, MapData, MapInfo, PerCpuArray, PerCpuHashMap, Queue, RingBuf},
+    maps::{Map, MapData, MapInfo, PerCpuArray, Queue, RingBuf},
     programs::{Program, ProgramError, TestRun, TestRunOptions},
 };
 use fwd_common::{
     addr::Mac,
-    counter::{Count, DropCount, DropKey, HookLedger, Ledger, TableUse},
+    counter::{Count, DropKey, HookLedger, Ledger, TableUse},
     fdb::{FdbEntry, FdbKey},
     flow::{FlowKey, Pair},
     index::{self, HashKey},
@@ -121,7 +121,9 @@ impl Instance {
         self.put(map::PORT_USE, &self.held.ports)?;
         self.flow_table()?.refill(flows)?;
         self.forget_free_slots(A::FREE)?;
-        self.refill::<DropKey, DropCount>(map::DROPS, &[])
+        let drop_keys: Table<u32, u64> = self.table(map::DROP_KEYS)?;
+        let taken = drop_keys.rows()?.into_iter().filter(|(_, word)| *word != 0);
+        taken.map(|(row, _)| row).try_for_each(|row| drop_keys.put(&row, &0))
     }
 
     /// Runs the frame through the hook's program, and through the next one if that passes it up.
@@ -220,9 +222,8 @@ impl Instance {
     }
 
     fn dropped(&self) -> Result<Option<DropKey>> {
-        let drops =
-            PerCpuHashMap::<_, DropKey, DropCount>::try_from(self.map(map::DROPS)?).map_err(of_map)?;
-        drops.keys().next().transpose().map_err(of_map)
+        let drop_keys: Table<u32, u64> = self.table(map::DROP_KEYS)?;
+        Ok(drop_keys.rows()?.into_iter().find_map(|(_, word)| DropKey::from_word(word)))
     }
 
     fn steps(&mut self) -> Result<Vec<Record>> {
