@@ -15,21 +15,26 @@ pub enum VnetHeader {
 }
 
 impl Netns {
-    /// A veth pair: `name` here, `peer_name` in `peer`; both up.
+    /// A veth pair: `name` here, `peer_name` in `peer`; both up, and frames pass.
     #[track_caller]
     pub fn veth(&self, name: &str, peer: &Self, peer_name: &str) {
-        self.run(&format!("ip link add {name} type veth peer name {peer_name} netns {}", peer.name()));
-        self.up(name);
-        peer.up(peer_name);
+        self.cable(name, peer, peer_name, "");
     }
 
     /// The same, with a MAC for the peer's end, which sends nothing under another one.
     #[track_caller]
     pub fn veth_with_mac(&self, name: &str, peer: &Self, peer_name: &str, mac: Mac) {
-        let peer_end = format!("name {peer_name} address {mac} netns {}", peer.name());
+        self.cable(name, peer, peer_name, &format!("address {mac}"));
+    }
+
+    #[track_caller]
+    fn cable(&self, name: &str, peer: &Self, peer_name: &str, options: &str) {
+        let peer_end = format!("name {peer_name} {options} netns {}", peer.name());
         self.run(&format!("ip link add {name} type veth peer {peer_end}"));
         self.up(name);
         peer.up(peer_name);
+        self.settle();
+        peer.settle();
     }
 
     /// A persistent tap, up, as libvirt makes it before QEMU opens it.
