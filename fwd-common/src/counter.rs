@@ -87,7 +87,7 @@ pub struct DropKey {
 pub const DROP_ROWS: u32 = 1 << 14;
 /// Rows, one after the other, of which the first that is free becomes a key's. Until three quarters are taken there is
 /// one for nearly every key.
-pub const DROP_TRIES: u32 = 64;
+pub const DROP_TRIES: u32 = 32;
 
 impl DropKey {
     /// As one word; never 0, for no reason is.

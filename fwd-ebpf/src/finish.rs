@@ -58,7 +58,8 @@ pub fn finish<F: Deliver>(frame: F, ingress: &Ingress, verdict: Outcome<Verdict>
             F::DROP
         }
         Action::Next | Action::Related => {
-            lose(frame, ingress, size, Outcome::dropped(DropReason::Internal));
+            ingress.count(|l| &mut l.dropped, size);
+            frame.lose(ingress.id, Outcome::dropped(DropReason::Internal));
             F::DROP
         }
         Action::Host | Action::PassUp => pass_up(frame, ingress, size),
@@ -79,10 +80,7 @@ pub fn pass_up<F: Deliver>(_: F, ingress: &Ingress, size: Count) -> i32 {
 #[inline(always)]
 pub fn drop_again<F: Deliver>(frame: F, ingress: &Ingress, size: Count, drop: Outcome<Verdict>) -> i32 {
     ingress.count(|l| &mut l.dropped, size);
-    log::dropped::<F>(ingress.id.0 as u32, drop.word());
-    if report::dropped(ingress.id, drop.drop(), size) {
-        frame.tell(ingress.id, drop);
-    }
+    count_and_tell(frame, ingress.id, drop, size);
     F::DROP
 }
 
@@ -114,7 +112,8 @@ fn refuse<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>, size:
     }
     let is_rejected = reason == DropReason::PolicyRejected as u8;
     if is_rejected {
-        lose(frame, ingress, size, drop);
+        ingress.count(|l| &mut l.dropped, size);
+        frame.lose(ingress.id, drop);
     }
     if is_answered && F::HOOK == Hook::Skb && is_made(frame, ingress, drop) {
         if !is_rejected {
@@ -123,7 +122,8 @@ fn refuse<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>, size:
         return leave(frame, (ingress.id, ingress.port));
     }
     if !is_rejected {
-        lose(frame, ingress, size, drop);
+        ingress.count(|l| &mut l.dropped, size);
+        frame.lose(ingress.id, drop);
     }
     F::DROP
 }
@@ -137,12 +137,17 @@ fn is_made<F: Deliver>(frame: F, ingress: &Ingress, drop: Outcome<Verdict>) -> b
     }
 }
 
-/// Counts a drop in the ledger and by reason, port and rule, and tells it.
+/// Counts a drop by reason, port and rule, and tells it.
 #[inline(always)]
-fn lose<F: Deliver>(frame: F, ingress: &Ingress, size: Count, drop: Outcome<Verdict>) {
-    ingress.count(|l| &mut l.dropped, size);
-    if count(frame, ingress.id, drop.word()) {
-        frame.tell(ingress.id, drop);
+pub fn lose<F: Deliver>(frame: F, port: PortId, drop: Outcome<Verdict>) {
+    count_and_tell(frame, port, drop, report::size_of_frame(frame));
+}
+
+#[inline(always)]
+fn count_and_tell<F: Deliver>(frame: F, port: PortId, drop: Outcome<Verdict>, size: Count) {
+    log::dropped::<F>(port.0 as u32, drop.word());
+    if report::dropped(port, drop.drop(), size) {
+        frame.tell(port, drop);
     }
 }
 
@@ -156,13 +161,6 @@ pub fn tell<F: Deliver>(frame: F, port: PortId, outcome: Outcome<Verdict>) {
         _ => false,
     };
     event(frame, port, outcome.word(), is_read);
-}
-
-/// Counts a drop by reason, port and rule; whether it may be told.
-#[inline(never)]
-fn count<F: Deliver>(frame: F, port: PortId, drop: u64) -> bool {
-    log::dropped::<F>(port.0 as u32, drop);
-    report::dropped(port, Outcome::<Verdict>::from_word(drop).drop(), report::size_of_frame(frame))
 }
 
 /// Tells a drop; if the packet could be read, of what scratch has of it.

@@ -51,6 +51,8 @@ pub trait Global {
     fn reserve<A: Family>(self, port: PortId, slot: u32) -> Outcome<()>;
     /// [`admit::admit`]
     fn admit<A: Family>(self, port: PortId, slot: u32) -> Outcome<Verdict>;
+    /// [`finish::lose`]
+    fn lose(self, port: PortId, dropped: Outcome<Verdict>);
     /// [`finish::tell`]
     fn tell(self, port: PortId, dropped: Outcome<Verdict>);
     /// [`Deliver::answer_drop`]
@@ -64,10 +66,15 @@ pub trait Global {
 }
 
 macro_rules! global {
-    ($frame:ident($ctx:ident): $other:ident $tell:ident
+    ($frame:ident($ctx:ident): $other:ident $lose:ident $tell:ident
      $group4:ident $revisit4:ident $guard4:ident $related4:ident $first4:ident $reserve4:ident $admit4:ident $answer4:ident $recheck4:ident $try4:ident $parse4:ident
      $group6:ident $revisit6:ident $guard6:ident $related6:ident $first6:ident $reserve6:ident $admit6:ident $answer6:ident $recheck6:ident $try6:ident $parse6:ident) => {
         global!(step $frame($ctx) $other: pipeline::other, log::other);
+        #[unsafe(no_mangle)]
+        extern "C" fn $lose(ctx: *mut $ctx, port: u32, dropped: u64) -> u32 {
+            finish::lose($frame::new(ctx), PortId(port as u16), Outcome::from_word(dropped));
+            0
+        }
         #[unsafe(no_mangle)]
         extern "C" fn $tell(ctx: *mut $ctx, port: u32, dropped: u64) -> u32 {
             finish::tell($frame::new(ctx), PortId(port as u16), Outcome::from_word(dropped));
@@ -95,6 +102,10 @@ macro_rules! global {
             fn admit<A: Family>(self, port: PortId, slot: u32) -> Outcome<Verdict> {
                 let (ctx, port) = (self.raw(), port.0 as u32);
                 Outcome::from_word(if A::IS_V6 { $admit6(ctx, port, slot) } else { $admit4(ctx, port, slot) })
+            }
+            #[inline(always)]
+            fn lose(self, port: PortId, dropped: Outcome<Verdict>) {
+                $lose(self.raw(), port.0 as u32, dropped.word());
             }
             #[inline(always)]
             fn tell(self, port: PortId, dropped: Outcome<Verdict>) {
@@ -185,16 +196,16 @@ macro_rules! global {
     };
 }
 
-global!(Xdp(xdp_md): xdp_other xdp_tell
+global!(Xdp(xdp_md): xdp_other xdp_lose xdp_tell
     xdp_group4 xdp_revisit4 xdp_guard4 xdp_related4 xdp_first4 xdp_reserve4 xdp_admit4 xdp_answer4 xdp_recheck4 xdp_try_l4_port4 xdp_parse4
     xdp_group6 xdp_revisit6 xdp_guard6 xdp_related6 xdp_first6 xdp_reserve6 xdp_admit6 xdp_answer6 xdp_recheck6 xdp_try_l4_port6 xdp_parse6);
-global!(Incoming(__sk_buff): ingress_other ingress_tell
+global!(Incoming(__sk_buff): ingress_other ingress_lose ingress_tell
     ingress_group4 ingress_revisit4 ingress_guard4 ingress_related4 ingress_first4 ingress_reserve4 ingress_admit4 ingress_answer4 ingress_recheck4 ingress_try_l4_port4 ingress_parse4
     ingress_group6 ingress_revisit6 ingress_guard6 ingress_related6 ingress_first6 ingress_reserve6 ingress_admit6 ingress_answer6 ingress_recheck6 ingress_try_l4_port6 ingress_parse6);
-global!(Outgoing(__sk_buff): egress_other egress_tell
+global!(Outgoing(__sk_buff): egress_other egress_lose egress_tell
     egress_group4 egress_revisit4 egress_guard4 egress_related4 egress_first4 egress_reserve4 egress_admit4 egress_answer4 egress_recheck4 egress_try_l4_port4 egress_parse4
     egress_group6 egress_revisit6 egress_guard6 egress_related6 egress_first6 egress_reserve6 egress_admit6 egress_answer6 egress_recheck6 egress_try_l4_port6 egress_parse6);
-global!(Swept(__sk_buff): sweep_other sweep_tell
+global!(Swept(__sk_buff): sweep_other sweep_lose sweep_tell
     sweep_group4 sweep_revisit4 sweep_guard4 sweep_related4 sweep_first4 sweep_reserve4 sweep_admit4 sweep_answer4 sweep_recheck4 sweep_try_l4_port4 sweep_parse4
     sweep_group6 sweep_revisit6 sweep_guard6 sweep_related6 sweep_first6 sweep_reserve6 sweep_admit6 sweep_answer6 sweep_recheck6 sweep_try_l4_port6 sweep_parse6);
 
