@@ -116,7 +116,7 @@ fn every_family_of_the_table_is_written_in_openmetrics() {
 fn samples_have_the_names_labels_and_numbers_of_the_contract() {
     let text = text(&busy(), MetricsDetail::Rule, Format::OpenMetrics);
     for (series, value) in [
-        (r#"fwd_datapath_info{abi="6",generation="5"}"#, "1"),
+        (r#"fwd_datapath_info{abi="7",generation="5"}"#, "1"),
         (r#"fwd_hook_attached{device="eth0",hook="xdp"}"#, "1.0"),
         (r#"fwd_hook_attached{device="tap2",hook="tcx_ingress"}"#, "0.0"),
         (r#"fwd_ports{network="left",state="ready"}"#, "2.0"),
