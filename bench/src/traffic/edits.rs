@@ -14,11 +14,11 @@ use nix::unistd::Pid;
 
 use super::editor::{Editor, Made};
 use super::generator::{Pace, pin};
-use super::packets::{Flows, Packets, Sample};
+use super::packets::{Flows, Packets, Sample, arrivals};
 use super::trip::Load;
 use crate::peer::Build;
 use crate::process::cpu_of;
-use crate::result::{Arrangement, At, Family, Reading, Unit};
+use crate::result::{Arrangement, Family, Reading, Unit};
 use crate::scenario::Element;
 
 const ESTABLISHED: Load = Load { family: Family::V4, flows: 10_000, length: 64 };
@@ -141,17 +141,7 @@ impl Element for Edits {
 }
 
 fn reading(sample: &Sample, quantity: &str) -> Reading {
-    let at = At {
-        arrangement: Some(Arrangement::SameCpu),
-        family: Some(ESTABLISHED.family),
-        flows: Some(u64::from(ESTABLISHED.flows)),
-        size: Some(u32::from(ESTABLISHED.length)),
-    };
-    let (sent, done) = (sample.sent.packets as f64, sample.arrived.sound() as f64);
-    Reading::new(done / sample.sent.time.as_secs_f64() / 1e6, Unit::Mpps)
-        .of(quantity)
-        .at(at)
-        .delivered(done / sent)
+    arrivals((sample.sent, sample.arrived), quantity, ESTABLISHED.at(Some(Arrangement::SameCpu)))
 }
 
 /// What the generator's CPU did for others while it had packets to send.

@@ -17,7 +17,7 @@ use super::stream::{Expected, Stream};
 use super::trip::Load;
 use crate::peer::Build;
 use crate::process::Process;
-use crate::result::{At, Reading, Unit};
+use crate::result::{Reading, Unit};
 use crate::scenario::Element;
 
 /// Until its first packet arrives, and a while more.
@@ -95,12 +95,7 @@ impl Element for Foreign {
         self.cases[turn].1 = pace;
         let own = own.arrived.sound() as f64 / own.sent.time.as_secs_f64();
         let other = self.sample(case.load)?;
-        let at = At {
-            arrangement: Some(case.arrangement),
-            family: Some(case.load.family),
-            flows: Some(u64::from(case.load.flows)),
-            size: Some(u32::from(case.load.length)),
-        };
+        let at = case.load.at(Some(case.arrangement));
         let reading = |rate: f64, sender| Reading::new(rate / 1e6, Unit::Mpps).of(sender).at(at);
         Ok(vec![reading(own, "live frames"), reading(other, "trafgen")])
     }

@@ -11,12 +11,13 @@ use fwd_tests::netns::Netns;
 
 use super::bulk::Bulk;
 use super::generator::{self, Generator, Pace};
+use super::packets::arrivals;
 use super::rig::{BESIDE, Beside, Carries, ETH, IN, INSIDE, Rig};
 use super::sink::Sink;
 use super::stream::{Arrived, Expected, Stream, end};
 use super::trip::{Load, SERVED, Trip};
 use crate::peer::{Build, Standing};
-use crate::result::{At, Family, Reading, Unit};
+use crate::result::{Family, Reading, Unit};
 use crate::scenario::Element;
 
 const SMALL: Load = Load { family: Family::V4, flows: 1_000, length: 64 };
@@ -90,16 +91,8 @@ impl Mix {
         thread::sleep(SETTLE);
         let arrived: Arrived = sink.arrived()?.since(before);
         ensure!(arrived.sound() > 0, "none of {} packets was delivered: {arrived:?}", sent.packets);
-        let rate = arrived.sound() as f64 / sent.time.as_secs_f64() / 1e6;
         let quantity = ["packets to {}, alone", "packets to {}, beside bulk"][beside].replace("{}", port);
-        let at = At {
-            family: Some(SMALL.family),
-            flows: Some(u64::from(SMALL.flows)),
-            size: Some(u32::from(SMALL.length)),
-            arrangement: None,
-        };
-        let share = arrived.sound() as f64 / sent.packets as f64;
-        Ok(Reading::new(rate, Unit::Mpps).of(&quantity).at(at).delivered(share))
+        Ok(arrivals((sent, arrived), &quantity, SMALL.at(None)))
     }
 }
 

@@ -47,12 +47,11 @@ impl Case {
     }
 
     fn at(self, kind: Flows) -> At {
-        let Load { family, flows, length } = self.load;
+        let at = self.load.at(Some(self.arrangement));
         At {
-            arrangement: Some(self.arrangement),
-            family: Some(family),
-            flows: (kind != Flows::New).then_some(u64::from(flows)),
-            size: (length != IMIX).then_some(u32::from(length)),
+            flows: at.flows.filter(|_| kind != Flows::New),
+            size: at.size.filter(|_| self.load.length != IMIX),
+            ..at
         }
     }
 }
@@ -96,6 +95,15 @@ pub struct Sample {
     /// By the element's device.
     pub received: u64,
     pub arrived: Arrived,
+}
+
+/// How many of the packets that were sent arrived, in a second and of all; the element's device may have received
+/// others beside them.
+#[must_use]
+pub fn arrivals((sent, arrived): (Sent, Arrived), quantity: &str, at: At) -> Reading {
+    let (packets, arrived) = (sent.packets as f64, arrived.sound() as f64);
+    let rate = arrived / sent.time.as_secs_f64() / 1e6;
+    Reading::new(rate, Unit::Mpps).of(quantity).at(at).delivered(arrived / packets)
 }
 
 impl Packets {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 
 use super::generator::{Generator, Pace};
-use super::packets::{Flows, Packets, Sample};
+use super::packets::{Flows, Packets, Sample, arrivals};
 use super::rig::ETH;
 use super::stream::Stream;
 use super::trip::Load;
 use crate::peer::Build;
 use crate::process::cpu_of;
-use crate::result::{Arrangement, At, Family, Reading, Unit};
+use crate::result::{Arrangement, Family, Reading, Unit};
 use crate::scenario::Element;
 
 const ESTABLISHED: Load = Load { family: Family::V4, flows: 1_000, length: 64 };
@@ -104,16 +104,5 @@ impl Element for Storm {
 }
 
 fn reading(sample: &Sample, quantity: &str) -> Reading {
-    let at = At {
-        arrangement: Some(Arrangement::SameCpu),
-        family: Some(ESTABLISHED.family),
-        flows: Some(u64::from(ESTABLISHED.flows)),
-        size: Some(u32::from(ESTABLISHED.length)),
-    };
-    // What the element's device received has the storm in it.
-    let (sent, done) = (sample.sent.packets as f64, sample.arrived.sound() as f64);
-    Reading::new(done / sample.sent.time.as_secs_f64() / 1e6, Unit::Mpps)
-        .of(quantity)
-        .at(at)
-        .delivered(done / sent)
+    arrivals((sample.sent, sample.arrived), quantity, ESTABLISHED.at(Some(Arrangement::SameCpu)))
 }

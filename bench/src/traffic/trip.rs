@@ -7,7 +7,7 @@ use fwd_tests::frame::Mac;
 
 use super::rig::{CLIENTS, HOST, HOST_MAC, INSIDE, INSIDE_MAC, OUTSIDE_MAC};
 use super::stream::{Expected, Stream, end};
-use crate::result::Family;
+use crate::result::{Arrangement, At, Family};
 
 /// The L4 port under which the inside machine's service is published.
 pub const PUBLISHED: u16 = 8080;
@@ -41,6 +41,19 @@ pub struct Load {
     pub flows: u32,
     /// As in [`Stream::length`].
     pub length: u16,
+}
+
+impl Load {
+    /// What a reading of it says; no arrangement: one that the scenario has for itself.
+    #[must_use]
+    pub fn at(self, arrangement: Option<Arrangement>) -> At {
+        At {
+            arrangement,
+            family: Some(self.family),
+            flows: Some(self.flows.into()),
+            size: Some(self.length.into()),
+        }
+    }
 }
 
 impl Trip {
